@@ -1,0 +1,3 @@
+"""smtps: SMTP submission over TLS, for Emacs and for any shell."""
+
+VERSION = "0.1.0"

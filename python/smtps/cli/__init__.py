@@ -1,0 +1,25 @@
+"""The command line: one file a verb, and no logic of their own.
+
+A verb's module has ``HELP`` (one line), ``add_arguments(parser)`` and
+``run(arguments) -> int`` (the exit status).  Only the verb that was asked for is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from smtps import VERSION
+
+VERBS = ("session", "send", "base64", "sandbox", "rpc")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb in ARGV (``sys.argv[1:]`` when None) and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"smtps {VERSION}")
+        return 0
+    from smtps.cli.front import run
+
+    return run(words)
