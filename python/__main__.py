@@ -12,6 +12,6 @@ if sys.version_info < (3, 11):
     )
     sys.exit(78)
 
-from smtps.cli import main  # noqa: E402
+from smtps.cli import main
 
 sys.exit(main())

@@ -142,9 +142,10 @@ class TlsError(IdentityError):
 
 
 class CertificateError(IdentityError):
-    """The server's certificate was not accepted."""
+    """The server's certificate was not accepted; ``chain`` is what it showed, in DER."""
 
     kind = "certificate"
+    chain: tuple[bytes, ...] = ()
 
 
 class LoginError(IdentityError):

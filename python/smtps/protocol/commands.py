@@ -71,8 +71,13 @@ class Command:
     mechanism: str | None = None
 
 
-def line(verb: Verb, text: str, shown: str | None = None, secrets: tuple[bytes, ...] = (),
-         mechanism: str | None = None) -> Command:
+def line(
+    verb: Verb,
+    text: str,
+    shown: str | None = None,
+    secrets: tuple[bytes, ...] = (),
+    mechanism: str | None = None,
+) -> Command:
     """Return the command made of TEXT.
 
     Raises LocalProtocolError if a control character stands in it; SHOWN and SECRETS are
@@ -83,8 +88,9 @@ def line(verb: Verb, text: str, shown: str | None = None, secrets: tuple[bytes, 
             f"A command with a control character in it was not sent: "
             f"“{shown or visible(text, 100)}”."
         )
-    return Command(verb, text.encode() + b"\r\n", visible(text) if shown is None else shown,
-                   secrets, mechanism)
+    return Command(
+        verb, text.encode() + b"\r\n", visible(text) if shown is None else shown, secrets, mechanism
+    )
 
 
 def ehlo(name: str) -> Command:
@@ -106,8 +112,13 @@ def auth(mechanism: str, response: str | None, secrets: tuple[bytes, ...] = ()) 
     """AUTH MECHANISM, with RESPONSE, base64 or ``=``, as initial response (RFC 4954 section 4)."""
     if response is None:
         return line(Verb.AUTH, f"AUTH {mechanism}", mechanism=mechanism)
-    return line(Verb.AUTH, f"AUTH {mechanism} {response}", f"AUTH {mechanism} {CREDENTIALS_MASK}",
-                (response.encode(), *secrets), mechanism)
+    return line(
+        Verb.AUTH,
+        f"AUTH {mechanism} {response}",
+        f"AUTH {mechanism} {CREDENTIALS_MASK}",
+        (response.encode(), *secrets),
+        mechanism,
+    )
 
 
 def sasl_response(response: str, mask: str, secrets: tuple[bytes, ...] = ()) -> Command:

@@ -50,8 +50,9 @@ class Reply:
         """The lines' text as one harmless line, without the enhanced code."""
         code = self.enhanced
         prefix = b"" if code is None else str(code).encode()
-        parts = [line.removeprefix(prefix).strip() if prefix else line.strip()
-                 for line in self.lines]
+        parts = [
+            line.removeprefix(prefix).strip() if prefix else line.strip() for line in self.lines
+        ]
         return visible(b" ".join(part for part in parts if part))
 
     def __str__(self) -> str:
@@ -132,18 +133,23 @@ class ReplyAssembler:
         """
         match = _LINE.fullmatch(line)
         if match is None:
-            raise self._broken(f"The server sent “{visible(line, EXCERPT)}”, "
-                               "which is not a line of an SMTP reply.")
+            raise self._broken(
+                f"The server sent “{visible(line, EXCERPT)}”, which is not a line of an SMTP reply."
+            )
         code, separator, text = int(match[1]), match[2], match[3] or b""
         if self._lines and code != self._code:
-            raise self._broken(f"The server changed the code of its reply from {self._code} "
-                               f"to {code} within the reply.")
+            raise self._broken(
+                f"The server changed the code of its reply from {self._code} "
+                f"to {code} within the reply."
+            )
         self._code = code
         self._lines.append(text)
         self._octets += len(text)
         if len(self._lines) > REPLY_LINES_LIMIT or self._octets > REPLY_LIMIT:
-            raise self._broken(f"The server sent a reply of more than {REPLY_LINES_LIMIT} lines "
-                               f"or {REPLY_LIMIT} octets.")
+            raise self._broken(
+                f"The server sent a reply of more than {REPLY_LINES_LIMIT} lines "
+                f"or {REPLY_LIMIT} octets."
+            )
         if separator == b"-":
             return None
         reply = Reply(code, tuple(self._lines))

@@ -55,7 +55,10 @@ _FAILED: dict[int, Transition] = {4: Move.STAY, 5: Move.STAY}
 _NEUTRAL: dict[int, Transition] = {2: Move.STAY, **_FAILED}
 _END_OF_MESSAGE: dict[int, Transition] = {2: Move.RESET, 4: Move.RESET, 5: Move.RESET}
 _LOGIN: dict[int, Transition] = {
-    2: Move.RESET, 3: State.AUTHENTICATING, 4: Move.RESET, 5: Move.RESET,
+    2: Move.RESET,
+    3: State.AUTHENTICATING,
+    4: Move.RESET,
+    5: Move.RESET,
 }
 
 TRANSITIONS: dict[Verb, dict[int, Transition]] = {
@@ -82,8 +85,9 @@ TRANSITIONS: dict[Verb, dict[int, Transition]] = {
 """Verb, then first digit of the reply, to what becomes of the state.  A digit that is
 missing is a reply that the verb can't have: the server broke the protocol."""
 
-SUCCESS = {verb: 3 if 3 in moves and verb is Verb.DATA else 2 for verb, moves in
-           TRANSITIONS.items()}
+SUCCESS = {
+    verb: 3 if 3 in moves and verb is Verb.DATA else 2 for verb, moves in TRANSITIONS.items()
+}
 """The first digit with which each verb succeeds."""
 
 ANYTIME = frozenset({Verb.NOOP, Verb.RSET, Verb.QUIT, Verb.VRFY, Verb.HELP, Verb.EXPN})

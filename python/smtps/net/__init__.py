@@ -1,0 +1,1 @@
+"""Octets over wires: dialling, TLS, and a scripted double for tests.  Knows no SMTP."""

@@ -1,0 +1,327 @@
+"""One connection: where lines, replies, commands and the state table meet.
+
+Each command sent is remembered until its reply has come, so no reply is ever paired with
+another command's.  Two ways of driving it:
+
+- the engine leads: `send` checks against the state table, and any break of the protocol by
+  the server raises `RemoteProtocolError`;
+- a person leads: `send_line` lets every line through and only follows along, and what the
+  server does wrong is told as a `Violation` event.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from smtps.errors import LocalProtocolError, RemoteProtocolError
+from smtps.protocol import commands, states
+from smtps.protocol.commands import Command, Verb
+from smtps.protocol.ehlo import Extensions
+from smtps.protocol.replies import LineReader, Reply, ReplyAssembler
+from smtps.protocol.states import State
+from smtps.protocol.visible import visible
+
+SERVICE_CLOSING = 421
+"""The reply that may come at any time, and after which the server closes (RFC 5321 3.8)."""
+
+SECRET_MASK = b"<secret>"
+
+
+@dataclass(frozen=True)
+class LineReceived:
+    """A line of the server's, harmless and masked; ``decoded`` is a challenge in clear."""
+
+    text: str
+    code: int | None = None
+    decoded: str | None = None
+
+
+@dataclass(frozen=True)
+class ReplyReceived:
+    """A whole reply and the command it answers; ``command`` is None for an unasked 421."""
+
+    command: Command | None
+    reply: Reply
+    challenge: bytes | None = None
+    """The text of a 334 as it came, still in base64."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """By hand only: what the server did against the protocol, in a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The server closed the connection."""
+
+
+Event = LineReceived | ReplyReceived | Violation | Ended
+
+_GREETING = Command(Verb.GREETING, b"", "")
+
+Trace = Callable[[str, str], None]
+"""Called with ``recv`` or ``send`` and a masked, harmless line."""
+
+
+class Connection:
+    """The client's view of one SMTP connection, without I/O."""
+
+    def __init__(self, by_hand: bool = False, trace: Trace | None = None) -> None:
+        self.by_hand = by_hand
+        self.state = State.GREETING
+        self.extensions = Extensions()
+        self.hello_accepted = False
+        self.authenticated = False
+        self.broken = False
+        """True once replies and commands can no longer be paired for sure."""
+        self.owed: deque[Command] = deque([_GREETING])
+        self._trace = trace
+        self._reader = LineReader()
+        self._assembler = ReplyAssembler()
+        self._events: deque[Event] = deque()
+        self._secrets: list[bytes] = []
+        self._end = False
+        self._chunk_left = 0
+        self._responses = 0
+        self.mechanism: str | None = None
+        """The mechanism of a login under way."""
+
+    # Sending
+
+    @property
+    def expected(self) -> State:
+        """The state if everything unanswered succeeds."""
+        state, hello = self.state, self.hello_accepted
+        for command in self.owed:
+            hello = hello or command.verb in (Verb.EHLO, Verb.HELO)
+            state = states.move(state, command.verb, states.SUCCESS[command.verb], hello) or state
+        return state
+
+    def send(self, command: Command) -> bytes:
+        """Return the octets of COMMAND and wait for its reply.
+
+        Raises LocalProtocolError if the state does not allow it.
+        """
+        if command.verb not in states.ALLOWED[self.expected]:
+            raise LocalProtocolError(f"{command.verb} can't be sent in state {self.expected}.")
+        self._owe(command)
+        return command.line
+
+    def _owe(self, command: Command) -> None:
+        self._remember(command)
+        self.owed.append(command)
+        if self._trace is not None and command.verb is not Verb.BODY:
+            self._trace("send", command.shown)
+
+    def _remember(self, command: Command) -> None:
+        self._secrets += (secret for secret in command.secrets if secret)
+        if command.verb is Verb.AUTH:
+            self.mechanism = command.mechanism
+            self._responses = 1 if command.secrets else 0
+
+    def send_body(self) -> bytes:
+        """Return the end of data, for which a reply is then owed."""
+        return self.send(Command(Verb.BODY, b".\r\n", "."))
+
+    @property
+    def next_secret(self) -> str | None:
+        """What a line typed now would be: username, password, credentials, response or None."""
+        if self.expected is not State.AUTHENTICATING:
+            pending = [c for c in self.owed if c.verb in (Verb.AUTH, Verb.RESPONSE)]
+            if not pending:
+                return None
+        if self.mechanism == "LOGIN":
+            return "username" if self._responses == 0 else "password"
+        return "credentials" if self.mechanism == "PLAIN" else "response"
+
+    def read_line(self, text: str) -> Command:
+        """Return the command that a typed line TEXT is in the present state."""
+        octets = text.encode("utf-8", "surrogateescape") + b"\r\n"
+        if self.state is State.DATA or self._chunk_left:
+            verb = Verb.BODY if text == "." and not self._chunk_left else Verb.OTHER
+            return Command(verb, octets, visible(text))
+        due = self.next_secret
+        if due is not None:
+            if text == "*":
+                return Command(Verb.RESPONSE, octets, "*")
+            mask = {
+                "username": commands.USERNAME_MASK,
+                "password": commands.PASSWORD_MASK,
+                "credentials": commands.CREDENTIALS_MASK,
+            }.get(due, commands.RESPONSE_MASK)
+            return Command(
+                Verb.RESPONSE,
+                octets,
+                mask if text else "",
+                () if due == "username" else _readings(text),
+            )
+        words = text.split()
+        verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
+        if verb is Verb.AUTH and len(words) > 1:
+            mechanism = words[1].upper()
+            if len(words) == 2 or words[2] == "=":
+                return Command(verb, octets, visible(text), (), mechanism)
+            mask = commands.USERNAME_MASK if mechanism == "LOGIN" else commands.CREDENTIALS_MASK
+            shown = visible(" ".join(words[:2]) + " " + mask)
+            return Command(verb, octets, shown, _readings(words[2]), mechanism)
+        if verb is Verb.BDAT and len(words) > 1 and words[-1].upper() == "LAST":
+            verb = Verb.BDAT_LAST
+        return Command(verb, octets, visible(text))
+
+    def send_line(self, text: str) -> tuple[bytes, Command]:
+        """By hand: return the octets of the typed line TEXT, and what it was taken for."""
+        command = self.read_line(text)
+        if self._chunk_left:
+            self._chunk_left = max(0, self._chunk_left - len(command.line))
+        elif self.state is State.DATA:
+            if command.verb is Verb.BODY:
+                self.owed.append(command)
+        else:
+            if command.verb in (Verb.BDAT, Verb.BDAT_LAST):
+                digits = text.split()[1:2]
+                size = digits[0] if digits else ""
+                self._chunk_left = int(size) if size.isascii() and size.isdigit() else 0
+            self._remember(command)
+            if command.verb is Verb.RESPONSE:
+                self._responses += 1
+            self.owed.append(command)
+        if self._trace is not None:
+            self._trace("send", command.shown)
+        return command.line, command
+
+    @property
+    def taking_message(self) -> bool:
+        """True while what is sent is a message's text."""
+        return self.state is State.DATA or self._chunk_left > 0
+
+    # Receiving
+
+    def receive(self, data: bytes) -> None:
+        """Take DATA from the server; ``b""`` means that the connection ended."""
+        if data:
+            self._reader.feed(data)
+        else:
+            self._end = True
+
+    @property
+    def unread(self) -> int:
+        """Octets received that no event has told yet."""
+        return len(self._reader)
+
+    def next_event(self) -> Event | None:
+        """Return the next event, None if more octets are needed.
+
+        When the engine leads, raises RemoteProtocolError for what the server may not say.
+        """
+        while not self._events:
+            try:
+                line = self._reader.next_line()
+                if line is None:
+                    break
+                self._take(line)
+            except RemoteProtocolError as error:
+                self.broken = True
+                if not self.by_hand:
+                    raise
+                self._events.append(Violation(error.text))
+        if self._events:
+            return self._events.popleft()
+        if self._end and self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            return Ended()
+        return None
+
+    def _mask(self, text: bytes) -> bytes:
+        for secret in self._secrets:
+            text = text.replace(secret, SECRET_MASK)
+        return text
+
+    def _take(self, line: bytes) -> None:
+        masked = self._mask(line)
+        text = visible(masked)
+        if self._trace is not None:
+            self._trace("recv", text)
+        if self.by_hand:
+            code = int(line[:3]) if line[:3].isdigit() and line[:3].isascii() else None
+            decoded = _decoded(masked[4:]) if line.startswith(b"334 ") else None
+            self._events.append(LineReceived(text, code, decoded))
+        reply = self._assembler.add(line)
+        if reply is None:
+            return
+        challenge = reply.lines[0] if reply.code == 334 else None
+        reply = replace(reply, lines=tuple(map(self._mask, reply.lines)))
+        if reply.code == SERVICE_CLOSING and not self.owed:
+            self.state = State.CLOSING
+            self._events.append(ReplyReceived(None, reply))
+            return
+        if not self.owed:
+            raise RemoteProtocolError(f"The server sent “{text}” when nothing was asked.")
+        command = self.owed.popleft()
+        self._settle(command, reply)
+        self._events.append(ReplyReceived(command, reply, challenge))
+
+    def _settle(self, command: Command, reply: Reply) -> None:
+        """Move to the state that REPLY to COMMAND leads to."""
+        verb = command.verb
+        if verb in (Verb.EHLO, Verb.HELO) and reply.category == 2:
+            self.hello_accepted = True
+            self.extensions = Extensions(reply if verb is Verb.EHLO else None)
+        state = states.move(self.state, verb, reply.category, self.hello_accepted)
+        challenged = reply.code == 334
+        if (
+            state is None
+            or challenged != (state is State.AUTHENTICATING and reply.category == 3)
+            or (verb is Verb.DATA and reply.category == 3 and reply.code != 354)
+        ):
+            raise RemoteProtocolError(
+                f"The server answered {verb} with “{reply}”, which can't be an answer to it."
+            )
+        if verb in (Verb.AUTH, Verb.RESPONSE) and reply.category == 2:
+            self.authenticated = True
+        self.state = State.CLOSING if reply.code == SERVICE_CLOSING else state
+
+    def tls_started(self) -> None:
+        """Forget all that was learned in clear (RFC 3207 section 4.2).
+
+        Raises RemoteProtocolError if the server said more behind its 220: octets that
+        somebody put there to be read as if they had come under TLS.
+        """
+        if self._reader or self._assembler.open or self._events:
+            raise RemoteProtocolError(
+                "The server, or somebody between, sent more text in clear behind its answer to "
+                "STARTTLS. This is how answers are forged; the connection was ended."
+            )
+        self.state = State.GREETED
+        self.hello_accepted = False
+        self.authenticated = False
+        self.extensions = Extensions()
+
+    def close(self) -> None:
+        """Note that we closed the connection."""
+        self.state = State.CLOSED
+
+
+def _readings(text: str) -> tuple[bytes, ...]:
+    """Return the ways in which a secret typed as base64 TEXT could come back."""
+    octets = text.encode("utf-8", "surrogateescape")
+    try:
+        clear = base64.b64decode(octets, validate=True)
+    except (binascii.Error, ValueError):
+        return (octets,)
+    # The parts of a PLAIN response are secrets each by itself, but for the names.
+    return tuple(part for part in (octets, clear, clear.split(b"\0")[-1]) if part)
+
+
+def _decoded(challenge: bytes) -> str | None:
+    """Return the text of a base64 CHALLENGE, harmless, or None if it is not base64."""
+    try:
+        return visible(base64.b64decode(challenge.strip(), validate=True))
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,114 @@
+"""What the engine asks of whoever drives it: the steps that `submission` yields.
+
+A driver carries out one step after the other and sends back its result, or throws the
+error into the generator.  Network trouble is a `NetworkError`, refused trust an
+`IdentityError`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from smtps.protocol.ehlo import Extensions
+
+
+class Phase(enum.Enum):
+    """What is being waited for: the key of the time-outs (RFC 5321 4.5.3.2)."""
+
+    CONNECT = "connect"
+    HANDSHAKE = "handshake"
+    GREETING = "greeting"
+    COMMAND = "command"
+    LOGIN = "login"
+    DATA = "data"
+    BLOCK = "block"
+    END_OF_DATA = "end-of-data"
+    QUIT = "quit"
+
+
+@dataclass(frozen=True)
+class Send:
+    """Write ``data``, all of it, in one piece where the network allows."""
+
+    data: bytes = field(repr=False)
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Receive:
+    """Wait for octets and send them back; ``b""`` is the end of the connection.
+
+    ``wait`` counts the replies waited for: the time-out of ``phase`` runs from the first
+    Receive with that number, so that a server can't stretch it octet by octet.
+    """
+
+    phase: Phase
+    wait: int
+
+
+@dataclass(frozen=True)
+class Peek:
+    """Send back what has already arrived, without waiting; ``b""`` if nothing has."""
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """Start TLS on the open connection, verified (RFC 3207 section 4.1)."""
+
+
+class Exchange(Protocol):
+    """One run of a SASL mechanism, as `sasl` provides it."""
+
+    @property
+    def name(self) -> str:
+        """The mechanism's registered name."""
+
+    @property
+    def single(self) -> bool:
+        """True if the initial response is all there is to say."""
+
+    def initial(self) -> bytes | None:
+        """The initial response, None if the server speaks first."""
+
+    def respond(self, challenge: bytes) -> bytes:
+        """The answer to a decoded challenge.  Raises LoginError to give up."""
+
+    def succeeded(self, challenge: bytes | None) -> None:
+        """Check what came with the success.  Raises LoginError if the server can't prove itself."""
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """How the responses are shown in a transcript, in order."""
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """Octets that may never be shown."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Choose a mechanism and fetch the secret: send back an `Exchange`, or None for no login.
+
+    ``failed`` names the mechanisms that this server turned down, for another reason than
+    the secret.  Asked only when the server's identity is settled.
+    """
+
+    extensions: Extensions
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Write down, and flush, that from now on these recipients (by index) may have the mail."""
+
+    recipients: tuple[int, ...]
+
+
+Step = Send | Receive | Peek | Handshake | Login | Commit
+
+T = TypeVar("T")
+Steps = Generator[Step, Any, T]
+"""A generator of steps with a result: what the engine is made of."""
