@@ -49,7 +49,7 @@ async def connected(
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setblocking(False)
         try:
-            code = made.connect_ex(address)  # type: ignore[arg-type]
+            code = made.connect_ex(address)
             if code == errno.EINPROGRESS:
                 await way.writable(made, timeout)
                 code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -6,6 +6,7 @@ subjectAltName only, no key or signature under OpenSSL's security level 2.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 
@@ -199,8 +200,6 @@ class Layer:
 
     def close(self) -> bytes:
         """Return TLS's own close (close_notify)."""
-        try:
+        with contextlib.suppress(ssl.SSLError, ValueError):
             self._object.unwrap()
-        except (ssl.SSLError, ValueError):
-            pass
         return self._out.read()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from smtps.errors import (
+    ConnectionLostError,
     CredentialsLaterError,
     IdentityError,
     LocalProtocolError,
@@ -141,8 +142,18 @@ class Submission:
     def _say(self, command: Command) -> Steps[ReplyReceived]:
         """Send COMMAND alone and wait for its reply."""
         yield from self._flush_input()
-        yield Send(self.connection.send(command), Phase.COMMAND)
+        yield from self._write(self.connection.send(command))
         return (yield from self._reply())
+
+    def _write(self, data: bytes, phase: Phase = Phase.COMMAND) -> Steps[None]:
+        """Send DATA for which a reply is owed.
+
+        A server that refuses and closes may have left its last words: they are read next.
+        """
+        try:
+            yield Send(data, phase)
+        except ConnectionLostError:
+            self.connection.broken = True
 
     def _flush_input(self) -> Steps[None]:
         """Before a command: nothing may lie unread that could be taken for its reply."""
@@ -369,7 +380,7 @@ class Submission:
             self._stop_unless_2yz(data_reply, "to DATA")
         if not transaction.accepted:
             # 354 although nobody was accepted: an empty message ends it (RFC 2920 3.1).
-            yield Send(self.connection.send_body(), Phase.COMMAND)
+            yield from self._write(self.connection.send_body())
             yield from self._reply()
             return self._nobody(transaction)
         reply = yield from self._send_body(transaction, message)
@@ -384,7 +395,7 @@ class Submission:
         together = "PIPELINING" in self.connection.extensions
         if together:
             yield from self._flush_input()
-            yield Send(b"".join(map(self.connection.send, flight)), Phase.COMMAND)
+            yield from self._write(b"".join(map(self.connection.send, flight)))
         mail, *rcpts, data = flight
         event = (yield from self._reply()) if together else (yield from self._say(mail))
         mail_reply = event.reply
@@ -447,12 +458,16 @@ class Submission:
         pending = b""
         for piece in _blocks(pieces):
             if pending:
-                yield Send(pending, Phase.BLOCK)
+                try:
+                    yield Send(pending, Phase.BLOCK)
+                except ConnectionLostError:
+                    yield from self._early_reply()
+                    raise
                 yield from self._early_reply()
             pending = piece
         end = connection.send_body()
         transaction.last_sent = True
-        yield Send(pending + end, Phase.BLOCK)
+        yield from self._write(pending + end, Phase.BLOCK)
         return (yield from self._reply()).reply
 
     def _early_reply(self) -> Steps[None]:

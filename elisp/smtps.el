@@ -1,0 +1,311 @@
+;;; smtps.el --- Send mail and type SMTP by hand over TLS  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; Author: The smtps authors
+;; Version: 0.1.0
+;; Package-Requires: ((emacs "28.1"))
+;; Keywords: mail comm
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is part of smtps.
+
+;; smtps is free software: you can redistribute it and/or modify it
+;; under the terms of the GNU General Public License as published by
+;; the Free Software Foundation, either version 3 of the License, or
+;; (at your option) any later version.
+;;
+;; smtps is distributed in the hope that it will be useful, but WITHOUT
+;; ANY WARRANTY; without even the implied warranty of MERCHANTABILITY
+;; or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public
+;; License for more details.
+;;
+;; You should have received a copy of the GNU General Public License
+;; along with smtps.  If not, see <https://www.gnu.org/licenses/>.
+
+;;; Commentary:
+
+;; (smtps-mode 1) in the init file is the whole set-up: mail that is
+;; sent from Emacs is safe on disk before the command returns, and goes
+;; out in the background.  M-x smtps-session opens a buffer in which
+;; the SMTP dialogue is typed by hand; M-x smtps-sandbox does so with a
+;; server of its own, which delivers to nobody.
+;;
+;; This file is the face: options, accounts, the mode, the menu.  It
+;; loads nothing else before it is needed.
+
+;;; Code:
+
+(eval-when-compile (require 'cl-lib))
+
+(defgroup smtps nil
+  "Send mail, and type SMTP by hand, over TLS."
+  :group 'mail
+  :prefix "smtps-")
+
+;; What `define-error' does; the root of the tree is in smtps-wire.el,
+;; which nobody needs who only reads the accounts.
+(put 'smtps-account-error 'error-conditions
+     '(smtps-account-error smtps-error error))
+(put 'smtps-account-error 'error-message "Account")
+
+;;; Accounts
+
+(defcustom smtps-accounts nil
+  "The servers that mail is handed to: an alist of names and properties.
+The properties of each account are:
+
+`:host'     the server's name, as its certificate has it;
+`:port'     its port; by default the one that belongs to `:tls';
+`:tls'      `implicit' (TLS from the first byte, port 465), `starttls'
+            (TLS after a STARTTLS, port 587; never without), or `none'
+            (a server on this machine).  The default goes by the port;
+`:user'     the login; without it, the password file tells it;
+`:from'     the address, or list of addresses, this account is for;
+            \"@example.org\" stands for every address there;
+`:mechanisms'  names of SASL mechanisms, the first choice first; by
+            default smtps chooses;
+`:ca-file'  a file of certificates to trust instead of the system's;
+`:client-certificate'  a file with our certificate and its key;
+`:password-command'  a shell command that prints the password.
+
+Mail goes by the account whose `:from' is the sender, else by the first
+account without a `:from', else by the only one.  Where this is nil,
+the smtpmail variables are the account."
+  :type '(alist
+          :key-type (string :tag "Name")
+          :value-type
+          (plist :tag "Properties"
+                 :options
+                 ((:host string)
+                  (:port (integer :tag "Port"))
+                  (:tls (choice (const :tag "From the first byte" implicit)
+                                (const :tag "By STARTTLS" starttls)
+                                (const :tag "None (this machine)" none)))
+                  (:user (string :tag "Login"))
+                  (:from (choice (string :tag "Address")
+                                 (repeat :tag "Addresses" string)))
+                  (:mechanisms (repeat (string :tag "Mechanism")))
+                  (:ca-file file)
+                  (:client-certificate file)
+                  (:password-command (string :tag "Shell command")))))
+  :risky t
+  :link '(info-link "(smtpmail)"))
+
+(defconst smtps--ports '((implicit . 465) (starttls . 587) (none . 25))
+  "The port that belongs to a way of TLS (RFC 8314 3.3, RFC 6409 3.1).")
+
+(defconst smtps--services
+  '(("smtp" . 25) ("submission" . 587) ("submissions" . 465) ("smtps" . 465)
+    ("urd" . 465))
+  "The ports of the service names that mail set-ups use for SMTP.")
+
+(defun smtps--refuse-account (name format-string &rest arguments)
+  "Signal `smtps-account-error' about account NAME.
+FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
+  (signal 'smtps-account-error
+          (list (concat (if name (format "Account \"%s\": " name) "")
+                        (apply #'format-message format-string arguments)
+                        "  Nothing was sent."))))
+
+(defun smtps-loopback-p (host)
+  "Return non-nil if HOST, a name or an address, can only be this machine."
+  (string-match-p
+   "\\`\\(?:localhost\\|.+\\.localhost\\|127\\(?:\\.[0-9]+\\)\\{3\\}\\|\\[?::1]?\\)\\.?\\'"
+   (downcase host)))
+
+(defun smtps--text-p (value)
+  "Return non-nil if VALUE is a non-empty string without control characters."
+  (and (stringp value) (not (string-empty-p value))
+       (not (string-match-p "[\0-\x1f\x7f-\x9f]" value))))
+
+(defun smtps--check-account (name plist)
+  "Return account PLIST, called NAME, whole: its defaults filled in, checked.
+The result is a plist with `:name', `:host', `:port', `:tls', `:user',
+`:from' (a list), `:mechanisms', `:ca-file', `:client-certificate' and
+`:password-command'.  Signal `smtps-account-error' where a value can't be."
+  (let* ((host (plist-get plist :host))
+         (port (plist-get plist :port))
+         (tls (or (plist-get plist :tls)
+                  (if (memq port '(25 587)) 'starttls 'implicit)))
+         (from (plist-get plist :from))
+         (mechanisms (plist-get plist :mechanisms)))
+    (unless (and (smtps--text-p host) (not (string-match-p "[[:space:]]" host)))
+      (smtps--refuse-account
+       name "its :host must be the name of a server, not %S." host))
+    (unless (assq tls smtps--ports)
+      (smtps--refuse-account
+       name "its :tls must be implicit, starttls or none, not %S." tls))
+    (setq port (or port (alist-get tls smtps--ports)))
+    (unless (and (integerp port) (< 0 port 65536))
+      (smtps--refuse-account
+       name "its :port must be a number from 1 to 65535, not %S." port))
+    (when (and (eq tls 'none) (not (smtps-loopback-p host)))
+      (smtps--refuse-account
+       name "without TLS, mail and password could be read on the way to %s."
+       host))
+    (dolist (key '(:user :ca-file :client-certificate :password-command))
+      (let ((value (plist-get plist key)))
+        (unless (or (null value) (smtps--text-p value))
+          (smtps--refuse-account
+           name "its %s must be one line of text." key))))
+    (setq from (if (listp from) from (list from))
+          mechanisms (if (listp mechanisms) mechanisms (list mechanisms)))
+    (unless (cl-every #'smtps--text-p from)
+      (smtps--refuse-account
+       name "its :from must be an address or a list of addresses."))
+    (unless (cl-every #'smtps--text-p mechanisms)
+      (smtps--refuse-account
+       name "its :mechanisms must be a list of names, like (\"PLAIN\")."))
+    (let ((file (lambda (key)
+                  (and (plist-get plist key)
+                       (expand-file-name (plist-get plist key))))))
+      (list :name name :host host :port port :tls tls
+            :user (plist-get plist :user)
+            :from from :mechanisms mechanisms
+            :ca-file (funcall file :ca-file)
+            :client-certificate (funcall file :client-certificate)
+            :password-command (plist-get plist :password-command)))))
+
+(defun smtps-account (name)
+  "Return the account called NAME, checked and whole (a plist).
+Signal `smtps-account-error' if there is none, or it can't be used."
+  (let ((entry (assoc name smtps-accounts)))
+    (unless entry
+      (smtps--refuse-account nil "There is no account called \"%s\"." name))
+    (smtps--check-account name (cdr entry))))
+
+(defun smtps--from-match-p (pattern address)
+  "Return non-nil if PATTERN, an address or \"@DOMAIN\", covers ADDRESS."
+  (let ((pattern (downcase pattern))
+        (address (downcase address)))
+    (if (string-prefix-p "@" pattern)
+        (string-suffix-p pattern address)
+      (string= pattern address))))
+
+(defvar smtpmail-smtp-server)
+(defvar smtpmail-default-smtp-server)
+(defvar smtpmail-smtp-service)
+(defvar smtpmail-stream-type)
+(defvar smtpmail-smtp-user)
+
+(defun smtps--service-port (service)
+  "Return the port number that SERVICE, a number or a name, stands for.
+Return nil for a name that is not one of SMTP's."
+  (cond ((integerp service) service)
+        ((not (stringp service)) nil)
+        ((string-match-p "\\`[0-9]+\\'" service) (string-to-number service))
+        (t (cdr (assoc (downcase service) smtps--services)))))
+
+(defun smtps--smtpmail-account (&optional host service user)
+  "Return the account that the smtpmail variables describe, whole.
+They are read in the current buffer, where they may have local values;
+smtpmail itself is not needed.  HOST, SERVICE and USER, if given, stand
+in their stead.  Signal `smtps-account-error' if no server is named."
+  (let* ((server (or host
+                     (bound-and-true-p smtpmail-smtp-server)
+                     (bound-and-true-p smtpmail-default-smtp-server)
+                     (getenv "SMTPSERVER")))
+         (service (or service (bound-and-true-p smtpmail-smtp-service) 25))
+         (port (smtps--service-port service))
+         (stream (bound-and-true-p smtpmail-stream-type)))
+    (unless (and server (not (equal server "")))
+      (smtps--refuse-account
+       nil "No mail server is known: set `smtps-accounts'."))
+    (unless port
+      (smtps--refuse-account
+       nil "`smtpmail-smtp-service' is %S: give the port's number." service))
+    (smtps--check-account
+     nil
+     (list :host server :port port
+           :tls (cond ((or (memq stream '(ssl tls)) (= port 465)) 'implicit)
+                      ((eq stream 'starttls) 'starttls)
+                      ((eq stream 'plain) 'none)
+                      ((smtps-loopback-p server) 'none)
+                      (t 'starttls))
+           :user (or user (bound-and-true-p smtpmail-smtp-user))))))
+
+(defun smtps-account-for (from)
+  "Return the account for mail from the address FROM, checked and whole.
+That is a plist as `smtps-accounts' describes, and `:name', which is nil
+where it was made from the smtpmail variables.  Signal
+`smtps-account-error' if none can be chosen."
+  ;; The accounts file of the command line will be asked here, between
+  ;; the two.
+  (if (null smtps-accounts)
+      (smtps--smtpmail-account)
+    (let* ((accounts (mapcar (lambda (entry)
+                               (smtps--check-account (car entry) (cdr entry)))
+                             smtps-accounts))
+           (claims (lambda (account)
+                     (cl-some (lambda (pattern)
+                                (smtps--from-match-p pattern from))
+                              (plist-get account :from)))))
+      (or (cl-find-if claims accounts)
+          (cl-find-if-not (lambda (account) (plist-get account :from)) accounts)
+          (and (null (cdr accounts)) (car accounts))
+          (smtps--refuse-account
+           nil "None of `smtps-accounts' is for mail from %s." from)))))
+
+;;; The mode
+
+(declare-function smtps-send-it "smtps-send" ())
+(declare-function smtps-send-queued "smtps-send" (&optional quietly))
+(declare-function smtps-send-divert "smtps-send" ())
+(defvar send-mail-function)
+(defvar message-send-mail-function)
+
+(defconst smtps--idle-pause 1
+  "Seconds of idleness before mail that waits from an earlier day is taken up.
+Long enough for the init file and the first screen to be done.")
+
+(defvar smtps--former-functions nil
+  "The send functions from before `smtps-mode': an alist variable -> value.")
+
+(defun smtps--take-up-queue ()
+  "Send what waits in the outbox, if anything does."
+  (require 'smtps-send)
+  (smtps-send-queued t))
+
+;;;###autoload
+(define-minor-mode smtps-mode
+  "Send all mail by smtps.
+`C-c C-c' then leaves the mail in the outbox, safe on disk, and Emacs
+goes on while it is handed to the server of `smtps-accounts'.  Mail left
+in the outbox from earlier is sent too.  Turning the mode off gives
+`send-mail-function' and `message-send-mail-function' back their values."
+  :global t
+  :group 'smtps
+  (let ((variables '(send-mail-function message-send-mail-function)))
+    (cond
+     (smtps-mode
+      (dolist (variable variables)
+        ;; Unbound until its library is loaded, which then keeps our value.
+        (unless (and (default-boundp variable)
+                     (eq (default-value variable) #'smtps-send-it))
+          (setf (alist-get variable smtps--former-functions)
+                (if (default-boundp variable)
+                    (list (default-value variable))
+                  'unbound)))
+        (set-default variable #'smtps-send-it))
+      (add-hook 'message-send-hook #'smtps-send-divert)
+      (unless noninteractive
+        (run-with-idle-timer smtps--idle-pause nil #'smtps--take-up-queue)))
+     (t
+      (remove-hook 'message-send-hook #'smtps-send-divert)
+      (pcase-dolist (`(,variable . ,former) smtps--former-functions)
+        (when (and (default-boundp variable)
+                   (eq (default-value variable) #'smtps-send-it))
+          (cond
+           ((consp former) (set-default variable (car former)))
+           ;; Loaded since then: its own default, not a hole.
+           ((get variable 'standard-value)
+            (set-default variable
+                         (eval (car (get variable 'standard-value)) t)))
+           (t (makunbound variable)))))
+      (setq smtps--former-functions nil)))))
+
+;;; The sandbox
+
+(declare-function smtps-session "smtps-session")
+(declare-function smtps-wire-read "smtps-wire" (string))

@@ -1,0 +1,81 @@
+"""Where mail is handed in: host, port, TLS, and who logs in."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from smtps.errors import ConfigurationError
+
+PORTS = {"implicit": 465, "starttls": 587, "none": 25}
+"""The ports of RFC 8314 3.3 and RFC 6409 3.1; 25 for what is on this machine."""
+
+TLS_BY_PORT = {465: "implicit", 587: "starttls", 25: "starttls"}
+
+
+@dataclass(frozen=True)
+class Account:
+    """A server and a login.  ``tls`` is implicit, starttls or none; ``user`` None for no login.
+
+    Raises ConfigurationError where the parts do not fit.
+    """
+
+    host: str
+    port: int
+    tls: str
+    user: str | None = None
+    name: str | None = None
+    mechanisms: tuple[str, ...] = ()
+    ca_file: str | None = None
+    password_command: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.host or any(ord(c) <= 0x20 or ord(c) == 0x7F for c in self.host):
+            raise ConfigurationError(f"{self.host!r} is not the name of a host.")
+        if not 0 < self.port < 65536:
+            raise ConfigurationError(f"{self.port} is not a port: ports go from 1 to 65535.")
+        if self.tls not in PORTS:
+            raise ConfigurationError(
+                f"{self.tls!r} is no way of TLS; there are {', '.join(PORTS)}."
+            )
+        if self.tls == "none" and not is_loopback(self.host):
+            raise ConfigurationError(
+                f"Without TLS the mail and the password could be read on the way to {self.host}; "
+                "“none” is for this machine itself only."
+            )
+
+    @property
+    def address(self) -> str:
+        """Host and port as text."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if HOST can only be this machine."""
+    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def split_host(text: str) -> tuple[str, int | None]:
+    """Split ``HOST``, ``HOST:PORT``, ``[V6]`` or ``[V6]:PORT``.  Raises ConfigurationError."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigurationError(f"{text!r} is not a host and a port.")
+        port = rest[1:]
+        if rest and not port:
+            raise ConfigurationError(f"{text!r} has no port behind its colon.")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+        if not port:
+            raise ConfigurationError(f"{text!r} has no port behind its colon.")
+    if not port:
+        return host, None
+    if not (port.isascii() and port.isdigit()):
+        raise ConfigurationError(f"{port!r} is no port number.")
+    return host, int(port)

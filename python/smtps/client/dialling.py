@@ -1,0 +1,71 @@
+"""From an account to a stream, telling on the way what happens and whom it reached."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from smtps.client.account import Account
+from smtps.client.timeouts import seconds
+from smtps.errors import CertificateError
+from smtps.net import dial
+from smtps.net.streams import Stream, Way
+from smtps.protocol.steps import Phase
+from smtps.protocol.visible import visible
+
+Tell = Callable[[str], None]
+
+
+async def dialled(account: Account, way: Way | None, timeout: float | None, tell: Tell) -> Stream:
+    """Return a stream to ACCOUNT's server, TLS already made where it is implicit.
+
+    WAY None blocks; TIMEOUT None takes each phase's own.  Raises NetworkError or
+    IdentityError.
+    """
+    tell(f"Resolving '{account.address}'...")
+    if way is None:
+        addresses = dial.found(account.host, account.port)
+    else:
+        import asyncio
+
+        addresses = await asyncio.to_thread(dial.found, account.host, account.port)
+    stream = await dial.connected(
+        account.host, account.port, addresses, way, seconds(Phase.CONNECT, timeout), tell
+    )
+    if account.tls == "implicit":
+        try:
+            await handshake(stream, account, timeout, tell)
+        except BaseException:
+            stream.abort()
+            raise
+    return stream
+
+
+async def handshake(stream: Stream, account: Account, timeout: float | None, tell: Tell) -> None:
+    """Make STREAM a verified TLS connection and tell what was found."""
+    from smtps.net import tls
+
+    made: ssl.SSLContext = tls.context(account.ca_file)
+    try:
+        found = await stream.start_tls(made, seconds(Phase.HANDSHAKE, timeout))
+    except CertificateError as error:
+        _tell_chain(error.chain, tell)
+        tell(f"- Status: The certificate is NOT trusted: {error.details.get('reason')}.")
+        raise
+    _tell_chain(found.chain, tell)
+    tell(f"- Status: The certificate is trusted, and it is for {account.host}.")
+    tell(f"- TLS: {found.version}, {found.cipher}")
+    tell("- Handshake was completed")
+
+
+def _tell_chain(chain: tuple[bytes, ...], tell: Tell) -> None:
+    if tell is quiet:
+        return
+    from smtps.trust import certificate
+
+    for line in certificate.told(chain):
+        tell(visible(line))
+
+
+def quiet(line: str) -> None:
+    """Tell nobody."""

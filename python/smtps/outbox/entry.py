@@ -1,0 +1,251 @@
+"""One mail in the outbox: its envelope and its journal, a form of the wire's a line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import string
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from smtps.client.account import Account
+from smtps.errors import DamagedEntryError, OutboxError, SmtpsError, WireError
+from smtps.protocol.envelope import Envelope
+from smtps.protocol.outcome import Outcome
+from smtps.rpc import codec
+from smtps.rpc.codec import Keyword, Symbol, Value
+
+VERSION = 1
+
+RESERVED = 64 * 1024
+"""Octets set aside before the commit, so that the result fits on a disk that fills up."""
+
+
+def new_id() -> str:
+    """Return a new entry's name: the time in UTC, and ten letters that nobody else has."""
+    letters = string.ascii_lowercase + string.digits
+    return time.strftime("%Y%m%dT%H%M%S-", time.gmtime()) + "".join(
+        secrets.choice(letters) for _ in range(10)
+    )
+
+
+def form(name: str, *values: Value, **properties: Value) -> str:
+    """Return the line ``(NAME VALUES... :PROPERTY VALUE...)`` with its LF."""
+    words: list[Value] = [Symbol(name), *values]
+    for key, value in properties.items():
+        words += (Keyword(key.replace("_", "-")), value)
+    return codec.dumps(words) + "\n"
+
+
+def parsed(line: str) -> tuple[str, list[Value]]:
+    """Return name and rest of a LINE.  Raises WireError."""
+    value = codec.loads(line)
+    if not isinstance(value, list) or not value or not isinstance(value[0], Symbol):
+        raise WireError("A line of the outbox is not a form with a name.")
+    return str(value[0]), value[1:]
+
+
+def flush(path: Path) -> None:
+    """Have the file or directory at PATH written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
+    """Write CHUNKS to a new private file at PATH, flushed; return its size and SHA-256."""
+    digest = hashlib.sha256()
+    size = 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return size, digest.hexdigest()
+
+
+def envelope_lines(
+    entry_id: str, account: Account, envelope: Envelope, message_id: str, size: int, sha256: str
+) -> list[str]:
+    """Return the lines of envelope.sexp."""
+    frozen: Mapping[str, Value] = asdict(account) | {
+        "tls": Symbol(account.tls),
+        "mechanisms": [Symbol(name.lower()) for name in account.mechanisms],
+    }
+    return [
+        form(
+            "envelope",
+            version=VERSION,
+            id=entry_id,
+            created=int(time.time()),
+            message_id=message_id,
+            size=size,
+            sha256=sha256,
+        ),
+        form("account", **frozen),
+        form("mail", envelope.sender),
+        *(form("rcpt", recipient) for recipient in envelope.recipients),
+        form("end"),
+    ]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A mail as it lies in DIRECTORY."""
+
+    directory: Path
+    account: Account
+    envelope: Envelope
+
+    @property
+    def id(self) -> str:
+        """The entry's name."""
+        return self.directory.name
+
+    @property
+    def message(self) -> Path:
+        """The file that is sent."""
+        return self.directory / "message.eml"
+
+
+def read(directory: Path) -> Entry:
+    """Return the entry in DIRECTORY.  Raises DamagedEntryError if it is not whole."""
+    try:
+        return _read(directory)
+    except (OSError, SmtpsError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+        raise DamagedEntryError(
+            f"The mail {directory.name} in the outbox is damaged and was left alone: {error}"
+        ) from None
+
+
+def _read(directory: Path) -> Entry:
+    account: Account | None = None
+    sender: str | None = None
+    recipients: list[str] = []
+    head: dict[str, Value] = {}
+    ended = False
+    text = (directory / "envelope.sexp").read_text("utf-8")
+    for line in text.splitlines():
+        name, rest = parsed(line)
+        match name:
+            case "envelope":
+                head = codec.plist(rest)
+            case "account":
+                account = _account(codec.plist(rest))
+            case "mail":
+                sender = str(rest[0])
+            case "rcpt":
+                recipients.append(str(rest[0]))
+            case "end":
+                ended = True
+    if head.get("version") != VERSION or account is None or sender is None or not ended:
+        raise WireError("its envelope is incomplete or of another version.")
+    if (directory / "message.eml").stat().st_size != head["size"]:
+        raise WireError("its message has another size than its envelope says.")
+    return Entry(directory, account, Envelope(sender, tuple(recipients)))
+
+
+def _account(plist: dict[str, Value]) -> Account:
+    def text(name: str) -> str | None:
+        value = plist.get(name)
+        return str(value) if isinstance(value, str) else None
+
+    mechanisms = plist.get("mechanisms") or []
+    port = plist["port"]
+    if not isinstance(port, int) or not isinstance(mechanisms, list):
+        raise WireError("its account has a bad port or mechanisms.")
+    return Account(
+        host=text("host") or "",
+        port=port,
+        tls=text("tls") or "",
+        user=text("user"),
+        name=text("name"),
+        mechanisms=tuple(str(m).upper() for m in mechanisms),
+        ca_file=text("ca-file"),
+        password_command=text("password-command"),
+    )
+
+
+class Journal:
+    """The append-only record of what was tried; written by the entry's owner only."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "journal.sexp"
+        self._directory = directory
+
+    def records(self) -> list[tuple[str, list[Value]]]:
+        """Return the whole lines, in order.  Raises DamagedEntryError for a bad one."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return []
+        # A last line without LF was never finished: it does not exist.
+        lines = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
+        try:
+            return [parsed(line) for line in lines]
+        except WireError as error:
+            raise DamagedEntryError(
+                f"The journal of {self._directory.name} is damaged: {error.text}"
+            ) from None
+
+    def append(self, *lines: str, reserve: bool = False) -> None:
+        """Append LINES and flush them; RESERVE room for the result first.
+
+        Raises OutboxError where the disk does not take them.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+                end = data.rfind(b"\n") + 1
+                if end < len(data):
+                    os.ftruncate(descriptor, end)
+                if reserve:
+                    os.posix_fallocate(descriptor, 0, end + RESERVED)
+                    os.ftruncate(descriptor, end)
+                os.pwrite(descriptor, "".join(lines).encode(), end)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.utime(self._directory)
+        except OSError as error:
+            raise OutboxError(
+                f"The outbox can't be written ({error.strerror}); the mail "
+                f"{self._directory.name} was not sent and is kept."
+            ) from None
+
+
+def results(attempt: int, outcome: Outcome, next_time: int | None = None) -> list[str]:
+    """Return the journal's lines for the OUTCOME of an attempt."""
+    lines = []
+    for index, fate in enumerate(outcome.fates):
+        reply = fate.reply
+        lines.append(
+            form(
+                "result",
+                attempt=attempt,
+                recipient=index,
+                verdict=Symbol(fate.verdict.value),
+                code=reply.code if reply else None,
+                enhanced=str(reply.enhanced) if reply and reply.enhanced else None,
+                text=reply.text if reply else None,
+            )
+        )
+    lines.append(
+        form(
+            "outcome",
+            attempt=attempt,
+            verdict=Symbol(outcome.verdict.value),
+            text=outcome.text,
+            next=next_time,
+        )
+    )
+    return lines

@@ -1,0 +1,168 @@
+"""The directories of the outbox, and how an entry gets from one to another.
+
+Every change of owner is one rename; whoever loses it, stops.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from smtps.client.account import Account
+from smtps.errors import MessageUnreadableError, OutboxError
+from smtps.outbox import entry
+from smtps.outbox.entry import Entry, Journal
+from smtps.protocol.envelope import Envelope
+
+STATES = ("tmp", "queue", "held", "active", "sent", "failed", "log")
+
+
+def default() -> Path:
+    """Return the outbox of both doors: ``${XDG_DATA_HOME:-~/.local/share}/smtps/outbox``.
+
+    Raises OutboxError where there is no home to look in.
+    """
+    base = os.environ.get("XDG_DATA_HOME")
+    try:
+        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local/share"
+    except RuntimeError:
+        raise OutboxError(
+            "There is no home directory for the outbox; name one with --outbox."
+        ) from None
+    return root / "smtps" / "outbox"
+
+
+class Owned:
+    """An entry in active/ that this process owns, by the lock on its file ``lock``."""
+
+    def __init__(self, spool: Spool, directory: Path, lock: int) -> None:
+        self._spool = spool
+        self._lock = lock
+        self.directory = directory
+        self.journal = Journal(directory)
+
+    def finish(self, state: str) -> Path:
+        """Move the entry to STATE, give it up, and return where it lies."""
+        target = self._spool.root / state / self.directory.name
+        try:
+            (self.directory / "lock").unlink(missing_ok=True)
+            self.directory.rename(target)
+            entry.flush(target.parent)
+            entry.flush(self.directory.parent)
+        except OSError as error:
+            raise OutboxError(
+                f"The mail {self.directory.name} can't be moved to {state}/ "
+                f"({error.strerror}); it lies in active/."
+            ) from None
+        finally:
+            os.close(self._lock)
+        return target
+
+
+class Spool:
+    """The outbox at ROOT.  Raises OutboxError if it can't be made or written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            for state in STATES:
+                (root / state).mkdir(mode=0o700, parents=True, exist_ok=True)
+            root.chmod(0o700)
+        except OSError as error:
+            raise OutboxError(
+                f"The outbox {root} can't be written: {error.strerror}. Nothing was sent."
+            ) from None
+
+    def take_in(
+        self,
+        account: Account,
+        envelope: Envelope,
+        chunks: Callable[[], Iterable[bytes]],
+        message_id: str,
+        state: str,
+    ) -> Path:
+        """Write a new entry and put it into STATE, flushed; return its directory.
+
+        Raises OutboxError, and leaves nothing behind, if the disk does not take it.
+        """
+        name = entry.new_id()
+        making = self.root / "tmp" / name
+        target = self.root / state / name
+        try:
+            making.mkdir(mode=0o700)
+            size, sha256 = entry.write(making / "message.eml", chunks())
+            lines = entry.envelope_lines(name, account, envelope, message_id, size, sha256)
+            entry.write(making / "envelope.sexp", (line.encode() for line in lines))
+            entry.flush(making)
+            making.rename(target)
+            entry.flush(target.parent)
+        except OSError as error:
+            for left in making.glob("*"):
+                left.unlink(missing_ok=True)
+            if making.is_dir():
+                making.rmdir()
+            raise OutboxError(
+                f"The outbox {self.root} can't be written: {error.strerror}. Nothing was sent."
+            ) from None
+        return target
+
+    def own(self, directory: Path) -> Owned | None:
+        """Lock the entry at DIRECTORY, which lies in active/; None if somebody else has it."""
+        path = directory / "lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutboxError(
+                f"The outbox {self.root} can't be written: {error.strerror}."
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_ino != path.stat().st_ino:
+                raise FileNotFoundError
+        except OSError:
+            os.close(lock)
+            return None
+        return Owned(self, directory, lock)
+
+    def take(self, name: str) -> Owned | None:
+        """Take the entry NAME out of queue/; None if it is no longer there."""
+        target = self.root / "active" / name
+        try:
+            (self.root / "queue" / name).rename(target)
+        except OSError:
+            return None
+        return self.own(target)
+
+    def names(self, state: str) -> list[str]:
+        """Return the entries' names in STATE, oldest first."""
+        try:
+            return sorted(p.name for p in (self.root / state).iterdir() if p.is_dir())
+        except OSError as error:
+            raise OutboxError(f"The outbox {self.root} can't be read: {error.strerror}.") from None
+
+    def entry(self, directory: Path) -> Entry:
+        """Return the entry at DIRECTORY.  Raises DamagedEntryError."""
+        return entry.read(directory)
+
+
+READ_SIZE = 64 * 1024
+
+
+def octets(path: Path) -> Callable[[], Iterable[bytes]]:
+    """Return a function that reads the file at PATH anew, in chunks."""
+
+    def chunks() -> Iterable[bytes]:
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(READ_SIZE):
+                    yield chunk
+        except OSError as error:
+            raise MessageUnreadableError(
+                f"The message {path} can't be read: {error.strerror}."
+            ) from None
+
+    return chunks

@@ -1,0 +1,1 @@
+"""What a server's certificate says, in words."""
