@@ -32,7 +32,7 @@ def new_id() -> str:
     )
 
 
-def form(name: str, *values: Value, **properties: Value) -> str:
+def form(name: str, /, *values: Value, **properties: Value) -> str:
     """Return the line ``(NAME VALUES... :PROPERTY VALUE...)`` with its LF."""
     words: list[Value] = [Symbol(name), *values]
     for key, value in properties.items():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Union
+from typing import TypeAlias
 
 from smtps.errors import WireError
 
@@ -39,7 +39,9 @@ class Keyword(str):
     __slots__ = ()
 
 
-Value = Union[str, int, bool, None, Symbol, Keyword, Sequence["Value"], Mapping[str, "Value"]]
+Value: TypeAlias = (
+    "str | int | bool | Symbol | Keyword | Sequence[Value] | Mapping[str, Value] | None"
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _INTEGER = r"-?(?:0|[1-9][0-9]*)"

@@ -1,0 +1,67 @@
+"""base64 as SMTP wants it: UTF-8, and no line breaks ever."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import sys
+
+from smtps.errors import MessageError, UsageError
+
+HELP = "TEXT to base64 and back, without line breaks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.add_argument("text", nargs="?", help="the text; standard input when missing")
+    parser.add_argument("-d", "--decode", action="store_true", help="from base64 to text")
+    parser.add_argument(
+        "--auth-plain", metavar="USER", help="AUTH PLAIN's string for USER; asks for the password"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the encoded or decoded text."""
+    if arguments.auth_plain is not None:
+        if arguments.text is not None or arguments.decode:
+            raise UsageError("--auth-plain takes no text: the password is asked for.")
+        import getpass
+
+        try:
+            password = getpass.getpass(f"Password for {arguments.auth_plain}: ")
+        except EOFError:
+            raise UsageError("No password was given.") from None
+        print(_encode(f"\0{arguments.auth_plain}\0{password}".encode()))
+        return 0
+    octets = _input(arguments.text)
+    if not arguments.decode:
+        print(_encode(octets))
+        return 0
+    try:
+        decoded = base64.b64decode(b"".join(octets.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise MessageError(
+            "This is not base64: letters, digits, + and /, with = at the end "
+            "to make a multiple of four."
+        ) from None
+    if sys.stdout.isatty():
+        from smtps.protocol.visible import visible
+
+        print(visible(decoded, len(decoded)))
+    else:
+        sys.stdout.buffer.write(decoded + b"\n")
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def _input(text: str | None) -> bytes:
+    if text is not None:
+        return text.encode("utf-8", "surrogateescape")
+    if sys.stdin is None:
+        raise UsageError("There is no text and no standard input.")
+    return sys.stdin.buffer.read().removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _encode(octets: bytes) -> str:
+    return base64.b64encode(octets).decode("ascii")

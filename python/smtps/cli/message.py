@@ -1,0 +1,174 @@
+"""A message from a file or standard input, made ready to be handed in, as sendmail would.
+
+Bcc goes out, Date and Message-ID come in where they are missing, and nothing else is
+touched: header octets are never parsed and written anew.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from smtps.errors import MessageError
+
+HEADER_LIMIT = 1024 * 1024
+"""Octets of a header section; a longer one is no header."""
+
+READ_SIZE = 64 * 1024
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
+_RECIPIENTS = (b"to", b"cc", b"bcc")
+_REMOVED = (b"bcc", b"resent-bcc")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A header field: its name in lower case, its body, and its octets as they stand."""
+
+    name: bytes
+    body: bytes
+    octets: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header section, and what was read beyond it."""
+
+    fields: tuple[Field, ...]
+    rest: bytes
+    """The empty line and the beginning of the body."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the bodies of all fields NAME (lower case)."""
+        return [field.body for field in self.fields if field.name == name]
+
+
+def read_header(file: BinaryIO) -> Header:
+    """Read the header section at the start of FILE.
+
+    Raises MessageError for an empty message, or a header over the limit.
+    """
+    data = b""
+    while (end := re.search(rb"(?:\A|\r\n|\n|\r(?!\n))(?=\r\n|\n|\r(?=[^\n]))", data)) is None:
+        chunk = file.read(READ_SIZE)
+        if not chunk:
+            break
+        data += chunk
+        if len(data) > HEADER_LIMIT:
+            raise MessageError(
+                f"The message has no end of its header within {HEADER_LIMIT} octets."
+            )
+    if not data:
+        raise MessageError("The message is empty: nothing was sent.")
+    if data.startswith(b"From ") and re.match(rb"From [^\r\n]*(?:\r\n|\n|\r)", data):
+        # An mbox's separator line is no header field; sendmail drops it too.
+        line = re.match(rb"From [^\r\n]*(?:\r\n|\n|\r)", data)
+        assert line is not None
+        data = data[line.end() :]
+        end = re.search(rb"(?:\A|\r\n|\n|\r(?!\n))(?=\r\n|\n|\r(?=[^\n]))", data)
+    cut = end.end() if end is not None else len(data)
+    fields: list[Field] = []
+    for octets in _unfolded(data[:cut]):
+        match = _FIELD.fullmatch(octets)
+        if match is None:
+            # No header, or no longer one: from here on it is the body.
+            position = sum(len(field.octets) for field in fields)
+            return Header(tuple(fields), b"\n" + data[position:])
+        fields.append(Field(match[1].lower(), match[2], octets))
+    return Header(tuple(fields), data[cut:])
+
+
+def _unfolded(section: bytes) -> Iterator[bytes]:
+    """Yield each field with its continuation lines and its line end."""
+    lines = re.findall(rb"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z", section)
+    field = b""
+    for line in lines:
+        if field and line[:1] in (b" ", b"\t"):
+            field += line
+            continue
+        if field:
+            yield field
+        field = line
+    if field:
+        yield field
+
+
+def recipients(header: Header) -> list[str]:
+    """Return the addresses in To, Cc and Bcc, or in the Resent- ones where there are such."""
+    resent = any(field.name.startswith(b"resent-") for field in header.fields)
+    prefix = b"resent-" if resent else b""
+    return addresses(body for name in _RECIPIENTS for body in header.values(prefix + name))
+
+
+def sender(header: Header) -> str | None:
+    """Return the address in (Resent-)Sender or From, or None."""
+    for name in (b"resent-sender", b"resent-from", b"sender", b"from"):
+        found = addresses(header.values(name)[:1])
+        if found:
+            return found[0]
+    return None
+
+
+def addresses(bodies: Iterable[bytes]) -> list[str]:
+    """Return the bare addresses in address-list field BODIES, each once, in order."""
+    from email.utils import getaddresses
+
+    texts = []
+    for body in bodies:
+        try:
+            text = body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise MessageError("An address field is not UTF-8 text.") from None
+        texts.append(re.sub(r"[\r\n]+(?=[ \t])", "", text).strip())
+    found = []
+    for text in texts:
+        if not text:
+            continue
+        pairs = getaddresses([text])
+        if any(not address for _, address in pairs):
+            raise MessageError(f"The addresses in “{text[:100]}” can't be understood.")
+        found += [address for _, address in pairs]
+    return list(dict.fromkeys(found))
+
+
+def message_id(header: Header) -> str | None:
+    """Return the Message-ID, or None."""
+    for body in header.values(b"message-id"):
+        return body.decode("ascii", "replace").strip() or None
+    return None
+
+
+def finished(
+    header: Header, more: Callable[[], Iterable[bytes]], from_address: str
+) -> tuple[Callable[[], Iterator[bytes]], str]:
+    """Return how to read the message as it is sent, and its Message-ID.
+
+    MORE reads what follows the header's rest; FROM_ADDRESS gives a new Message-ID its domain.
+    """
+    added = b""
+    identity = message_id(header)
+    end = b"\r\n" if header.fields and header.fields[0].octets.endswith(b"\r\n") else b"\n"
+    if identity is None:
+        from email.utils import make_msgid
+
+        domain = from_address.rpartition("@")[2] or "localhost"
+        if not domain.isascii() or domain.startswith("["):
+            domain = "localhost"
+        identity = make_msgid(domain=domain)
+        added += b"Message-ID: " + identity.encode() + end
+    if not header.values(b"date"):
+        from email.utils import formatdate
+
+        added += b"Date: " + formatdate(time.time(), localtime=True).encode() + end
+    kept = b"".join(f.octets for f in header.fields if f.name not in _REMOVED)
+    if kept and not kept.endswith((b"\n", b"\r")):
+        kept += end
+
+    def chunks() -> Iterator[bytes]:
+        yield added + kept + (header.rest or end)
+        yield from more()
+
+    return chunks, identity

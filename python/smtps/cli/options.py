@@ -1,0 +1,75 @@
+"""The options that verbs share, and the account they come to."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
+from smtps.errors import ConfigurationError, UsageError
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell where to connect and how."""
+    parser.add_argument("--host", help="the server's name")
+    parser.add_argument("--port", type=port, help="its port (465, 587 for starttls)")
+    parser.add_argument("--tls", choices=tuple(PORTS), help="TLS at once, by STARTTLS, or none")
+    parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates only (PEM)")
+    parser.add_argument(
+        "--timeout", type=timeout, metavar="SECONDS", help="one time-out for every wait"
+    )
+
+
+def add_login(parser: argparse.ArgumentParser) -> None:
+    """Add the options that tell who logs in and how."""
+    parser.add_argument("--user", help="log in as this user")
+    parser.add_argument("--auth", metavar="MECH[,MECH]", help="only these mechanisms")
+    parser.add_argument(
+        "--password-command", metavar="COMMAND", help="a command that prints the password"
+    )
+
+
+def port(text: str) -> int:
+    """Return the port that TEXT names."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port number from 1 to 65535")
+    return int(text)
+
+
+def timeout(text: str) -> float:
+    """Return the seconds that TEXT names."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (0 < value < 1e6):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def account(arguments: argparse.Namespace, host: str | None = None) -> Account:
+    """Return the account that ARGUMENTS describe; HOST stands as HOST or HOST:PORT."""
+    host = host or arguments.host
+    if not host:
+        raise UsageError("No host is given: name one with --host.")
+    name, number = split_host(host)
+    if number is not None and arguments.port not in (None, number):
+        raise UsageError(f"Two ports are given, {number} and {arguments.port}.")
+    number = number or arguments.port
+    tls = arguments.tls or TLS_BY_PORT.get(number or 465, "implicit")
+    ca_file = arguments.ca_file
+    if ca_file:
+        ca_file = str(Path(ca_file).absolute())
+        if not Path(ca_file).is_file():
+            raise ConfigurationError(f"There is no CA file {ca_file}.")
+    auth = getattr(arguments, "auth", None)
+    return Account(
+        host=name,
+        port=number or PORTS[tls],
+        tls=tls,
+        user=getattr(arguments, "user", None),
+        mechanisms=tuple(word.strip().upper() for word in auth.split(",")) if auth else (),
+        ca_file=ca_file,
+        password_command=getattr(arguments, "password_command", None),
+    )

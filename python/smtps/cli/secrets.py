@@ -1,0 +1,81 @@
+"""Where a password comes from on the command line: a command, ~/.authinfo, or the terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from smtps.client.account import Account
+from smtps.errors import ConfigurationError, LoginError
+
+COMMAND_SECONDS = 60
+"""A password command may ask for a smart card; it may not hang for ever."""
+
+
+def password(account: Account, user: str) -> str:
+    """Return USER's password at ACCOUNT's host.  Raises ConfigurationError or LoginError."""
+    if account.password_command:
+        return _from_command(account.password_command)
+    return _from_netrc(account, user) or _from_terminal(account, user)
+
+
+def _from_command(command: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S602 - the user's own command line
+            command,
+            shell=True,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError(
+            f"The password command did not end within {COMMAND_SECONDS} seconds."
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"The password command can't run: {error.strerror}.") from None
+    if done.returncode:
+        raise ConfigurationError(f"The password command failed with status {done.returncode}.")
+    lines = done.stdout.split(b"\n")
+    if not lines[0] or any(lines[1:]):
+        raise ConfigurationError("The password command has to print one line, the password.")
+    try:
+        return lines[0].removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError("The password command printed what is not UTF-8.") from None
+
+
+def _from_netrc(account: Account, user: str) -> str | None:
+    import netrc
+
+    for name in (".authinfo", ".netrc"):
+        try:
+            path = Path.home() / name
+            if not path.is_file():
+                continue
+            found = netrc.netrc(str(path)).hosts.get(account.host)
+        except netrc.NetrcParseError as error:
+            raise ConfigurationError(f"~/{name} can't be read at line {error.lineno}.") from None
+        except (OSError, RuntimeError, UnicodeDecodeError):
+            continue
+        if found and found[0] == user and found[2]:
+            return found[2]
+    return None
+
+
+def _from_terminal(account: Account, user: str) -> str:
+    import getpass
+
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        raise LoginError(
+            f"No password for {user} at {account.host} was found, and there is no terminal to "
+            "ask on. Give --password-command, or a line in ~/.authinfo."
+        ) from None
+    try:
+        return getpass.getpass(f"Password for {user} at {account.host}: ")
+    except EOFError:
+        raise LoginError(f"No password for {user} at {account.host} was given.") from None

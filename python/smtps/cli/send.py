@@ -1,0 +1,247 @@
+"""Send one message, and tell its fate by one line and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from smtps.cli import message, options
+from smtps.cli.front import complain
+from smtps.client.delivery import Credentials, Delivery
+from smtps.errors import (
+    MessageError,
+    MessageUnreadableError,
+    OutboxError,
+    SmtpsError,
+    UsageError,
+)
+from smtps.net.streams import run as run_blocking
+from smtps.outbox import entry, spool
+from smtps.protocol import body
+from smtps.protocol.envelope import Envelope, Message
+from smtps.protocol.outcome import Outcome, Verdict
+
+HELP = "send the message on standard input; sendmail's options hold too"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.add_argument("recipients", nargs="*", metavar="RECIPIENT")
+    parser.add_argument(
+        "-t",
+        dest="from_header",
+        action="store_true",
+        help="take the recipients from To, Cc and Bcc",
+    )
+    parser.add_argument(
+        "-i",
+        "-oi",
+        dest="dots",
+        action="store_true",
+        help="a line with only a dot ends nothing (always so)",
+    )
+    parser.add_argument("-f", "-r", dest="sender", metavar="FROM", help="the envelope's sender")
+    parser.add_argument(
+        "-F",
+        "-B",
+        "-o",
+        "-N",
+        "-R",
+        "-V",
+        dest="ignored",
+        metavar="X",
+        action="append",
+        help="taken for sendmail's sake",
+    )
+    options.add_connection(parser)
+    options.add_login(parser)
+    parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
+    parser.add_argument("--report", choices=("sexp", "json"), help="tell each recipient's fate")
+    parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox to keep it in")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the message and return the exit status."""
+    arguments.recipients = _file_after_t(arguments)
+    account = options.account(arguments)
+    file = _open(arguments)
+    try:
+        header = message.read_header(file)
+        envelope = _envelope(arguments, header)
+        chunks, identity = message.finished(header, _rest(file), envelope.sender)
+        box = spool.Spool(arguments.outbox or spool.default())
+        directory = box.take_in(account, envelope, chunks, identity, "active")
+    except OSError as error:
+        raise MessageUnreadableError(f"The message can't be read: {error.strerror}.") from None
+    finally:
+        file.close()
+    owned = box.own(directory)
+    if owned is None:
+        raise OutboxError(f"The mail {directory.name} was taken by another process.")
+    return _send(arguments, box, owned)
+
+
+def _file_after_t(arguments: argparse.Namespace) -> list[str]:
+    """With -t, one word that names a file is the message: ``smtps send -t FILE``."""
+    words: list[str] = arguments.recipients
+    arguments.file = None
+    if arguments.from_header and len(words) == 1 and "@" not in words[0]:
+        arguments.file = Path(words[0])
+        return []
+    return words
+
+
+def _open(arguments: argparse.Namespace) -> BinaryIO:
+    if arguments.file is not None:
+        path: Path = arguments.file
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise MessageUnreadableError(
+                f"The message {path} can't be read: {error.strerror}."
+            ) from None
+    if sys.stdin is None:
+        raise MessageUnreadableError("There is no message: standard input is closed.")
+    return sys.stdin.buffer
+
+
+def _rest(file: BinaryIO) -> Callable[[], Iterator[bytes]]:
+    def chunks() -> Iterator[bytes]:
+        while chunk := file.read(message.READ_SIZE):
+            yield chunk
+
+    return chunks
+
+
+def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope:
+    recipients = [word.removeprefix("<").removesuffix(">") for word in arguments.recipients]
+    if arguments.from_header:
+        recipients += message.recipients(header)
+    if not recipients:
+        raise UsageError("No recipient is given: name one, or use -t to take them from the header.")
+    sender = arguments.sender
+    if sender is None:
+        sender = message.sender(header)
+        if sender is None:
+            raise MessageError("The message has no From, and no sender is given with -f.")
+    sender = sender.removeprefix("<").removesuffix(">")
+    return Envelope(sender, tuple(dict.fromkeys(recipients)))
+
+
+def _send(arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned) -> int:
+    name = owned.directory.name
+    trace: list[str] = []
+    try:
+        outcome = _deliver(arguments, box, owned, trace)
+    except SmtpsError as error:
+        kept = owned.finish("failed")
+        complain(f"{error.text} {_kept(kept)}")
+        return error.status
+    except BaseException:
+        owned.finish("failed")
+        complain(f"Interrupted. The mail {name} is kept in failed/.")
+        raise
+    finally:
+        if arguments.transcript:
+            _write_transcript(Path(arguments.transcript), trace)
+    return _settle(arguments, owned, outcome)
+
+
+def _deliver(
+    arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned, trace: list[str]
+) -> Outcome:
+    mail = box.entry(owned.directory)
+    content = spool.octets(mail.message)
+    ready = Message(content, body.shape(content()))
+
+    async def commit(recipients: tuple[int, ...]) -> None:
+        owned.journal.append(
+            entry.form("commit", attempt=1, recipients=list(recipients)), reserve=True
+        )
+
+    async def ask() -> Credentials:
+        from smtps.cli.secrets import password
+
+        user = mail.account.user or ""
+        return Credentials(user, password(mail.account, user))
+
+    delivery = Delivery(
+        mail.account,
+        ask,
+        timeout=arguments.timeout,
+        trace=lambda direction, text: trace.append(f"{direction}> {text}\n"),
+    )
+    return run_blocking(delivery.send(mail.envelope, ready, commit))
+
+
+def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:
+    state = "sent" if outcome.status == 0 else "failed"
+    try:
+        owned.journal.append(*entry.results(1, outcome))
+    except OutboxError as error:
+        complain(error.text.replace("was not sent and is kept", "has its result only here"))
+    kept = owned.finish(state)
+    if arguments.report:
+        _report(arguments.report, kept.name, outcome)
+    if outcome.status:
+        complain(f"{outcome.text} {_kept(kept, outcome)}")
+    elif sys.stderr is not None and sys.stderr.isatty():
+        complain(outcome.text)
+    return outcome.status
+
+
+def _kept(directory: Path, outcome: Outcome | None = None) -> str:
+    text = f"The mail is kept as {directory.name} in {directory.parent}."
+    if outcome is not None and outcome.verdict is Verdict.UNCERTAIN:
+        text += " Find out whether it arrived before you send it again."
+    return text
+
+
+def facts(name: str, outcome: Outcome) -> dict[str, Any]:
+    """Return the report: documented, stable fields."""
+    return {
+        "id": name,
+        "status": outcome.status,
+        "verdict": outcome.verdict.value,
+        "text": outcome.text,
+        "recipients": [
+            {
+                "address": fate.address,
+                "verdict": fate.verdict.value,
+                "code": fate.reply.code if fate.reply else None,
+                "enhanced": str(fate.reply.enhanced)
+                if fate.reply and fate.reply.enhanced
+                else None,
+                "text": fate.reply.text if fate.reply else None,
+            }
+            for fate in outcome.fates
+        ],
+    }
+
+
+def _report(form: str, name: str, outcome: Outcome) -> None:
+    report = facts(name, outcome)
+    if form == "json":
+        import json
+
+        text = json.dumps(report)
+    else:
+        from smtps.rpc import codec
+
+        text = codec.dumps(report)
+    try:
+        print(text, flush=True)
+    except OSError:
+        # The fate is told by the status all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _write_transcript(path: Path, trace: list[str]) -> None:
+    try:
+        path.write_text("".join(trace), "utf-8")
+    except OSError as error:
+        complain(f"The transcript {path} can't be written: {error.strerror}.")

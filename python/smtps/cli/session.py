@@ -1,0 +1,152 @@
+"""The dialogue by hand, on standard input and output."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import threading
+
+from smtps.cli import options
+from smtps.cli.front import complain
+from smtps.client import session
+from smtps.client.account import Account
+from smtps.client.session import Closed, Received, Sent, Session, Stands, Told
+from smtps.errors import SmtpsError, UsageError
+
+HELP = "type the SMTP dialogue by hand over TLS"
+
+PROMPT = "send> "
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]")
+    options.add_connection(parser)
+    parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Hold the dialogue and return its exit status."""
+    if arguments.where and arguments.host:
+        raise UsageError("The host is given twice.")
+    account = options.account(arguments, arguments.where)
+    if sys.stdin is None:
+        raise UsageError("There is nothing to type on: standard input is closed.")
+    try:
+        return asyncio.run(_Terminal(arguments.timeout, arguments.transcript).hold(account))
+    except KeyboardInterrupt:
+        return 130
+
+
+class _Terminal:
+    """Shows a session's events as lines, and hands over what is typed."""
+
+    def __init__(self, timeout: float | None, transcript: str | None) -> None:
+        self._timeout = timeout
+        # On a terminal and under Emacs the typed line already stands behind the prompt.
+        self._prompts = sys.stdin.isatty() or "INSIDE_EMACS" in os.environ
+        self._at_prompt = False
+        self._typed = 0
+        self._echo_off = False
+        try:
+            self._transcript = open(transcript, "w", encoding="utf-8") if transcript else None  # noqa: SIM115, PTH123
+        except OSError as error:
+            raise UsageError(f"{transcript} can't be written: {error.strerror}.") from None
+        self._session: Session | None = None
+
+    async def hold(self, account: Account) -> int:
+        held = Session(account, self._show, self._timeout, wait_for_replies=not self._prompts)
+        self._session = held
+        loop = asyncio.get_running_loop()
+        # A daemon thread: nothing else can stop a read of standard input.
+        threading.Thread(target=self._read_input, args=(loop, held), daemon=True).start()
+        error: SmtpsError | None = None
+        try:
+            error = await held.run()
+        finally:
+            self._echo(True)
+            if self._transcript:
+                self._transcript.close()
+        if error is not None:
+            complain(error.text)
+            return error.status
+        return 0
+
+    def _read_input(self, loop: asyncio.AbstractEventLoop, held: Session) -> None:
+        try:
+            for octets in sys.stdin.buffer:
+                text = octets.decode("utf-8", "surrogateescape").rstrip("\r\n")
+                loop.call_soon_threadsafe(self._take, held, text)
+            loop.call_soon_threadsafe(held.end_of_input)
+        except (RuntimeError, OSError, ValueError):
+            # The loop, or standard input, was closed under us: the session has ended.
+            return
+
+    def _take(self, held: Session, text: str) -> None:
+        self._at_prompt = False
+        self._typed += 1
+        if self._echo_off:
+            self._write("\n")
+        held.send(text)
+
+    def _show(self, event: session.Event) -> None:
+        match event:
+            case Told(text):
+                self._line(text)
+            case Received(text, _, decoded):
+                self._line(f"recv> {text}")
+                if decoded and self._prompts:
+                    self._line(f"- {text[4:]} is {decoded!r}")
+            case Sent(text, secret):
+                if self._prompts and not secret:
+                    self._record(f"send> {text}" if text else "send>")
+                else:
+                    self._line(f"send> {text}" if text else "send>")
+            case Stands():
+                self._stand(event)
+            case Closed(text, None):
+                self._line(f"recv> {text}")
+            case Closed():
+                self._leave_prompt()
+
+    def _stand(self, stands: Stands) -> None:
+        ready = stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
+        if not self._prompts or not ready:
+            return
+        self._echo(stands.secret not in ("password", "credentials", "response"))
+        if not self._at_prompt:
+            self._write(PROMPT)
+            self._at_prompt = True
+
+    def _echo(self, wanted: bool) -> None:
+        if wanted != self._echo_off or not sys.stdin.isatty():
+            return
+        import termios
+
+        try:
+            modes = termios.tcgetattr(0)
+            modes[3] = modes[3] | termios.ECHO if wanted else modes[3] & ~termios.ECHO
+            termios.tcsetattr(0, termios.TCSADRAIN, modes)
+            self._echo_off = not wanted
+        except termios.error:
+            return
+
+    def _leave_prompt(self) -> None:
+        if self._at_prompt:
+            self._write("\n")
+            self._at_prompt = False
+
+    def _line(self, text: str) -> None:
+        self._leave_prompt()
+        self._write(text + "\n")
+        self._record(text)
+
+    def _record(self, text: str) -> None:
+        if self._transcript:
+            self._transcript.write(text + "\n")
+
+    def _write(self, text: str) -> None:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()

@@ -1,0 +1,277 @@
+"""A dialogue by hand: a person leads, and this only carries lines and tells what happens.
+
+Lines typed while a reply is owed wait for it, so that each goes out in the state it was
+meant for and is masked as what it is; after `PATIENCE` they go out all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from smtps.client.account import Account
+from smtps.client.dialling import dialled, handshake
+from smtps.client.timeouts import seconds
+from smtps.errors import ConnectionLostError, SmtpsError, TimedOutError
+from smtps.net.loop import Loop
+from smtps.net.streams import Stream
+from smtps.protocol.commands import Command, Verb
+from smtps.protocol.connection import (
+    Connection,
+    Ended,
+    LineReceived,
+    ReplyReceived,
+    Violation,
+)
+from smtps.protocol.states import State
+from smtps.protocol.steps import Phase
+from smtps.protocol.visible import visible
+
+PATIENCE = 10.0
+"""Seconds that a typed line waits for the reply owed to the one before."""
+
+CLOSED_ORDERLY = "- Peer has closed the TLS connection"
+CLOSED_CLEAR = "- Peer has closed the connection"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A line of info about the connection."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Received:
+    """A line from the server, harmless; ``decoded`` is a 334's text."""
+
+    text: str
+    code: int | None
+    decoded: str | None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A line that left, masked."""
+
+    text: str
+    secret: bool
+
+
+@dataclass(frozen=True)
+class Stands:
+    """Where the dialogue stands: the state, what a typed line would be, replies owed."""
+
+    state: str
+    secret: str | None
+    data: bool
+    owed: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The session's last event; ``error`` is None if it ended in order."""
+
+    text: str
+    error: SmtpsError | None = None
+
+
+Event = Told | Received | Sent | Stands | Closed
+
+
+class Session:
+    """One dialogue.  EMIT gets each event in order; `Closed` is the last.
+
+    WAIT_FOR_REPLIES makes every line wait for its predecessor's reply as long as the
+    phase's time-out allows: what a script wants.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        emit: Callable[[Event], None],
+        timeout: float | None = None,
+        wait_for_replies: bool = False,
+        drain: Callable[[], asyncio.Future[None] | None] = lambda: None,
+    ) -> None:
+        self.account = account
+        self.connection = Connection(by_hand=True)
+        self._emit = emit
+        self._timeout = timeout
+        self._patient = wait_for_replies
+        self._drain = drain
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._settled = asyncio.Event()
+        self._stream: Stream | None = None
+        self._last_stands: Stands | None = None
+
+    def send(self, line: str) -> None:
+        """Queue a typed LINE."""
+        self._lines.put_nowait(line)
+
+    def end_of_input(self) -> None:
+        """No more lines will come: when all is answered, the session ends."""
+        self._lines.put_nowait(None)
+
+    @property
+    def next_secret(self) -> str | None:
+        """What a line typed now would be: username, password, credentials, response or None."""
+        return self.connection.next_secret
+
+    async def run(self) -> SmtpsError | None:
+        """Hold the session until it ends; return the error that ended it, if one did."""
+        error: SmtpsError | None = None
+        try:
+            await self._hold()
+        except SmtpsError as caught:
+            error = caught
+        except asyncio.CancelledError:
+            self._emit(Closed("- The session was closed"))
+            raise
+        finally:
+            if self._stream is not None:
+                await self._stream.close()
+        under_tls = self._stream is not None and self._stream.protected
+        self.connection.close()
+        self._stand()
+        text = (CLOSED_ORDERLY if under_tls else CLOSED_CLEAR) if error is None else error.text
+        self._emit(Closed(text, error))
+        return error
+
+    async def _hold(self) -> None:
+        self._stand()
+        self._stream = await dialled(
+            self.account, Loop(), self._timeout, lambda text: self._emit(Told(text))
+        )
+        reading = asyncio.create_task(self._read())
+        writing = asyncio.create_task(self._write())
+        try:
+            done, _ = await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (reading, writing):
+                task.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+
+    def _stand(self) -> None:
+        connection = self.connection
+        stands = Stands(
+            connection.state.value,
+            None if connection.taking_message else connection.next_secret,
+            connection.taking_message,
+            len(connection.owed),
+        )
+        if stands != self._last_stands:
+            self._last_stands = stands
+            self._emit(stands)
+
+    async def _read(self) -> None:
+        stream, connection = self._stream, self.connection
+        assert stream is not None
+        while True:
+            event = connection.next_event()
+            if event is None:
+                self._stand()
+                self._settle()
+                waiting = self._drain()
+                if waiting is not None:
+                    await waiting
+                connection.receive(await self._octets(stream))
+                continue
+            match event:
+                case LineReceived():
+                    self._emit(Received(event.text, event.code, event.decoded))
+                case ReplyReceived():
+                    await self._answered(stream, event)
+                case Violation():
+                    self._emit(Told(f"! {event.text}"))
+                    self._settle()
+                case Ended():
+                    return
+
+    async def _octets(self, stream: Stream) -> bytes:
+        """Read on; an idle server is no fault, a server that owes a reply may be one."""
+        while True:
+            verb = self.connection.owed[0].verb if self.connection.owed else None
+            phase = {Verb.GREETING: Phase.GREETING, Verb.BODY: Phase.END_OF_DATA}.get(
+                verb or Verb.OTHER, Phase.COMMAND
+            )
+            try:
+                return await stream.read(seconds(phase, self._timeout))
+            except TimedOutError:
+                if verb is not None:
+                    raise
+
+    async def _answered(self, stream: Stream, event: ReplyReceived) -> None:
+        command, reply = event.command, event.reply
+        refused = command is not None and reply.category in (4, 5)
+        if refused and command is not None and command.verb in (Verb.AUTH, Verb.RESPONSE):
+            self._drop_typed_ahead()
+        if self.connection.state is State.HANDSHAKE:
+            if stream.protected:
+                self._emit(Told("! The server agreed to STARTTLS inside TLS; it is ignored."))
+                return
+            self.connection.tls_started()
+            await handshake(
+                stream, self.account, self._timeout, lambda text: self._emit(Told(text))
+            )
+            self._stand()
+
+    def _drop_typed_ahead(self) -> None:
+        """After a refused login: what was typed ahead may be its secrets, so it is not sent."""
+        if self._patient:
+            return
+        dropped = 0
+        while not self._lines.empty():
+            if self._lines.get_nowait() is None:
+                self._lines.put_nowait(None)
+                break
+            dropped += 1
+        if dropped:
+            self._emit(Told(f"! The login was refused: {dropped} lines typed ahead were not sent."))
+
+    def _settle(self) -> None:
+        if self.connection.owed or self.connection.state is State.HANDSHAKE:
+            self._settled.clear()
+        else:
+            self._settled.set()
+
+    async def _write(self) -> None:
+        stream, connection = self._stream, self.connection
+        assert stream is not None
+        while True:
+            line = await self._lines.get()
+            await self._reply_or_patience(forever=line is None)
+            if line is None:
+                return
+            if "\n" in line or "\r" in line:
+                self._emit(Told("! A line with a line break in it was not sent."))
+                continue
+            octets, command = connection.send_line(line)
+            self._settle()
+            self._emit(Sent(command.shown, _masked(command, line)))
+            self._stand()
+            try:
+                await stream.write(octets, seconds(Phase.BLOCK, self._timeout))
+            except ConnectionLostError:
+                # What the server said before it closed is still being read.
+                await asyncio.sleep(1)
+                raise
+
+    async def _reply_or_patience(self, forever: bool) -> None:
+        if self._settled.is_set():
+            return
+        if self._patient or forever:
+            await self._settled.wait()
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._settled.wait()
+        except TimeoutError:
+            self._emit(Told(f"! No reply for {PATIENCE:g} seconds; what was typed goes out now."))
+
+
+def _masked(command: Command, line: str) -> bool:
+    return command.shown != visible(line)
