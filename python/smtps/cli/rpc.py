@@ -13,6 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until standard input ends."""
-    from smtps import app
+    from smtps.app import run as serve
 
-    return app.run()
+    return serve()

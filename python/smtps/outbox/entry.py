@@ -7,7 +7,7 @@ import os
 import secrets
 import string
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -223,10 +223,19 @@ class Journal:
             ) from None
 
 
-def results(attempt: int, outcome: Outcome, next_time: int | None = None) -> list[str]:
-    """Return the journal's lines for the OUTCOME of an attempt."""
+def results(
+    attempt: int,
+    outcome: Outcome,
+    next_time: int | None = None,
+    indexes: Sequence[int] | None = None,
+) -> list[str]:
+    """Return the journal's lines for the OUTCOME of an attempt.
+
+    INDEXES are its recipients' places in the envelope, all of them when None.
+    """
     lines = []
-    for index, fate in enumerate(outcome.fates):
+    for place, fate in enumerate(outcome.fates):
+        index = place if indexes is None else indexes[place]
         reply = fate.reply
         lines.append(
             form(

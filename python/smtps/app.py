@@ -1,0 +1,288 @@
+"""The helper: the only room that knows both the RPC and the clients.  The method table."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from smtps import VERSION
+from smtps.errors import ConfigurationError, PeerGoneError, SmtpsError, UsageError
+from smtps.rpc.codec import Symbol, Value
+from smtps.rpc.peer import Peer
+from smtps.rpc.stdio import Wire, ignore_hangups
+
+if TYPE_CHECKING:
+    from smtps.client.account import Account
+    from smtps.client.session import Event, Session
+    from smtps.outbox.drain import Drainer
+
+WIRE_VERSION = 1
+
+WINDOW = 64
+"""Events of a session that may lie unacknowledged before its server is no longer read."""
+
+LAST_SECONDS = 620
+"""How long the helper may finish what is past its commit: the last reply's ten minutes."""
+
+
+def run() -> int:
+    """Serve Emacs on standard input and output until it goes; return the exit status."""
+    try:
+        import sexpdata  # noqa: F401
+    except ImportError:
+        raise ConfigurationError(
+            "The helper's library sexpdata is not installed for this Python "
+            f"({sys.executable}). M-x smtps-install-helper installs it."
+        ) from None
+    ignore_hangups()
+    asyncio.run(_serve())
+    return 0
+
+
+async def _serve() -> None:
+    wire = Wire()
+    app = App(wire)
+    ended = asyncio.Event()
+    wire.read(app.peer.receive, ended.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await ended.wait()
+    await app.close()
+    wire.flush(1)
+
+
+@dataclass
+class _Held:
+    """A session, and how many of its events Emacs has seen."""
+
+    session: Session
+    task: asyncio.Task[SmtpsError | None] | None = None
+    sent: int = 0
+    seen: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class App:
+    """What Emacs can call, and what it holds open."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.peer = Peer(
+            {
+                "hello": self.hello,
+                "session-open": self.session_open,
+                "session-send": self.session_send,
+                "session-close": self.session_close,
+                "outbox-drain": self.outbox_drain,
+                "outbox-stop": self.outbox_stop,
+            },
+            {"session-ack": self._acknowledged},
+            wire.write,
+        )
+        self._sessions: dict[int, _Held] = {}
+        self._last_session = 0
+        self._drainers: dict[str, Drainer] = {}
+
+    async def close(self) -> None:
+        """Emacs has gone: end the sessions, finish what is past its commit."""
+        self.peer.gone()
+        for held in list(self._sessions.values()):
+            if held.task is not None:
+                held.task.cancel()
+        drainers = list(self._drainers.values())
+        if drainers:
+            await asyncio.wait(
+                [asyncio.create_task(drainer.stop()) for drainer in drainers],
+                timeout=LAST_SECONDS,
+            )
+
+    async def hello(self, args: dict[str, Value]) -> Value:
+        """Tell who is here: name, version, wire version, Python's and OpenSSL's versions."""
+        import ssl
+
+        return {
+            "name": "smtps",
+            "version": VERSION,
+            "wire": WIRE_VERSION,
+            "python": sys.version.split()[0],
+            "openssl": ssl.OPENSSL_VERSION,
+        }
+
+    # Sessions
+
+    async def session_open(self, args: dict[str, Value]) -> Value:
+        """Open a dialogue by hand (:host :port :tls :ca-file :timeout); return (:session N)."""
+        from smtps.client.session import Session
+
+        account = _account(args)
+        self._last_session += 1
+        number = self._last_session
+        timeout = args.get("timeout")
+        held: _Held
+
+        def emit(event: Event) -> None:
+            self._tell(number, held, event)
+
+        def drain() -> asyncio.Future[None] | None:
+            if held.sent - held.seen < WINDOW:
+                return None
+            held.room.clear()
+            return asyncio.ensure_future(_none(held.room))
+
+        held = _Held(
+            Session(
+                account,
+                emit,
+                float(timeout) if isinstance(timeout, int) and timeout else None,
+                drain=drain,
+            )
+        )
+        self._sessions[number] = held
+        # Begun only when the return has been written: no event comes before it.
+        asyncio.get_running_loop().call_soon(self._begin, number, held)
+        return {"session": number}
+
+    def _begin(self, number: int, held: _Held) -> None:
+        async def hold() -> SmtpsError | None:
+            try:
+                return await held.session.run()
+            finally:
+                self._sessions.pop(number, None)
+
+        held.task = asyncio.get_running_loop().create_task(hold())
+
+    def _tell(self, number: int, held: _Held, event: Event) -> None:
+        held.sent += 1
+        self.peer.event("session", {"session": number, "seq": held.sent, **_plist(event)})
+
+    def _acknowledged(self, args: dict[str, Value]) -> None:
+        held = self._sessions.get(_number(args, "session"))
+        if held is not None:
+            held.seen = max(held.seen, _number(args, "seq"))
+            if held.sent - held.seen < WINDOW:
+                held.room.set()
+
+    async def session_send(self, args: dict[str, Value]) -> Value:
+        """Send a typed line (:session :line)."""
+        line = args.get("line")
+        if not isinstance(line, str) or "\n" in line or "\r" in line:
+            raise UsageError("A line to send is text without line breaks.")
+        self._held(args).session.send(line)
+        return None
+
+    async def session_close(self, args: dict[str, Value]) -> Value:
+        """Hang up (:session)."""
+        held = self._sessions.get(_number(args, "session"))
+        if held is not None and held.task is not None:
+            held.task.cancel()
+        return None
+
+    def _held(self, args: dict[str, Value]) -> _Held:
+        held = self._sessions.get(_number(args, "session"))
+        if held is None:
+            raise UsageError("This session is closed.")
+        return held
+
+    # The outbox
+
+    async def outbox_drain(self, args: dict[str, Value]) -> Value:
+        """Send what is due in the outbox (:outbox DIR); return (:due N)."""
+        from smtps.outbox.drain import Drainer
+
+        root = _text(args, "outbox")
+        drainer = self._drainers.get(root)
+        if drainer is None:
+            drainer = self._drainers[root] = Drainer(
+                root, lambda plist: self.peer.event("outbox", plist), self._credentials
+            )
+        return {"due": drainer.wake()}
+
+    async def outbox_stop(self, args: dict[str, Value]) -> Value:
+        """Send nothing more from the outbox (:outbox DIR); finish what is past its commit."""
+        drainer = self._drainers.pop(_text(args, "outbox"), None)
+        if drainer is not None:
+            await drainer.stop()
+        return None
+
+    async def _credentials(self, account: Account) -> tuple[str, str] | None:
+        """Ask Emacs for the account's user and password; None if a person has to be asked."""
+        from smtps.rpc.codec import plist
+
+        try:
+            answer = await self.peer.call(
+                "credentials",
+                {
+                    "account": account.name,
+                    "host": account.host,
+                    "port": account.port,
+                    "user": account.user,
+                },
+            )
+        except PeerGoneError:
+            return None
+        if isinstance(answer, Symbol) or not answer:
+            return None
+        found = plist(answer)
+        return str(found.get("user") or account.user or ""), str(found["password"])
+
+
+async def _none(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _number(args: dict[str, Value], name: str) -> int:
+    value = args.get(name)
+    if type(value) is not int:
+        raise UsageError(f"The argument :{name} has to be a number.")
+    return value
+
+
+def _text(args: dict[str, Value], name: str) -> str:
+    value = args.get(name)
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"The argument :{name} has to be a text.")
+    return value
+
+
+def _account(args: dict[str, Value]) -> Account:
+    from smtps.client.account import PORTS, TLS_BY_PORT, Account
+
+    port = args.get("port") or None
+    if port is not None and type(port) is not int:
+        raise UsageError("The argument :port has to be a number.")
+    tls = str(args.get("tls") or TLS_BY_PORT.get(port or 465, "implicit"))
+    ca_file = args.get("ca-file") or None
+    return Account(
+        host=_text(args, "host"),
+        port=port or PORTS.get(tls, 465),
+        tls=tls,
+        ca_file=str(ca_file) if ca_file else None,
+    )
+
+
+def _plist(event: Event) -> dict[str, Value]:
+    from smtps.client import session
+
+    match event:
+        case session.Told(text):
+            return {"kind": Symbol("info"), "text": text}
+        case session.Received(text, code, decoded):
+            return {"kind": Symbol("recv"), "text": text, "code": code, "decoded": decoded}
+        case session.Sent(text, secret):
+            return {"kind": Symbol("send"), "text": text, "secret": secret}
+        case session.Stands(state, due, data, owed):
+            return {
+                "kind": Symbol("state"),
+                "state": Symbol(state),
+                "secret": Symbol(due) if due else None,
+                "data": data,
+                "owed": owed,
+            }
+        case session.Closed(text, error):
+            return {
+                "kind": Symbol("closed"),
+                "text": text,
+                "error": Symbol(error.kind) if error else None,
+                "message": error.text if error else None,
+            }
