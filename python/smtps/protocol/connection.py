@@ -270,19 +270,16 @@ class Connection:
     def _settle(self, command: Command, reply: Reply) -> None:
         """Move to the state that REPLY to COMMAND leads to."""
         verb = command.verb
-        if verb in (Verb.EHLO, Verb.HELO) and reply.category == 2:
-            self.hello_accepted = True
-            self.extensions = Extensions(reply if verb is Verb.EHLO else None)
-        state = states.move(self.state, verb, reply.category, self.hello_accepted)
-        challenged = reply.code == 334
-        if (
-            state is None
-            or challenged != (state is State.AUTHENTICATING and reply.category == 3)
-            or (verb is Verb.DATA and reply.category == 3 and reply.code != 354)
-        ):
+        greeted = verb in (Verb.EHLO, Verb.HELO) and reply.category == 2
+        hello = self.hello_accepted or greeted
+        state = states.move(self.state, verb, reply.category, hello)
+        if state is None or not states.answers(verb, reply.code):
             raise RemoteProtocolError(
                 f"The server answered {verb} with “{reply}”, which can't be an answer to it."
             )
+        if greeted:
+            self.hello_accepted = True
+            self.extensions = Extensions(reply if verb is Verb.EHLO else None)
         if verb in (Verb.AUTH, Verb.RESPONSE) and reply.category == 2:
             self.authenticated = True
         self.state = State.CLOSING if reply.code == SERVICE_CLOSING else state

@@ -85,6 +85,15 @@ TRANSITIONS: dict[Verb, dict[int, Transition]] = {
 """Verb, then first digit of the reply, to what becomes of the state.  A digit that is
 missing is a reply that the verb can't have: the server broke the protocol."""
 
+ONLY_TO: dict[int, frozenset[Verb]] = {
+    220: frozenset({Verb.GREETING, Verb.STARTTLS}),
+    221: frozenset({Verb.QUIT}),
+    235: frozenset({Verb.AUTH, Verb.RESPONSE}),
+    334: frozenset({Verb.AUTH, Verb.RESPONSE}),
+    354: frozenset({Verb.DATA}),
+}
+"""Codes with one meaning: as an answer to anything else they betray a reply too many."""
+
 SUCCESS = {
     verb: 3 if 3 in moves and verb is Verb.DATA else 2 for verb, moves in TRANSITIONS.items()
 }
@@ -106,6 +115,14 @@ ALLOWED: dict[State, frozenset[Verb]] = {
     State.CLOSED: frozenset(),
 }
 """What the engine may send, counting on the success of what is still unanswered."""
+
+
+def answers(verb: Verb, code: int) -> bool:
+    """Return True if a reply with CODE can be an answer to VERB."""
+    if code // 100 not in TRANSITIONS[verb]:
+        return False
+    # 3yz asks for something: only by its own code is it known what for.
+    return verb in ONLY_TO[code] if code in ONLY_TO else code // 100 != 3
 
 
 def move(state: State, verb: Verb, digit: int, hello: bool) -> State | None:

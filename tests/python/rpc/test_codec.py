@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from smtps.errors import WireError
 from smtps.rpc import codec
 from smtps.rpc.codec import Keyword, Symbol, Value
@@ -24,7 +25,7 @@ def lines(name: str) -> list[str]:
 names = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True).filter(
     lambda name: name not in ("t", "nil")
 )
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 atoms = st.one_of(
     texts,
     st.integers(codec.FIXNUM_MIN, codec.FIXNUM_MAX),

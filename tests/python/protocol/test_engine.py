@@ -1,0 +1,370 @@
+"""The engine against scripted servers: every verdict, whole and octet by octet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtps.errors import AddressError, ConnectionLostError, RemoteProtocolError, TimedOutError
+from smtps.protocol import address, body, commands, steps
+from smtps.protocol.connection import (
+    Connection,
+    Ended,
+    Event,
+    LineReceived,
+    ReplyReceived,
+    Violation,
+)
+from smtps.protocol.envelope import Envelope, Message
+from smtps.protocol.outcome import Outcome, Verdict
+from smtps.protocol.replies import LINE_LIMIT, LineReader, Reply, ReplyAssembler
+from smtps.protocol.states import ALLOWED, TRANSITIONS, State
+from smtps.protocol.submission import Stop, Submission, as_stop
+from smtps.sasl.login import Login
+from smtps.sasl.plain import Plain
+
+EHLO = b"250-mx\r\n250-PIPELINING\r\n250-AUTH PLAIN LOGIN\r\n250 SIZE 1000\r\n"
+SLOW = b"250 mx\r\n"
+
+
+class Script:
+    """A server that plays REPLIES, one for each line or message it gets.
+
+    A reply of None closes the connection.
+    """
+
+    def __init__(self, replies: Iterable[bytes | None], single: bool = False) -> None:
+        self._replies = list(replies)
+        self._pending = b""
+        self._single = single
+        self.heard = b""
+        self.commits: list[tuple[int, ...]] = []
+        self.closed = False
+
+    def _play(self, count: int) -> None:
+        for _ in range(count):
+            if self._replies:
+                reply = self._replies.pop(0)
+                if reply is None:
+                    self.closed = True
+                    return
+                self._pending += reply
+
+    def run(self, engine: steps.Steps[Any], exchange: steps.Exchange | None = None) -> Any:
+        answer: Any = None
+        error: Exception | None = None
+        in_data = False
+        while True:
+            try:
+                step = engine.throw(error) if error else engine.send(answer)
+            except StopIteration as stop:
+                return stop.value
+            answer = error = None
+            match step:
+                case steps.Send(data, _):
+                    self.heard += data
+                    if self.closed:
+                        error = ConnectionLostError("gone")
+                        continue
+                    if in_data or self._pending.endswith(b"354 go\r\n"):
+                        if data.endswith(b"\r\n.\r\n") or data == b".\r\n":
+                            self._play(1)
+                            in_data = False
+                        continue
+                    self._play(data.count(b"\r\n"))
+                    in_data = self._pending.endswith(b"354 go\r\n")
+                case steps.Receive():
+                    if not self._pending:
+                        if not self.closed and not self._replies:
+                            error = TimedOutError("mx did not answer.")
+                        else:
+                            answer = b""
+                        continue
+                    size = 1 if self._single else len(self._pending)
+                    answer, self._pending = self._pending[:size], self._pending[size:]
+                case steps.Peek():
+                    answer = b""
+                case steps.Commit(recipients):
+                    self.commits.append(recipients)
+                case steps.Login():
+                    answer = exchange
+
+
+def deliver(
+    replies: Iterable[bytes | None],
+    recipients: tuple[str, ...] = ("a@x",),
+    text: bytes = b"S: x\n\n.dot\n",
+    single: bool = False,
+    exchange: steps.Exchange | None = None,
+) -> tuple[Outcome, Script]:
+    script = Script(replies, single)
+    script._play(1)
+    submission = Submission("none", "mx")
+    envelope = Envelope("me@x", recipients)
+    message = Message(lambda: [text], body.shape([text]))
+
+    def engine() -> steps.Steps[Outcome]:
+        try:
+            yield from submission.open()
+            yield from submission.login()
+        except (Stop, TimedOutError, RemoteProtocolError) as error:
+            stop = as_stop(error)
+            return submission._outcome(_transaction(envelope), stop)
+        return (yield from submission.deliver(envelope, message))
+
+    outcome: Outcome = script.run(engine(), exchange)
+    return outcome, script
+
+
+def _transaction(envelope: Envelope) -> Any:
+    from smtps.protocol.submission import _Transaction
+
+    return _Transaction(envelope, {})
+
+
+OK = b"250 2.0.0 ok\r\n"
+GO = b"354 go\r\n"
+
+CASES: list[tuple[str, list[bytes | None], int]] = [
+    ("accepted", [b"220 hi\r\n", EHLO, OK, OK, GO, OK], 0),
+    ("accepted without pipelining", [b"220 hi\r\n", SLOW, OK, OK, GO, OK], 0),
+    ("HELO where EHLO is unknown", [b"220 hi\r\n", b"502 no\r\n", OK, OK, OK, GO, OK], 0),
+    ("greeting refused for good", [b"554 no\r\n"], 65),
+    ("greeting refused for now", [b"421 busy\r\n"], 75),
+    ("garbage for a greeting", [b"SSH-2.0-x\r\n"], 76),
+    ("closed at once", [None], 69),
+    ("silent", [], 69),
+    ("EHLO and HELO refused", [b"220 hi\r\n", b"550 no\r\n"], 65),
+    (
+        "sender refused for good",
+        [b"220 hi\r\n", EHLO, b"550 no\r\n", b"503 no\r\n", b"503 no\r\n"],
+        65,
+    ),
+    ("sender refused for now", [b"220 hi\r\n", SLOW, b"451 no\r\n"], 75),
+    ("login wanted", [b"220 hi\r\n", SLOW, b"530 5.7.0 no\r\n"], 77),
+    (
+        "recipient refused for good",
+        [b"220 hi\r\n", EHLO, OK, b"550 5.1.1 no\r\n", b"554 none\r\n"],
+        67,
+    ),
+    (
+        "recipient refused, 354 all the same",
+        [b"220 hi\r\n", EHLO, OK, b"550 5.1.1 no\r\n", GO, b"554 none\r\n"],
+        67,
+    ),
+    ("recipient refused for now", [b"220 hi\r\n", SLOW, OK, b"450 later\r\n"], 75),
+    ("DATA refused", [b"220 hi\r\n", SLOW, OK, OK, b"554 no\r\n"], 65),
+    ("250 for DATA", [b"220 hi\r\n", SLOW, OK, OK, OK], 76),
+    ("message refused for good", [b"220 hi\r\n", EHLO, OK, OK, GO, b"554 5.7.1 spam\r\n"], 65),
+    ("message refused for now", [b"220 hi\r\n", EHLO, OK, OK, GO, b"451 later\r\n"], 75),
+    ("lost after the dot", [b"220 hi\r\n", EHLO, OK, OK, GO, None], 74),
+    ("silent after the dot", [b"220 hi\r\n", EHLO, OK, OK, GO], 74),
+    ("unintelligible after the dot", [b"220 hi\r\n", EHLO, OK, OK, GO, b"\x00\xff\r\n"], 74),
+    ("354 after the dot", [b"220 hi\r\n", EHLO, OK, OK, GO, GO], 74),
+    ("lost after RCPT", [b"220 hi\r\n", SLOW, OK, None], 69),
+    ("334 for MAIL", [b"220 hi\r\n", SLOW, b"334 eA==\r\n"], 76),
+    ("codes change in a reply", [b"220 hi\r\n", b"250-a\r\n251 b\r\n"], 76),
+    ("a code that does not exist", [b"220 hi\r\n", b"999 a\r\n"], 76),
+    ("a second reply too early", [b"220 hi\r\n220 again\r\n"], 76),
+    ("too large", [b"220 hi\r\n", b"250-mx\r\n250 SIZE 3\r\n"], 65),
+]
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
+@pytest.mark.parametrize(("replies", "status"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_verdict(replies: list[bytes | None], status: int, single: bool) -> None:
+    outcome, script = deliver(replies, single=single)
+    assert outcome.status == status, outcome
+    assert outcome.text
+    assert all(ord(c) >= 32 for c in outcome.text)
+    # Nothing of a body leaves before the commit.
+    assert (b"S: x" in script.heard) <= bool(script.commits)
+
+
+def test_one_refused_recipient_does_not_stop_the_other() -> None:
+    outcome, script = deliver(
+        [b"220 hi\r\n", EHLO, OK, b"550 5.1.1 no\r\n", OK, GO, OK], ("a@x", "b@x")
+    )
+    assert [fate.verdict for fate in outcome.fates] == [Verdict.REFUSED, Verdict.ACCEPTED]
+    assert outcome.status == 67
+    assert script.commits == [(1,)]
+
+
+def test_dots_are_stuffed_and_the_end_is_ours() -> None:
+    _, script = deliver([b"220 hi\r\n", EHLO, OK, OK, GO, OK], text=b".\r\nRCPT TO:<z@z>\n.\n")
+    assert b"DATA\r\n..\r\nRCPT TO:<z@z>\r\n..\r\n.\r\n" in script.heard
+
+
+@pytest.mark.parametrize("password", ["secret", 'pässwörd "quoted" 100%'])
+@pytest.mark.parametrize("refused", [False, True])
+def test_logins(password: str, refused: bool) -> None:
+    end = b"535 5.7.8 no\r\n" if refused else b"235 ok\r\n"
+    plain, heard = deliver(
+        [b"220 hi\r\n", EHLO, end, OK, OK, GO, OK], exchange=Plain("u", password)
+    )
+    login, heard_too = deliver(
+        [b"220 hi\r\n", EHLO, b"334 User Name\r\n", b"334 eA==\r\n", end, OK, OK, GO, OK],
+        exchange=Login("u", password),
+    )
+    assert plain.status == (77 if refused else 0)
+    # A prompt that is not base64 ends the login.
+    assert login.status == 77 or not refused
+    assert password not in plain.text + login.text
+    assert b"AUTH PLAIN " in heard.heard
+    assert b"AUTH LOGIN\r\n" in heard_too.heard
+
+
+def test_a_server_that_echoes_the_password_gets_it_masked() -> None:
+    outcome, _ = deliver(
+        [b"220 hi\r\n", EHLO, b"535 bad password hunter2 aHVudGVyMg==\r\n"],
+        exchange=Plain("u", "hunter2"),
+    )
+    assert outcome.status == 77
+    assert "hunter2" not in outcome.text
+    assert "aHVudGVyMg==" not in outcome.text
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "a b@x",
+        "a@x\r\nDATA",
+        "a@x>",
+        "<a@x>",
+        "a@x> SIZE=1",
+        "@a:b@c",
+        "a@b@c",
+        "a\0@x",
+        "é\u202e@x",
+        "a" * 300 + "@x",
+        "a@",
+        '"a@x',
+        "a@x y",
+    ],
+)
+def test_addresses_that_could_change_the_command_are_refused(bad: str) -> None:
+    with pytest.raises(AddressError):
+        address.check(bad)
+
+
+@pytest.mark.parametrize(
+    "good",
+    ["a@x", "root", '"a b"@x', "a+b=c@x.org", "a@[127.0.0.1]", "a@[IPv6:::1]", "ü@müller.de"],
+)
+def test_good_addresses_are_left_as_they_are(good: str) -> None:
+    assert address.check(good) == good
+
+
+def test_every_state_and_reply_is_decided() -> None:
+    assert set(ALLOWED) == set(State)
+    assert set(TRANSITIONS) == set(commands.Verb)
+
+
+@given(st.binary(max_size=200), st.integers(1, 7))
+def test_replies_do_not_depend_on_how_they_arrive(octets: bytes, size: int) -> None:
+    """Whole and in pieces give the same lines; nothing raises but RemoteProtocolError."""
+
+    def read(pieces: list[bytes]) -> list[Reply | str | None]:
+        reader, assembler = LineReader(), ReplyAssembler()
+        found: list[Reply | str | None] = []
+        for piece in pieces:
+            reader.feed(piece)
+            try:
+                while (line := reader.next_line()) is not None:
+                    found.append(assembler.add(line))
+            except RemoteProtocolError as error:
+                found.append(error.text)
+                return found
+        return found
+
+    assert read([octets]) == read([octets[i : i + size] for i in range(0, len(octets), size)])
+
+
+def test_a_line_without_end_is_refused_in_bounded_memory() -> None:
+    reader = LineReader()
+    refused = 0
+    for _ in range(1000):
+        reader.feed(b"2" * 1000)
+        try:
+            assert reader.next_line() is None
+        except RemoteProtocolError:
+            refused += 1
+        assert len(reader) <= LINE_LIMIT + 1000
+    assert refused
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_body_has_only_crlf_and_its_dots_come_back(chunks: list[bytes]) -> None:
+    whole = b"".join(chunks)
+    wire = b"".join(body.stuffed(body.crlf(chunks)))
+    assert wire == b"".join(body.stuffed(body.crlf([whole])))
+    assert b"\r" not in wire.replace(b"\r\n", b"")
+    assert b"\n" not in wire.replace(b"\r\n", b"")
+    lines = wire.split(b"\r\n")
+    assert lines.pop() == b""
+    assert b"." not in lines
+    clear = b"\n".join(line.removeprefix(b".") if line[:1] == b"." else line for line in lines)
+    expected = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    assert clear == expected.removesuffix(b"\n")
+    assert body.shape(chunks).octets == sum(map(len, body.crlf(chunks)))
+
+
+def by_hand(*said: str | bytes) -> tuple[Connection, list[str], list[Event]]:
+    """Play a dialogue by hand: text is typed, octets come from the server."""
+    connection = Connection(by_hand=True)
+    shown: list[str] = []
+    events: list[Event] = []
+    for word in said:
+        if isinstance(word, str):
+            shown.append(connection.send_line(word)[1].shown)
+        else:
+            connection.receive(word)
+        while (event := connection.next_event()) is not None:
+            events.append(event)
+            if isinstance(event, Ended):
+                break
+    return connection, shown, events
+
+
+def test_the_documented_dialogue_by_hand_is_masked_and_followed() -> None:
+    connection, shown, _ = by_hand(
+        b"220 x\r\n", "ehlo localhost.localdomain", EHLO, "auth login", b"334 VXNlcm5hbWU6\r\n",
+        "dXNlcg==", b"334 UGFzc3dvcmQ6\r\n", "c2VjcmV0", b"235 ok\r\n", "mail from:<a@b>", OK,
+        "rcpt to:<c@d>", OK, "data", GO, "quit", "..", "auth login", ".", OK, "quit", b"221 x\r\n",
+    )  # fmt: skip
+    assert shown[2:4] == ["<the-base64-username>", "<the-base64-password>"]
+    assert shown[7:11] == ["quit", "..", "auth login", "."]
+    assert connection.state is State.CLOSING
+    assert connection.authenticated
+
+
+def test_initial_responses_by_hand_are_masked() -> None:
+    _, shown, events = by_hand(b"220 x\r\n", "auth plain AHUAc2VjcmV0", b"535 not AHUAc2VjcmV0\r\n")
+    assert shown == ["auth plain <the-encoded-auth-credentials>"]
+    assert not any("AHUAc2VjcmV0" in str(event) for event in events)
+
+
+def test_by_hand_a_server_may_do_anything() -> None:
+    _, _, events = by_hand(b"hello\r\n250 too early\r\n\x1b[2J\r\n", b"")
+    assert any(isinstance(event, Violation) for event in events)
+    lines = [event.text for event in events if isinstance(event, LineReceived)]
+    assert lines == ["hello", "250 too early", "^[[2J"]
+    assert isinstance(events[-1], Ended)
+
+
+def test_clear_text_behind_starttls_is_an_attack() -> None:
+    connection = Connection(by_hand=True)
+    connection.receive(b"220 x\r\n")
+    connection.next_event()
+    connection.next_event()
+    connection.send_line("starttls")
+    connection.receive(b"220 go\r\n250 injected\r\n")
+    while not isinstance(connection.next_event(), ReplyReceived):
+        pass
+    with pytest.raises(RemoteProtocolError):
+        connection.tls_started()
