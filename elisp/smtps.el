@@ -36,7 +36,7 @@
 
 ;;; Code:
 
-(eval-when-compile (require 'cl-lib))
+(require 'cl-lib)
 
 (defgroup smtps nil
   "Send mail, and type SMTP by hand, over TLS."
@@ -74,23 +74,40 @@ account without a `:from', else by the only one.  Where this is nil,
 the smtpmail variables are the account."
   :type '(alist
           :key-type (string :tag "Name")
+          ;; Not `plist', which takes any value of any key.
           :value-type
-          (plist :tag "Properties"
-                 :options
-                 ((:host string)
-                  (:port (integer :tag "Port"))
-                  (:tls (choice (const :tag "From the first byte" implicit)
-                                (const :tag "By STARTTLS" starttls)
-                                (const :tag "None (this machine)" none)))
-                  (:user (string :tag "Login"))
-                  (:from (choice (string :tag "Address")
-                                 (repeat :tag "Addresses" string)))
-                  (:mechanisms (repeat (string :tag "Mechanism")))
-                  (:ca-file file)
-                  (:client-certificate file)
-                  (:password-command (string :tag "Shell command")))))
-  :risky t
-  :link '(info-link "(smtpmail)"))
+          (set :tag "Properties" :greedy t
+               (list :inline t :format "%v"
+                     (const :format "%v " :host)
+                     string)
+               (list :inline t :format "%v"
+                     (const :format "%v " :port)
+                     natnum)
+               (list :inline t :format "%v"
+                     (const :format "%v " :tls)
+                     (choice (const :tag "From the first byte" implicit)
+                             (const :tag "By STARTTLS" starttls)
+                             (const :tag "None (this machine)" none)))
+               (list :inline t :format "%v"
+                     (const :format "%v " :user)
+                     (string :tag "Login"))
+               (list :inline t :format "%v"
+                     (const :format "%v " :from)
+                     (choice (string :tag "Address")
+                             (repeat :tag "Addresses" string)))
+               (list :inline t :format "%v"
+                     (const :format "%v " :mechanisms)
+                     (repeat (string :tag "Mechanism")))
+               (list :inline t :format "%v"
+                     (const :format "%v " :ca-file)
+                     file)
+               (list :inline t :format "%v"
+                     (const :format "%v " :client-certificate)
+                     file)
+               (list :inline t :format "%v"
+                     (const :format "%v " :password-command)
+                     (string :tag "Shell command"))))
+  :risky t)
 
 (defconst smtps--ports '((implicit . 465) (starttls . 587) (none . 25))
   "The port that belongs to a way of TLS (RFC 8314 3.3, RFC 6409 3.1).")
@@ -116,7 +133,7 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
 
 (defun smtps--text-p (value)
   "Return non-nil if VALUE is a non-empty string without control characters."
-  (and (stringp value) (not (string-empty-p value))
+  (and (stringp value) (not (equal value ""))
        (not (string-match-p "[\0-\x1f\x7f-\x9f]" value))))
 
 (defun smtps--check-account (name plist)
@@ -270,9 +287,9 @@ Long enough for the init file and the first screen to be done.")
 ;;;###autoload
 (define-minor-mode smtps-mode
   "Send all mail by smtps.
-`C-c C-c' then leaves the mail in the outbox, safe on disk, and Emacs
-goes on while it is handed to the server of `smtps-accounts'.  Mail left
-in the outbox from earlier is sent too.  Turning the mode off gives
+The command that sends a mail then leaves it in the outbox, safe on disk,
+and Emacs goes on while it is handed to the server of `smtps-accounts'.
+Mail left in the outbox from earlier is sent too.  Turning the mode off gives
 `send-mail-function' and `message-send-mail-function' back their values."
   :global t
   :group 'smtps
@@ -307,5 +324,111 @@ in the outbox from earlier is sent too.  Turning the mode off gives
 
 ;;; The sandbox
 
-(declare-function smtps-session "smtps-session")
+(declare-function smtps-helper-program "smtps-helper" ())
 (declare-function smtps-wire-read "smtps-wire" (string))
+(declare-function smtps-session "smtps-session")
+
+(defconst smtps--sandbox-seconds 20
+  "Seconds in which the sandbox must be ready; making its keys takes one or two.")
+
+(defvar smtps--sandbox nil
+  "The process of the sandbox, or nil.")
+
+(defun smtps--sandbox-failed (process errors)
+  "Signal an error: PROCESS did not start.  The buffer ERRORS has the reason."
+  (let ((lines (with-current-buffer errors
+                 (split-string (buffer-string) "\n" t "[ \t]+"))))
+    (delete-process process)
+    (user-error "The sandbox did not start: %s"
+                (or (car (last (cl-remove-if
+                                (lambda (line) (string-prefix-p "Process " line))
+                                lines)))
+                    (format "nothing was heard of it for %d seconds"
+                            smtps--sandbox-seconds)))))
+
+(defun smtps-sandbox-start ()
+  "Start a mail server of our own, or find it running; wait until it is ready.
+Its report is returned, a plist of `:host', `:port',
+`:starttls-port', `:ca-file', `:user', `:password', `:maildir' and `:pid'.
+It delivers to its own Maildir only, and ends with Emacs."
+  (require 'smtps-helper)
+  (require 'smtps-wire)
+  (unless (process-live-p smtps--sandbox)
+    (let* ((default-directory (expand-file-name "~/"))
+           (deadline (time-add nil smtps--sandbox-seconds))
+           (errors (generate-new-buffer " *smtps sandbox errors*"))
+           (heard "")
+           (process (make-process
+                     :name "smtps-sandbox"
+                     :command (append (smtps-helper-program)
+                                      '("sandbox" "--report" "sexp"))
+                     :connection-type 'pipe :coding 'utf-8-unix
+                     :noquery t :stderr errors :sentinel #'ignore
+                     :filter (lambda (_process text)
+                               (setq heard (concat heard text))))))
+      (set-process-query-on-exit-flag (get-buffer-process errors) nil)
+      (set-process-sentinel (get-buffer-process errors) #'ignore)
+      (unwind-protect
+          (progn
+            (while (not (string-match "\\`\\(.*\\)\n" heard))
+              (unless (and (process-live-p process)
+                           (time-less-p nil deadline))
+                ;; Its last words may still be on their way.
+                (accept-process-output (get-buffer-process errors) 0.5)
+                (smtps--sandbox-failed process errors))
+              (accept-process-output process 0.1))
+            (process-put process 'smtps-report
+                         (cdr (smtps-wire-read (match-string 1 heard))))
+            (setq smtps--sandbox process))
+        ;; While it runs, its log must have somewhere to go.
+        (unless (eq smtps--sandbox process)
+          (delete-process process)
+          (kill-buffer errors)))))
+  (process-get smtps--sandbox 'smtps-report))
+
+(defun smtps-sandbox-stop ()
+  "Stop the sandbox."
+  (interactive)
+  (when (process-live-p smtps--sandbox)
+    (process-send-eof smtps--sandbox))
+  (setq smtps--sandbox nil))
+
+;;; The rest, loaded when it is called
+
+;; An installed package has these from its cookies; a checkout on the load
+;; path has them from here.
+(autoload 'smtps-send-it "smtps-send")
+(autoload 'smtps-send-buffer "smtps-send" nil t)
+(autoload 'smtps-send-queued "smtps-send" nil t)
+(autoload 'smtps-send-divert "smtps-send")
+(autoload 'smtps-answer "smtps-send" nil t)
+(autoload 'smtps-outbox-wait "smtps-send")
+(autoload 'smtps-session "smtps-session" nil t)
+(autoload 'smtps-install-helper "smtps-helper" nil t)
+(autoload 'smtps-base64-encode-region "smtps-base64" nil t)
+(autoload 'smtps-base64-decode-region "smtps-base64" nil t)
+(autoload 'smtps-base64-decode-at-point "smtps-base64" nil t)
+
+(easy-menu-define smtps-menu nil
+  "Menu of smtps, for the keymap of any mode."
+  '("SMTP"
+    ["Send by smtps" smtps-send-buffer
+     :help "Send the mail in this buffer by smtps"]
+    ["Send what waits" smtps-send-queued
+     :help "Send the mail that waits in the outbox"]
+    ["Answer" smtps-answer
+     :help "Give the passwords that mail in the outbox waits for"]
+    "--"
+    ["Type a dialogue..." smtps-session
+     :help "Type SMTP by hand to a server"]
+    ["Try it out" smtps-sandbox
+     :help "Type SMTP to a server of your own, which delivers to nobody"]
+    "--"
+    ["Send all mail by smtps" smtps-mode
+     :style toggle :selected smtps-mode]
+    ["Install the helper" smtps-install-helper
+     :help "Install what the helper needs"]
+    ["Options" (customize-group 'smtps)]))
+
+(provide 'smtps)
+;;; smtps.el ends here

@@ -1,0 +1,431 @@
+;;; smtps-outbox.el --- Mail kept in files until it is accepted  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is part of smtps.
+
+;;; Commentary:
+
+;; The outbox is a directory; the states of mail are its directories:
+;; queue, held, active, sent and failed.  An entry is a directory in one
+;; of them, and every change of state one rename.  This file writes
+;; entries and reads them, with no helper alive.
+;;
+;; An entry is written in tmp/, flushed, and renamed into its state as
+;; the last step: whatever is killed in between leaves nothing, a
+;; remainder in tmp/, or the whole entry.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'smtps-wire)
+
+(declare-function gnutls-hash-digest "gnutls.c" (digest-method input))
+(declare-function gnutls-digests "gnutls.c" ())
+
+(define-error 'smtps-outbox-error "Outbox" 'smtps-error)
+
+(defcustom smtps-outbox-directory
+  (expand-file-name
+   "smtps/outbox"
+   (let ((data (getenv "XDG_DATA_HOME")))
+     ;; The specification wants a relative one ignored.
+     (if (and data (file-name-absolute-p data)) data "~/.local/share")))
+  "The directory in which mail is kept until it is accepted, and after.
+The command line uses the same one."
+  :type 'directory
+  :group 'smtps)
+
+(defconst smtps-outbox-states '(queue held active sent failed)
+  "The states of an entry, which are directories of the outbox.")
+
+(defconst smtps-outbox--id-regexp "\\`[0-9A-Za-z][0-9A-Za-z-]*\\'"
+  "What an entry's name looks like; anything else in there is not ours.")
+
+(defconst smtps-outbox--id-digits "abcdefghijklmnopqrstuvwxyz0123456789"
+  "The characters of the random part of an entry's name.")
+
+(defconst smtps-outbox--envelope-limit (* 4 1024 1024)
+  "The longest envelope.sexp that is read, in octets.
+A recipient takes some 60 octets, so that this is tens of thousands.")
+
+(defconst smtps-outbox--journal-limit (* 4 1024 1024)
+  "The longest journal.sexp that is read whole, in octets.
+Of a longer one, only the end is.")
+
+;;; Writing
+
+(defun smtps-outbox--refuse (format-string &rest arguments)
+  "Signal `smtps-outbox-error' with FORMAT-STRING applied to ARGUMENTS."
+  (signal 'smtps-outbox-error
+          (list (apply #'format-message format-string arguments))))
+
+(defun smtps-outbox--directory (&rest names)
+  "Return the outbox, or the file in it that NAMES lead to, absolute."
+  (let ((file (expand-file-name smtps-outbox-directory)))
+    (dolist (name names file)
+      (setq file (concat (file-name-as-directory file) name)))))
+
+(defun smtps-outbox--make-directory (directory)
+  "Make DIRECTORY if it is missing, and let nobody else into it."
+  (unless (file-directory-p directory)
+    (with-file-modes #o700 (make-directory directory t)))
+  (unless (eql (logand (file-modes directory) #o777) #o700)
+    (set-file-modes directory #o700)))
+
+(defun smtps-outbox--device (file)
+  "Return the number of the device that FILE lies on."
+  (file-attribute-device-number (file-attributes file)))
+
+(defun smtps-outbox-ready ()
+  "See that entries can be written; make what is missing of the outbox.
+Signal `smtps-outbox-error' if they can't."
+  (when (file-remote-p smtps-outbox-directory)
+    (smtps-outbox--refuse
+     "The outbox %s is on another machine; it must be on this one.  \
+Set `smtps-outbox-directory'." smtps-outbox-directory))
+  (let ((file-name-handler-alist nil)
+        (root (smtps-outbox--directory)))
+    (condition-case problem
+        (progn
+          (smtps-outbox--make-directory root)
+          (dolist (name '("tmp" "queue" "held" "active" "sent" "failed" "log"))
+            (smtps-outbox--make-directory (smtps-outbox--directory name)))
+          (unless (file-writable-p (smtps-outbox--directory "tmp"))
+            (smtps-outbox--refuse "it is not writable")))
+      (error
+       (smtps-outbox--refuse
+        "The outbox %s can't be used: %s.  Nothing was sent or kept; \
+see to that directory, or set `smtps-outbox-directory'."
+        root (smtps-outbox--reason problem))))
+    ;; Across devices a rename is a copy, which may stop half way.
+    (let ((device (smtps-outbox--device (smtps-outbox--directory "tmp"))))
+      (dolist (name '("queue" "held"))
+        (unless (equal device
+                       (smtps-outbox--device (smtps-outbox--directory name)))
+          (smtps-outbox--refuse
+           "%s is on another device than the rest of the outbox, so that mail \
+can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
+           (smtps-outbox--directory name)))))))
+
+(defun smtps-outbox--reason (problem)
+  "Return in words why, from the error PROBLEM, without its file names."
+  (let ((words (cl-remove-if (lambda (datum)
+                               (or (not (stringp datum))
+                                   (file-name-absolute-p datum)))
+                             (cdr problem))))
+    (cond ((eq (car problem) 'smtps-outbox-error) (cadr problem))
+          ;; ("Opening output file" "No space left on device" FILE)
+          ((and words (memq 'file-error (get (car problem) 'error-conditions)))
+           (let ((reason (car (last words))))
+             (concat (downcase (substring reason 0 1)) (substring reason 1))))
+          (t (error-message-string problem)))))
+
+(defun smtps-outbox-new-id ()
+  "Return a name for a new entry: the time, UTC, and ten random characters."
+  (let ((random (make-string 10 ?a)))
+    (dotimes (i (length random))
+      (aset random i (aref smtps-outbox--id-digits
+                           (random (length smtps-outbox--id-digits)))))
+    (concat (format-time-string "%Y%m%dT%H%M%S-" nil t) random)))
+
+(defun smtps-outbox--sha256 ()
+  "Return the SHA-256 of the octets of the current buffer, in hexadecimal."
+  ;; GnuTLS takes a quarter of the time, where Emacs is linked with it.
+  (if (and (fboundp 'gnutls-digests) (assq 'SHA256 (gnutls-digests)))
+      (mapconcat (lambda (octet) (format "%02x" octet))
+                 (gnutls-hash-digest 'SHA256 (current-buffer)) "")
+    (let ((coding-system-for-write 'no-conversion))
+      (secure-hash 'sha256 (current-buffer)))))
+
+(defun smtps-outbox--write-file (file)
+  "Write the octets of the current buffer to the new FILE and flush it."
+  (let ((coding-system-for-write 'no-conversion)
+        ;; In batch it is t: the mail must be on the disk nevertheless.
+        (write-region-inhibit-fsync nil)
+        (write-region-annotate-functions nil)
+        (write-region-post-annotation-function nil))
+    (with-file-modes #o600
+      (write-region nil nil file nil 'no-message nil 'excl))))
+
+(defun smtps-outbox--write-forms (file forms)
+  "Write FORMS, one a line, to the new FILE and flush it."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    (dolist (form forms)
+      (insert (encode-coding-string (smtps-wire-print form) 'utf-8-unix) "\n"))
+    (smtps-outbox--write-file file)))
+
+(defun smtps-outbox--envelope-forms (id envelope)
+  "Return the forms of envelope.sexp for entry ID from the plist ENVELOPE.
+The current buffer holds the message's octets."
+  (let ((account (plist-get envelope :account)))
+    `((envelope :version 1 :id ,id
+                :created ,(time-convert nil 'integer)
+                :message-id ,(plist-get envelope :message-id)
+                :size ,(buffer-size)
+                :sha256 ,(smtps-outbox--sha256))
+      (account
+       ,@(cl-loop for key in '(:name :host :port :tls :user :ca-file
+                                     :mechanisms :password-command)
+                  append (list key (plist-get account key)))
+       ,@(and (plist-get account :client-certificate)
+              (list :client-certificate
+                    (plist-get account :client-certificate))))
+      (mail ,(plist-get envelope :from))
+      ,@(mapcar (lambda (address) `(rcpt ,address))
+                (plist-get envelope :recipients))
+      (end))))
+
+(defun smtps-outbox--discard (directory)
+  "Delete the unfinished entry DIRECTORY in tmp/, or what can be deleted."
+  (ignore-errors
+    ;; The envelope first: without it the rest is nobody's mail.
+    (ignore-errors (delete-file (concat directory "/envelope.sexp")))
+    (delete-directory directory t)))
+
+(defun smtps-outbox-put (envelope &optional afterwork state)
+  "Keep the current buffer as a message in the outbox; return the entry's id.
+The buffer is unibyte and holds the octets as they are to be sent.
+ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for'),
+`:from' and `:recipients' (a list), which are addresses, and
+`:message-id'.  AFTERWORK is a list of forms for afterwork.sexp.  STATE
+is `queue' (the default) or `held'.
+
+Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing
+is.  Once it returns, the entry is whole and on the disk.  Quits are
+inhibited while it works, and obeyed up to the rename; one that comes
+later is left in `quit-flag'."
+  (smtps-outbox-ready)
+  (let* ((inhibit-quit t)
+         (file-name-handler-alist nil)
+         (id (smtps-outbox-new-id))
+         (state (symbol-name (or state 'queue)))
+         (temporary (smtps-outbox--directory "tmp" id))
+         (final (smtps-outbox--directory state id))
+         (kept nil))
+    (unwind-protect
+        (progn
+          (condition-case problem
+              (progn
+                (with-file-modes #o700 (make-directory temporary))
+                (smtps-outbox--write-file (concat temporary "/message.eml"))
+                (when afterwork
+                  (smtps-outbox--write-forms
+                   (concat temporary "/afterwork.sexp") afterwork))
+                ;; Last, since it makes the entry a whole one.
+                (smtps-outbox--write-forms
+                 (concat temporary "/envelope.sexp")
+                 (smtps-outbox--envelope-forms id envelope))
+                (unless quit-flag
+                  (rename-file temporary final)
+                  (setq kept t)))
+            (error
+             (smtps-outbox--refuse
+              "The mail can't be written to the outbox %s: %s.  \
+Nothing was sent; the mail is where it was."
+              (smtps-outbox--directory) (smtps-outbox--reason problem))))
+          (unless kept
+            (setq quit-flag nil)
+            (signal 'quit nil)))
+      (unless kept
+        (smtps-outbox--discard temporary)))
+    (smtps-outbox--sync final (smtps-outbox--directory state)
+                        (smtps-outbox--directory "tmp"))
+    id))
+
+(defun smtps-outbox--sync (&rest directories)
+  "Flush DIRECTORIES to the disk, which Emacs itself can't do.
+Where there is no program for it, only a power cut can undo the rename."
+  (ignore-errors
+    (let ((default-directory "/")
+          (process-environment (cons "LC_ALL=C" process-environment)))
+      (apply #'call-process "sync" nil nil nil directories))))
+
+(defun smtps-outbox-move (id from to)
+  "Move entry ID from the state FROM to TO; return non-nil if that was done.
+One of the two is `queue' and the other `held': all other moves are the
+helper's.  When another process moved it first, return nil."
+  (unless (member (list from to) '((queue held) (held queue)))
+    (error "Mail is not moved from %s to %s by Emacs" from to))
+  (let ((file-name-handler-alist nil)
+        (from (symbol-name from))
+        (to (symbol-name to)))
+    (condition-case nil
+        (progn
+          (rename-file (smtps-outbox--directory from id)
+                       (smtps-outbox--directory to id))
+          (smtps-outbox--sync (smtps-outbox--directory from)
+                              (smtps-outbox--directory to))
+          t)
+      (file-error nil))))
+
+;;; Reading
+
+(defun smtps-outbox--forms (file limit)
+  "Return the forms in FILE, or `damaged', or nil if there is no such file.
+Only whole lines count.  Of a file longer than LIMIT octets, the end is
+read; then the first form is `omitted'."
+  (let* ((file-name-handler-alist nil)
+         (size (file-attribute-size (or (file-attributes file) '(nil)))))
+    (when size
+      (condition-case nil
+          (with-temp-buffer
+            (set-buffer-multibyte nil)
+            (insert-file-contents-literally
+             file nil (max 0 (- size limit)) size)
+            (let ((forms (and (> size limit)
+                              (progn (forward-line 1) (list 'omitted))))
+                  end)
+              ;; No line can be longer than the wire's, so that what is
+              ;; not a form costs no more to refuse.
+              (while (setq end (save-excursion (search-forward "\n" nil t)))
+                (push (smtps-wire-read
+                       (decode-coding-string
+                        (buffer-substring (point) (1- end)) 'utf-8-unix))
+                      forms)
+                (goto-char end))
+              (nreverse forms)))
+        (smtps-wire-error 'damaged)
+        ;; Renamed by its owner meanwhile.
+        (file-error nil)))))
+
+(defun smtps-outbox--form (name forms)
+  "Return the properties of the first of FORMS that is called NAME."
+  (let ((form (cl-find-if (lambda (form) (and (consp form) (eq (car form) name)))
+                          forms)))
+    (cdr form)))
+
+(defun smtps-outbox-read (directory)
+  "Return what is known of the entry in DIRECTORY, a plist.
+Its properties are `:id', `:directory', and from envelope.sexp
+`:created', `:message-id', `:size', `:account' (a plist), `:from' and
+`:recipients'; from journal.sexp `:attempts', their number, and `:outcome',
+the last one's properties.  A damaged entry has the property `:damaged',
+a sentence, and may lack the rest.  Return nil if there is no entry."
+  (let* ((id (file-name-nondirectory (directory-file-name directory)))
+         (envelope (smtps-outbox--forms (concat directory "/envelope.sexp")
+                                        smtps-outbox--envelope-limit))
+         (journal (smtps-outbox--forms (concat directory "/journal.sexp")
+                                       smtps-outbox--journal-limit))
+         (entry (list :id id :directory directory)))
+    (cond
+     ((not (file-directory-p directory)) nil)
+     ((not (smtps-outbox--envelope-p envelope id))
+      `(,@entry :damaged ,(if envelope "its envelope.sexp is damaged"
+                            "its envelope.sexp is missing")))
+     (t
+      (let ((head (smtps-outbox--form 'envelope envelope)))
+        `(,@entry
+          :created ,(plist-get head :created)
+          :message-id ,(plist-get head :message-id)
+          :size ,(plist-get head :size)
+          :account ,(smtps-outbox--form 'account envelope)
+          :from ,(car (smtps-outbox--form 'mail envelope))
+          :recipients ,(cl-loop for form in envelope
+                                when (eq (car form) 'rcpt)
+                                collect (cadr form))
+          ,@(if (eq journal 'damaged)
+                '(:damaged "its journal.sexp is damaged")
+              (list :attempts (cl-count-if
+                               (lambda (form)
+                                 (eq (car-safe form) 'attempt))
+                               journal)
+                    :outcome (smtps-outbox--form 'outcome
+                                                 (reverse journal))))))))))
+
+(defun smtps-outbox--envelope-p (forms id)
+  "Return non-nil if FORMS are a whole envelope, of entry ID."
+  (and (consp forms)
+       (cl-every #'consp forms)
+       (equal (car (last forms)) '(end))
+       (let ((head (cdar forms)))
+         (and (eq (caar forms) 'envelope)
+              (zerop (% (length head) 2))
+              (eql (plist-get head :version) 1)
+              (equal (plist-get head :id) id)
+              (integerp (plist-get head :created))
+              (integerp (plist-get head :size))))
+       (let ((account (smtps-outbox--form 'account forms)))
+         (and account
+              (zerop (% (length account) 2))
+              (stringp (plist-get account :host))))
+       (stringp (car (smtps-outbox--form 'mail forms)))
+       (smtps-outbox--form 'rcpt forms)
+       (cl-loop for form in forms
+                always (or (not (eq (car form) 'rcpt))
+                           (stringp (cadr form))))))
+
+(defun smtps-outbox--names (state)
+  "Return the names of the entries in the directory STATE, oldest first."
+  (let ((file-name-handler-alist nil))
+    (ignore-error file-error
+      (directory-files (smtps-outbox--directory state) nil
+                       smtps-outbox--id-regexp))))
+
+(defun smtps-outbox-states-of (id)
+  "Return the list of states in whose directories entry ID lies.
+There is one, or none if it is unknown; in more, it is damaged."
+  (let ((file-name-handler-alist nil)
+        (look (lambda ()
+                (cl-remove-if-not
+                 (lambda (state)
+                   (file-directory-p
+                    (smtps-outbox--directory (symbol-name state) id)))
+                 smtps-outbox-states))))
+    ;; It may be renamed between two looks, so that a look can miss it or
+    ;; see it twice; a second one can't well do the same.
+    (let ((states (funcall look)))
+      (if (eql (length states) 1) states (funcall look)))))
+
+(defun smtps-outbox-find (id)
+  "Return entry ID as `smtps-outbox-read' does, with its `:state', or nil."
+  (let* ((states (smtps-outbox-states-of id))
+         (state (car states))
+         (entry (and state
+                     (smtps-outbox-read
+                      (smtps-outbox--directory (symbol-name state) id)))))
+    (when entry
+      `(:state ,state
+               ,@(and (cdr states)
+                      '(:damaged "it lies in two states at once"))
+               ,@entry))))
+
+(defun smtps-outbox-entries (&optional states)
+  "Return the entries of the outbox in STATES (default: all), oldest first.
+Each is a plist as from `smtps-outbox-read', with its `:state'.  Whole
+entries that a killed process left in tmp/ have the state `tmp', and are
+listed only if STATES has it, or is nil."
+  (let* ((states (or states (append smtps-outbox-states '(tmp))))
+         (ids nil))
+    ;; The queue again at the end: an entry can come back to it.
+    (dolist (state (append states (and (memq 'queue states) '(queue))))
+      (dolist (id (smtps-outbox--names (symbol-name state)))
+        (cl-pushnew (cons id (if (eq state 'tmp) 'tmp)) ids :test #'equal)))
+    (sort
+     (delq nil
+           (mapcar
+            (pcase-lambda (`(,id . ,tmp))
+              (let ((entry (if tmp (smtps-outbox--left-behind id)
+                             (smtps-outbox-find id))))
+                (and entry (memq (plist-get entry :state) states) entry)))
+            ids))
+     (lambda (a b) (string< (plist-get a :id) (plist-get b :id))))))
+
+(defconst smtps-outbox--writing-time 60
+  "Seconds after which an entry in tmp/ is no longer being written.")
+
+(defun smtps-outbox--left-behind (id)
+  "Return the entry ID in tmp/ if it is whole and its writer is gone."
+  (let* ((directory (smtps-outbox--directory "tmp" id))
+         (entry (smtps-outbox-read directory)))
+    (and entry
+         (not (plist-get entry :damaged))
+         (time-less-p (+ (plist-get entry :created) smtps-outbox--writing-time)
+                      nil)
+         `(:state tmp ,@entry))))
+
+(provide 'smtps-outbox)
+;;; smtps-outbox.el ends here

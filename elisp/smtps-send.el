@@ -1,0 +1,942 @@
+;;; smtps-send.el --- Hand a composed mail to the outbox  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is part of smtps.
+
+;;; Commentary:
+
+;; `smtps-send-it' is what message-mode and mail-mode call.  It works on
+;; a copy of the mail.  Everything that can be known without a network is
+;; checked first, and refused with an error: then nothing was sent or
+;; kept.  Then the mail is put into the outbox, and from the rename that
+;; does it nothing may signal or quit any more, since the mail modes take
+;; an error as "not sent", and would send it again.
+;;
+;; The helper is then told; it does the rest, and what becomes of the mail
+;; is said in the echo area.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'smtps)
+(require 'smtps-wire)
+(require 'smtps-outbox)
+(require 'smtps-credentials)
+
+(declare-function smtps-helper-call "smtps-helper")
+(declare-function smtps-helper-live-p "smtps-helper" ())
+(declare-function smtps-helper-subscribe "smtps-helper" (topic function))
+(declare-function expand-mail-aliases "mailalias"
+                  (beg end &optional exclude))
+(declare-function mail-insert-from-field "sendmail" ())
+(declare-function mail-do-fcc "sendmail" (header-end))
+(declare-function mail-send "sendmail" ())
+(declare-function message-send "message" (&optional arg))
+(declare-function message-encode-message-body "message" ())
+(declare-function message-use-send-mail-function "message" ())
+(declare-function mml-quote-region "mml" (beg end))
+(declare-function rfc2047-encode-message-header "rfc2047" ())
+(defvar mail-aliases)
+(defvar mail-envelope-from)
+(defvar mail-header-separator)
+(defvar mail-specify-envelope-from)
+(defvar message-send-actions)
+(defvar message-send-mail-function)
+(defvar message-send-mail-hook)
+(defvar message-send-mail-real-function)
+(defvar message-sent-message-via)
+(defvar message-server-alist)
+(defvar message-this-is-mail)
+(defvar mm-coding-system-priorities)
+(defvar rfc2047-encode-encoded-words)
+(defvar send-mail-function)
+(defvar smtpmail-queue-mail)
+(defvar smtpmail-sendto-domain)
+(defvar smtps-helper-death-functions)
+
+(define-error 'smtps-send-error "Mail" 'smtps-error)
+
+(defvar-local smtps-send--entry nil
+  "The outbox's name for the mail that was sent from this buffer, or nil.")
+;; A major mode that starts over in the same buffer composes another mail.
+(put 'smtps-send--entry 'permanent-local nil)
+
+(defun smtps-send--refuse (format-string &rest arguments)
+  "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
+The sentence is completed by one that nothing was sent."
+  (signal 'smtps-send-error
+          (list (concat (apply #'format-message format-string arguments)
+                        "  Nothing was sent."))))
+
+(defmacro smtps-send--door (&rest body)
+  "Evaluate BODY; show an `smtps-error' the way a user's own errors are.
+With any other condition, Emacs would print its sentence as Lisp."
+  (declare (indent 0) (debug t))
+  `(condition-case problem
+       (progn ,@body)
+     (smtps-error
+      (user-error "%s" (or (cadr problem) (error-message-string problem))))))
+
+(defmacro smtps-send--safely (what &rest body)
+  "Evaluate BODY, whose errors and quits are told, with WHAT, and end here.
+The mail is in the outbox already: an error that got out would have it
+sent again."
+  (declare (indent 1) (debug t))
+  `(condition-case problem
+       (progn ,@body)
+     ((error quit)
+      (setq quit-flag nil)
+      (smtps-send-tell
+       (format "The mail is safe in the outbox, but %s: %s" ,what
+               (if (eq (car problem) 'quit) "you quit"
+                 (smtps-send--problem problem))))
+      nil)))
+
+(defun smtps-send--problem (problem)
+  "Return the error PROBLEM in words."
+  (if (and (memq 'smtps-error (get (car problem) 'error-conditions))
+           (stringp (cadr problem)))
+      (cadr problem)
+    (error-message-string problem)))
+
+;;; Telling
+
+(defvar smtps-send-tell-function #'smtps-send-tell-in-echo-area
+  "Function that tells the user a sentence about a mail.
+It may be called from process filters and timers, and must not ask.")
+
+(defun smtps-send-tell-in-echo-area (sentence)
+  "Show SENTENCE in the echo area."
+  (message "%s" sentence))
+
+(defun smtps-send-tell (sentence)
+  "Tell SENTENCE by `smtps-send-tell-function', whatever that does."
+  (with-demoted-errors "smtps: %S"
+    (funcall smtps-send-tell-function sentence)))
+
+(defconst smtps-send--invisible-regexp
+  "[\0-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+  "Characters that can't be seen, or change how others look.")
+
+(defun smtps-send--line (text)
+  "Return TEXT with its invisible characters replaced: one line."
+  (replace-regexp-in-string smtps-send--invisible-regexp
+                            "\N{REPLACEMENT CHARACTER}" text))
+
+(defun smtps-send--visible (text)
+  "Return TEXT as one line of visible characters, and not too long."
+  (truncate-string-to-width (smtps-send--line text) 100 nil nil "..."))
+
+;;; Reading the header
+
+(defun smtps-send--fields (end)
+  "Return the header fields from the buffer's start to END.
+Each is a list (NAME VALUE BEGINNING END), the name in lower case, the
+value as it stands, folds included.  Signal `smtps-send-error' at a line
+that belongs to no field."
+  (let ((fields nil)
+        (case-fold-search t))
+    (save-excursion
+      (goto-char (point-min))
+      (while (< (point) end)
+        (unless (looking-at "\\([!-9;-~]+\\)[ \t]*:")
+          (smtps-send--refuse
+           "This is not a whole mail: \"%s\" is no line of a header."
+           (smtps-send--visible
+            (buffer-substring-no-properties (point) (line-end-position)))))
+        (let ((name (downcase (match-string-no-properties 1)))
+              (beginning (point))
+              (value (match-end 0)))
+          (forward-line 1)
+          (while (and (< (point) end) (looking-at "[ \t]"))
+            (forward-line 1))
+          (goto-char (min (point) end))
+          (push (list name
+                      (smtps-send--text
+                       (buffer-substring-no-properties value (point)))
+                      beginning (point))
+                fields))))
+    (nreverse fields)))
+
+(defun smtps-send--text (string)
+  "Return STRING, which may be octets, as text."
+  (if (multibyte-string-p string) string
+    (decode-coding-string string 'utf-8-unix)))
+
+(defun smtps-send--values (fields &rest names)
+  "Return (NAME . VALUE) of those of FIELDS that are called one of NAMES."
+  (cl-loop for (name value) in fields
+           when (member name names) collect (cons name value)))
+
+;;; Addresses
+
+(defconst smtps-send--mailbox-regexp
+  (let ((atom "[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u00a1-\U0010ffff-]+")
+        (quoted "\"\\(?:[] !#-[^-~\u00a1-\U0010ffff]\\|\\\\[ -~]\\)*\"")
+        (label "[A-Za-z0-9_\u00a1-\U0010ffff-]+")
+        (literal "\\[[!-Z^-~]+]"))
+    (concat "\\`\\(?:" atom "\\|" quoted "\\)"
+            "\\(?:@\\(?:" label "\\(?:\\." label "\\)*\\|" literal "\\)\\)?\\'"))
+  "A mailbox as it can stand in MAIL and RCPT (RFC 5321 4.1.2, RFC 6531 3.3).
+One without a domain is taken, as servers on the same machine do.")
+
+(defconst smtps-send--address-limit 254
+  "Octets of an address: the 256 of a path, without < and > (RFC 5321 4.5.3.1.3).")
+
+(defun smtps-send--check-address (address field)
+  "Return ADDRESS, from FIELD, if it can be sent to; else signal."
+  (cond
+   ((string-match-p "[\0-\x1f\x7f-\x9f]" address)
+    (smtps-send--refuse
+     "The address \"%s\" in %s has a line break or a control character in it."
+     (smtps-send--visible address) field))
+   ;; An encoded word is no local part: what it stands for is not ASCII.
+   ((or (not (string-match-p smtps-send--mailbox-regexp address))
+        (string-match-p smtps-send--invisible-regexp address)
+        (string-match-p "\\`=\\?[^?]+\\?[bBqQ]\\?" address))
+    (smtps-send--refuse "\"%s\" in %s is not a mail address."
+                        (smtps-send--visible address) field))
+   ((> (string-bytes address) smtps-send--address-limit)
+    (smtps-send--refuse "The address \"%s\" in %s is too long."
+                        (smtps-send--visible address) field))
+   (t address)))
+
+(defun smtps-send--skip-comment (text start field)
+  "Return the index in TEXT behind the comment that opens at START.
+FIELD is named where it is not closed."
+  (let ((depth 0) (i start) (done nil))
+    (while (not done)
+      (pcase (and (< i (length text)) (aref text i))
+        ('nil (smtps-send--refuse "A parenthesis in %s is not closed." field))
+        (?\\ (cl-incf i))
+        (?\( (cl-incf depth))
+        (?\) (cl-decf depth)
+             (setq done (zerop depth))))
+      (cl-incf i))
+    i))
+
+(defun smtps-send--token (regexp text start complaint &rest arguments)
+  "Return the end of the match of REGEXP in TEXT at START.
+If it doesn't match there, refuse with COMPLAINT and ARGUMENTS."
+  (if (eql (string-match regexp text start) start)
+      (match-end 0)
+    (apply #'smtps-send--refuse complaint arguments)))
+
+(defun smtps-send-addresses (text field)
+  "Return the addresses in TEXT, the value of a header FIELD.
+Display names, comments and the names of groups are left out (RFC 5322
+3.4).  Signal `smtps-send-error', naming FIELD, at what is no address."
+  (let ((i 0) (outside "") (inside nil) (addresses nil))
+    (cl-flet
+        ((finish ()
+           (let ((word (string-trim outside)))
+             (cond (inside
+                    (push (smtps-send--check-address
+                           (string-trim inside "[ \t]+" "[ \t]+") field)
+                          addresses))
+                   ((not (string-empty-p word))
+                    (push (smtps-send--check-address word field) addresses))))
+           (setq outside "" inside nil)))
+      (while (< i (length text))
+        (let* ((char (aref text i))
+               (start i))
+          (pcase char
+            (?\( (setq i (smtps-send--skip-comment text i field)))
+            ((or ?, ?\;) (finish) (setq i (1+ i)))
+            ;; What came before was the name of a group.
+            (?: (setq outside "" i (1+ i)))
+            (?<
+             (setq i (smtps-send--token
+                      "<\\(\\(?:[^\"<>]\\|\"\\(?:[^\"\\]\\|\\\\.\\)*\"\\)*\\)>"
+                      text i "In %s, < and > don't match: \"%s\"."
+                      field (smtps-send--visible (string-trim text))))
+             (when inside
+               (smtps-send--refuse "In %s, a comma is missing after <%s>."
+                                   field (smtps-send--visible inside)))
+             (setq inside (match-string 1 text)
+                   outside ""))
+            (_
+             (setq i (pcase char
+                       (?\" (smtps-send--token
+                             "\"\\(?:[^\"\\]\\|\\\\\\(?:.\\|\n\\)\\)*\"" text i
+                             "A quotation in %s is not closed." field))
+                       (?\[ (smtps-send--token
+                             "\\[[^]]*]" text i
+                             "A bracket in %s is not closed." field))
+                       (_ (string-match "[](\"[,;:<]\\|\\'" text (1+ i)))))
+             (let ((part (substring text start i)))
+               (when (and inside (not (string-blank-p part)))
+                 (smtps-send--refuse "In %s, a comma is missing after <%s>."
+                                     field (smtps-send--visible inside)))
+               (setq outside (concat outside part)))))))
+      (finish))
+    (nreverse addresses)))
+
+(defun smtps-send--field-addresses (fields &rest names)
+  "Return the addresses in those of FIELDS that are called one of NAMES."
+  (cl-loop for (name . value) in (apply #'smtps-send--values fields names)
+           append (smtps-send-addresses value (capitalize name))))
+
+(defun smtps-send--distinct (addresses)
+  "Return ADDRESSES with those left out that came before.
+Letter case counts in the local part only."
+  (cl-delete-duplicates
+   (copy-sequence addresses) :from-end t
+   :test #'equal
+   :key (lambda (address)
+          (if (string-match "@[^@]*\\'" address)
+              (concat (substring address 0 (match-beginning 0))
+                      (downcase (match-string 0 address)))
+            address))))
+
+;;; The envelope
+
+(defun smtps-send--resent-p (fields)
+  "Return non-nil if FIELDS are of a mail that is sent on (RFC 5322 3.6.6)."
+  (smtps-send--values fields "resent-to" "resent-cc" "resent-bcc"))
+
+(defun smtps-send--recipients (fields)
+  "Return the addresses that FIELDS name as recipients; at least one.
+When the mail is sent on, those of old don't count."
+  (let ((found (apply #'smtps-send--field-addresses fields
+                      (if (smtps-send--resent-p fields)
+                          '("resent-to" "resent-cc" "resent-bcc")
+                        '("to" "cc" "bcc"))))
+        (domain (bound-and-true-p smtpmail-sendto-domain)))
+    (unless found
+      (smtps-send--refuse
+       "The mail has no recipients: To, Cc and Bcc are empty or missing."))
+    (smtps-send--distinct
+     (if (and domain (null smtps-accounts))
+         (mapcar (lambda (address)
+                   (if (string-search "@" address) address
+                     (concat address "@" domain)))
+                 found)
+       found))))
+
+(defun smtps-send--author (fields)
+  "Return the address that FIELDS say the mail is from; signal if none."
+  (or (cl-loop for names in (if (smtps-send--resent-p fields)
+                                '(("resent-sender") ("resent-from")
+                                  ("sender") ("from"))
+                              '(("from")))
+               for addresses = (apply #'smtps-send--field-addresses fields names)
+               when addresses
+               return (if (cdr addresses)
+                          (or (car (smtps-send--field-addresses fields "sender"))
+                              (car addresses))
+                        (car addresses)))
+      (smtps-send--refuse "The mail has no sender: From is empty or missing.")))
+
+(defun smtps-send--sender (author)
+  "Return the envelope's sender for a mail from AUTHOR."
+  (let ((envelope (and (bound-and-true-p mail-specify-envelope-from)
+                       (bound-and-true-p mail-envelope-from))))
+    (if (stringp envelope)
+        (smtps-send--check-address envelope "`mail-envelope-from'")
+      author)))
+
+(defun smtps-send--method-account (fields)
+  "Return the account that the X-Message-SMTP-Method of FIELDS asks for, or nil."
+  (let ((method (split-string
+                 (or (cdar (smtps-send--values fields "x-message-smtp-method"))
+                     ""))))
+    (cond ((null method) nil)
+          ((and (equal (car method) "smtp") (nth 1 method))
+           (smtps--smtpmail-account (nth 1 method) (or (nth 2 method) 587)
+                                    (nth 3 method)))
+          (t (smtps-send--refuse
+              "X-Message-SMTP-Method asks for \"%s\", which smtps can't do."
+              (smtps-send--visible (string-join method " ")))))))
+
+;;; The copy
+
+(defconst smtps-send--private-fields
+  '("bcc" "resent-bcc" "fcc" "gcc" "x-message-smtp-method")
+  "Header fields, in lower case, that never leave this machine.")
+
+(defun smtps-send--header-end (separator strict)
+  "Make the header of the current buffer end with an empty line.
+Return its end, a marker at that line.  SEPARATOR is the line that may
+stand there instead, or \"\".  If STRICT, SEPARATOR ends the header
+wherever it is, and empty lines above it are dropped."
+  (goto-char (point-min))
+  (when (looking-at ">?From ")
+    (delete-region (point) (progn (forward-line 1) (point))))
+  (let ((line (and (not (string-empty-p separator))
+                   (concat "^" (regexp-quote separator) "$"))))
+    (cond
+     ((and line (re-search-forward (if strict line (concat line "\\|^$")) nil t))
+      (replace-match ""))
+     ((re-search-forward "^$" nil t))
+     (t (goto-char (point-max))))
+    (when (eobp) (insert "\n") (forward-line -1))
+    (beginning-of-line)
+    (let ((end (copy-marker (point) t)))
+      (when (and line strict)
+        (goto-char (point-min))
+        (while (re-search-forward "^[ \t]*\n" end t)
+          (replace-match "")))
+      end)))
+
+(defun smtps-send--date ()
+  "Return the time now as a Date field has it (RFC 5322 3.3)."
+  (let ((system-time-locale "C"))
+    (format-time-string "%a, %d %b %Y %H:%M:%S %z")))
+
+(defun smtps-send--message-id (author)
+  "Return a new Message-ID in the domain of AUTHOR, not in this machine's."
+  (format "<%s.smtps@%s>" (smtps-outbox-new-id)
+          (if (string-match "@\\([A-Za-z0-9._-]+\\)\\'" author)
+              (match-string 1 author)
+            "localhost")))
+
+(defun smtps-send--encode (end coding)
+  "Make octets of the current buffer, whose header ends at END.
+Text outside ASCII is made MIME, unless the header says that it is: then
+it is encoded by the coding system CODING."
+  (let ((mm-coding-system-priorities '(utf-8))
+        (mail-header-separator "")
+        (rfc2047-encode-encoded-words nil))
+    (goto-char end)
+    (when (and (re-search-forward "[^\0-\177]" nil t)
+               (not (smtps-send--values (smtps-send--fields end)
+                                        "mime-version")))
+      (require 'message)
+      ;; What looks like a tag of MML is just text here.
+      (mml-quote-region (1+ end) (point-max))
+      (message-encode-message-body))
+    (save-restriction
+      (goto-char (point-min))
+      (re-search-forward "^$")
+      (narrow-to-region (point-min) (point))
+      (goto-char (point-min))
+      (when (re-search-forward "[^\0-\177]" nil t)
+        (require 'rfc2047)
+        (rfc2047-encode-message-header)))
+    (encode-coding-region (point-min) (point-max) coding)
+    (set-buffer-multibyte nil)))
+
+(defun smtps-send--coding (source)
+  "Return the coding system for text in SOURCE that is MIME already.
+A file's text becomes the octets that it was read from."
+  (let ((coding (buffer-local-value 'buffer-file-coding-system source)))
+    (coding-system-change-eol-conversion
+     (if (and coding (buffer-file-name source)
+              (not (eq (coding-system-type coding) 'undecided)))
+         coding
+       'utf-8)
+     'unix)))
+
+(defun smtps-send--insert (source)
+  "Insert all of the buffer SOURCE, whose text is then whole lines ended by LF."
+  (let ((copy (current-buffer)))
+    (with-current-buffer source
+      (save-restriction
+        (widen)
+        (let ((beginning (point-min))
+              (end (point-max)))
+          (with-current-buffer copy
+            (insert-buffer-substring-no-properties source beginning end))))))
+  (unless (eq (char-before) ?\n)
+    (insert "\n"))
+  (goto-char (point-min))
+  (end-of-line)
+  (when (eq (char-before) ?\r)
+    (while (search-forward "\r\n" nil t)
+      (replace-match "\n" t t)))
+  (goto-char (point-min)))
+
+(defun smtps-send--prepare (source)
+  "Make the current buffer the octets of the mail in SOURCE, as they are sent.
+Return its envelope, a plist as `smtps-outbox-put' takes it, and the
+`:author', the address in From.  Signal an `smtps-error' if the mail
+can't be sent as it is."
+  (let* ((multibyte (buffer-local-value 'enable-multibyte-characters source))
+         (mode (buffer-local-value 'major-mode source))
+         (mail-mode (provided-mode-derived-p mode 'mail-mode))
+         (strict (or mail-mode (provided-mode-derived-p mode 'message-mode)))
+         (separator (with-current-buffer source
+                      (or (bound-and-true-p mail-header-separator) "")))
+         (envelope nil)
+         end fields)
+    (set-buffer-multibyte multibyte)
+    (smtps-send--insert source)
+    (setq end (smtps-send--header-end separator strict))
+    (when mail-mode
+      (when (bound-and-true-p mail-aliases)
+        (expand-mail-aliases (point-min) end))
+      (unless (smtps-send--values (smtps-send--fields end) "from")
+        (goto-char (point-min))
+        (mail-insert-from-field)))
+    (setq fields (smtps-send--fields end)
+          ;; Where the mail was composed, variables may have local values.
+          envelope (with-current-buffer source
+                     (smtps-send--envelope fields)))
+    ;; From the last to the first, so that the places stay true.
+    (pcase-dolist (`(,name ,value ,beginning ,finish) (reverse fields))
+      (when (or (member name smtps-send--private-fields)
+                ;; An empty one, servers have been known to choke on.
+                (and multibyte (equal name "subject") (string-blank-p value)))
+        (delete-region beginning finish)))
+    (goto-char end)
+    (unless (smtps-send--values fields "message-id")
+      (insert-before-markers "Message-ID: " (plist-get envelope :message-id)
+                             "\n"))
+    (unless (smtps-send--values fields "date")
+      (insert-before-markers "Date: " (smtps-send--date) "\n"))
+    (when multibyte
+      (smtps-send--encode end (smtps-send--coding source)))
+    envelope))
+
+(defun smtps-send--envelope (fields)
+  "Return the envelope of a mail with the header FIELDS, a plist.
+It is read off in the buffer where the mail was composed.  Signal an
+`smtps-error' if FIELDS lack what is needed."
+  (let* ((recipients (smtps-send--recipients fields))
+         (author (smtps-send--author fields))
+         (given (string-trim
+                 (or (cdar (smtps-send--values fields "message-id")) ""))))
+    (list :recipients recipients
+          :author author
+          :from (smtps-send--sender author)
+          :account (or (smtps-send--method-account fields)
+                       (smtps-account-for author))
+          :message-id (if (string-empty-p given)
+                          (smtps-send--message-id author)
+                        (smtps-send--visible given)))))
+
+;;; The buffer that the mail was composed in
+
+(defun smtps-send--composed-in (source)
+  "Return the buffer in which the mail in SOURCE was composed, or nil.
+message.el hands a copy to its send function: the original is the buffer
+with the same Message-ID."
+  (with-current-buffer source
+    (if (not (string-prefix-p " message temp" (buffer-name)))
+        source
+      (save-excursion
+        (goto-char (point-min))
+        (let* ((case-fold-search t)
+               (limit (save-excursion
+                        (or (search-forward "\n\n" nil t) (point-max))))
+               ;; What is sent on has the Message-ID of another mail.
+               (id (and (not (save-excursion
+                               (re-search-forward "^Resent-\\(?:To\\|Cc\\|Bcc\\):"
+                                                  limit t)))
+                        (re-search-forward "^Message-ID:[ \t]*\\(<[^>\n]+>\\)"
+                                           limit t)
+                        (match-string-no-properties 1))))
+          (and id
+               (cl-find-if (lambda (buffer)
+                             (smtps-send--holds-p buffer id))
+                           (buffer-list))))))))
+
+(defun smtps-send--holds-p (buffer id)
+  "Return non-nil if BUFFER composes the message whose Message-ID is ID."
+  (with-current-buffer buffer
+    (and (derived-mode-p 'message-mode)
+         (save-excursion
+           (save-restriction
+             (widen)
+             (goto-char (point-min))
+             (let ((case-fold-search t))
+               (re-search-forward
+                (concat "^Message-ID:[ \t]*" (regexp-quote id))
+                (save-excursion
+                  (or (re-search-forward
+                       (concat "^" (regexp-quote mail-header-separator) "$")
+                       nil t)
+                      (point-max)))
+                t)))))))
+
+(defun smtps-send--check-again (buffer)
+  "Ask, if the mail composed in BUFFER went to the outbox before.
+That happens when the mail mode was interrupted after it had, and takes
+the mail for unsent.  Signal `smtps-send-error' if it isn't to be sent."
+  (let* ((id (buffer-local-value 'smtps-send--entry buffer))
+         (entry (and id (smtps-outbox-find id))))
+    (when (and entry
+               ;; Unless the mail mode has asked just now.
+               (not (with-current-buffer buffer
+                      (if (derived-mode-p 'mail-mode)
+                          (not (buffer-modified-p))
+                        (memq 'mail (bound-and-true-p
+                                     message-sent-message-via))))))
+      (unless (and (not noninteractive)
+                   (not executing-kbd-macro)
+                   (yes-or-no-p
+                    (format "This mail is in the outbox already (%s).  Send it once more? "
+                            (smtps-send--state-in-words entry))))
+        (signal 'smtps-send-error
+                (list (format-message
+                       "This mail was in the outbox already (%s, as %s).  It \
+was not sent once more."
+                       (smtps-send--state-in-words entry) id)))))))
+
+(defun smtps-send--state-in-words (entry)
+  "Return what state ENTRY is in, in words."
+  (pcase (plist-get entry :state)
+    ('sent "sent")
+    ('failed "not sent")
+    ('held "waiting for you")
+    ('active "being sent")
+    (_ "about to be sent")))
+
+;;; Sending
+
+;;;###autoload
+(defun smtps-send-it ()
+  "Send the mail in the current buffer: put it into the outbox, wake the helper.
+This is for `send-mail-function' and `message-send-mail-function', which
+`smtps-mode' sets.  It returns when the mail is safe on disk; what becomes
+of it is told later.  In batch, it waits for that, and signals an error
+where the mail was not accepted, as smtpmail does.
+
+Signal an error, and leave nothing behind, if the mail can't be sent as it
+is or can't be kept."
+  (smtps-send--door
+    (smtps-send--run-hook)
+    (let* ((source (current-buffer))
+           (composed (smtps-send--composed-in source))
+           (inhibit-quit t)
+           id envelope)
+      (with-temp-buffer
+        (let ((inhibit-quit nil))
+          (when composed
+            (smtps-send--check-again composed))
+          (setq envelope (smtps-send--prepare source)))
+        (setq id (smtps-outbox-put
+                  envelope nil
+                  (if (with-current-buffer source
+                        (bound-and-true-p smtpmail-queue-mail))
+                      'held
+                    'queue))))
+      ;; From here on, nothing may signal: the mail is in the outbox.
+      (smtps-send--after id envelope source composed)
+      ;; A key pressed meanwhile must not have the mail taken for unsent.
+      (setq quit-flag nil)
+      (when (and noninteractive
+                 (not (equal (smtps-outbox-states-of id) '(held))))
+        (smtps-send--await id)))))
+
+(defun smtps-send--run-hook ()
+  "Run `message-send-mail-hook' where message.el has left that to us."
+  (when (and (bound-and-true-p message-this-is-mail)
+             (not (and (eq message-send-mail-function
+                           #'message-use-send-mail-function)
+                       (null message-send-mail-real-function))))
+    (run-hooks 'message-send-mail-hook)))
+
+(defun smtps-send--after (id envelope source composed)
+  "Do what follows once the mail is in the outbox as ID.
+ENVELOPE is its envelope, SOURCE the buffer that was sent and COMPOSED the
+one it was composed in, or nil."
+  (let* ((account (plist-get envelope :account))
+         (held (equal (smtps-outbox-states-of id) '(held)))
+         (sentence (if held "Kept in the outbox until you send it"
+                     (format "Queued for %s" (plist-get account :host)))))
+    (when (buffer-live-p composed)
+      (with-current-buffer composed
+        (setq smtps-send--entry id)
+        (smtps-send--safely "its buffer could not be marked"
+          (smtps-send--say-when-done sentence))))
+    (smtps-send--safely "its Fcc could not be written"
+      (smtps-send--mail-mode-fcc source))
+    (unless held
+      (smtps-send--safely "its password could not be fetched"
+        (let ((inhibit-quit nil))
+          (smtps-credentials-fetch account :from (plist-get envelope :author))))
+      (smtps-send--safely "the helper could not be told"
+        (smtps-send--wake)))
+    (unless noninteractive
+      (smtps-send-tell sentence))))
+
+(defun smtps-send--say-when-done (sentence)
+  "Have SENTENCE told once message.el has said \"Sending...done\"."
+  (when (and (derived-mode-p 'message-mode) (not noninteractive))
+    (let (action)
+      (setq action (lambda ()
+                     (setq message-send-actions
+                           (remq action message-send-actions))
+                     (smtps-send-tell sentence)))
+      (setq-local message-send-actions (cons action message-send-actions)))))
+
+(defun smtps-send--mail-mode-fcc (source)
+  "Write the copies that SOURCE, a buffer of `mail-mode', asks for by Fcc.
+message.el does that itself when its send function has returned."
+  (when (with-current-buffer source
+          (and (derived-mode-p 'mail-mode)
+               (save-excursion
+                 (goto-char (point-min))
+                 (let ((case-fold-search t))
+                   (re-search-forward "^Fcc[ \t]*:" nil t)))))
+    (with-temp-buffer
+      (let ((separator (with-current-buffer source mail-header-separator))
+            (coding-system-for-write 'utf-8-unix))
+        (smtps-send--insert source)
+        (let ((end (smtps-send--header-end separator t)))
+          (mail-do-fcc end))))))
+
+;;;###autoload
+(defun smtps-send-divert ()
+  "Have the mail in this buffer sent by smtps in spite of its header.
+message.el would itself send by smtpmail what has the header field
+X-Message-SMTP-Method with `smtp'.  `smtps-mode' puts this function on
+`message-send-hook'."
+  (when (or (bound-and-true-p message-server-alist)
+            (save-excursion
+              (save-restriction
+                (widen)
+                (goto-char (point-min))
+                (let ((case-fold-search t))
+                  (re-search-forward
+                   "^X-Message-SMTP-Method:[ \t]*smtp[ \t]"
+                   (save-excursion
+                     (and (re-search-forward
+                           (concat "^" (regexp-quote mail-header-separator)
+                                   "$")
+                           nil t)
+                          (point)))
+                   t)))))
+    (unless message-send-mail-real-function
+      (setq-local message-send-mail-real-function #'smtps-send-it))))
+
+;;;###autoload
+(defun smtps-send-buffer ()
+  "Send the mail in the current buffer by smtps.
+In a buffer that mail is composed in, this is what the command of its mode
+does, whatever the send functions are set to.  Any other buffer must hold
+a whole mail: a header with From and recipients, an empty line, a body;
+it is sent as it is."
+  (interactive)
+  (let ((send-mail-function #'smtps-send-it)
+        (message-send-mail-function #'smtps-send-it)
+        (message-send-mail-real-function #'smtps-send-it))
+    (cond ((derived-mode-p 'message-mode) (message-send))
+          ((derived-mode-p 'mail-mode) (mail-send))
+          (t (let ((message-this-is-mail nil))
+               (smtps-send-it))))))
+
+;;; The helper
+
+(defvar smtps-send--listening nil
+  "Non-nil once the helper's events and calls lead here.")
+
+(defvar smtps-send--trouble nil
+  "Why the helper can't be told of mail, a sentence, or nil.")
+
+(defun smtps-send--listen ()
+  "Lead here what the helper has to say about mail."
+  (require 'smtps-helper)
+  (unless smtps-send--listening
+    (smtps-credentials-serve)
+    (smtps-helper-subscribe 'outbox #'smtps-send--event)
+    (add-hook 'smtps-helper-death-functions #'smtps-send--death)
+    (setq smtps-send--listening t)))
+
+(defun smtps-send--wake ()
+  "Have the helper send what is in the outbox."
+  (setq smtps-send--trouble nil)
+  (condition-case problem
+      (progn
+        (smtps-send--listen)
+        (smtps-helper-call
+         'outbox-drain (list :outbox (smtps-outbox--directory))
+         :else #'smtps-send--unwoken))
+    (error (smtps-send--unwoken problem))))
+
+(defun smtps-send--unwoken (problem)
+  "Tell that the helper did not take the mail, because of PROBLEM, an error."
+  (setq smtps-send--trouble (smtps-send--problem problem))
+  (unless noninteractive
+    (smtps-send-tell
+     (format-message
+      "The mail is safe in the outbox, but was not sent yet: %s  Then M-x \
+smtps-send-queued sends it." smtps-send--trouble))))
+
+(defun smtps-send--death (sentence)
+  "Tell SENTENCE, why the helper died, and what is left in the outbox."
+  (setq smtps-send--trouble sentence)
+  (let ((waiting (length (smtps-outbox--names "queue")))
+        (active (length (smtps-outbox--names "active"))))
+    (when (and (not noninteractive) (< 0 (+ waiting active)))
+      (smtps-send-tell
+       (format-message
+        "%s  In the outbox: %d to be sent, %d interrupted.  M-x \
+smtps-send-queued goes on." sentence waiting active)))))
+
+(defvar smtps-send--told nil
+  "What was told of each mail last: an alist of ids and sentences.")
+
+(defconst smtps-send--told-limit 100
+  "The number of mails of which it is remembered what was told.
+Enough that an event which is repeated is not told again.")
+
+(defun smtps-send--event (event)
+  "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
+  (let* ((id (plist-get event :id))
+         (sentence (smtps-send--sentence event)))
+    (when (and sentence
+               (not (equal sentence (cdr (assoc id smtps-send--told)))))
+      (setf (alist-get id smtps-send--told nil nil #'equal) sentence)
+      (when (nthcdr smtps-send--told-limit smtps-send--told)
+        (setf (nthcdr smtps-send--told-limit smtps-send--told) nil))
+      (when (and (eq (plist-get event :verdict) 'login) (stringp id))
+        (smtps-send--forget-login id))
+      (unless noninteractive
+        (smtps-send-tell sentence)))))
+
+(defun smtps-send--sentence (event)
+  "Return what is to be told of EVENT, the properties of an event, or nil."
+  (let ((state (plist-get event :state))
+        (text (plist-get event :text)))
+    (cond ((eq state 'active) nil)
+          ((and (memq state '(queue held))
+                (smtps-send--waits-for-login-p event))
+           (format-message "Mail waits in the outbox for a password%s: M-x \
+smtps-answer"
+                           (if (plist-get event :host)
+                               (format " (%s)" (plist-get event :host))
+                             "")))
+          ((and (stringp text) (not (string-blank-p text)))
+           (smtps-send--line text)))))
+
+(defun smtps-send--waits-for-login-p (outcome)
+  "Return non-nil if after OUTCOME, properties, a person has to be asked."
+  (and (eq (plist-get outcome :verdict) 'login)
+       (null (plist-get outcome :next))))
+
+(defun smtps-send--forget-login (id)
+  "Forget the password of the mail ID's account, which may have been refused."
+  (let ((account (plist-get (smtps-outbox-find id) :account)))
+    (when account
+      (smtps-credentials-forget account))))
+
+;;; What waits
+
+(defun smtps-send--accounts-of (entries)
+  "Return the accounts, each with its `:sender', of ENTRIES, each once."
+  (cl-delete-duplicates
+   (mapcar (lambda (entry)
+             `(:sender ,(plist-get entry :from) ,@(plist-get entry :account)))
+           (cl-remove-if-not (lambda (entry) (plist-get entry :account))
+                             entries))
+   :test #'equal))
+
+;;;###autoload
+(defun smtps-send-queued (&optional quietly)
+  "Send the mail that waits in the outbox.
+If QUIETLY, say nothing where nothing waits, and look for no passwords,
+which might ask: mail that needs one then waits for `smtps-answer'."
+  (interactive)
+  (smtps-send--door
+    (let ((entries (cl-remove-if (lambda (entry) (plist-get entry :damaged))
+                                 (smtps-outbox-entries '(queue active)))))
+      (if (null entries)
+          (unless quietly
+            (smtps-send-tell "Nothing waits in the outbox"))
+        (unless quietly
+          (dolist (account (smtps-send--accounts-of entries))
+            (smtps-credentials-fetch account
+                                     :from (plist-get account :sender))))
+        (smtps-send--wake)))))
+
+;;;###autoload
+(defun smtps-answer ()
+  "Answer what mail in the outbox waits for: passwords.
+Then that mail is sent."
+  (interactive)
+  (smtps-send--door
+    (let* ((waiting (cl-remove-if-not #'smtps-send--waits-for-you-p
+                                      (smtps-outbox-entries '(queue held))))
+           (accounts (append (smtps-send--accounts-of waiting)
+                             (smtps-credentials-wanted)))
+           (answered nil))
+      (if (not accounts)
+          (smtps-send-tell "No mail waits for an answer")
+        (dolist (account accounts)
+          (when (smtps-credentials-fetch
+                 account :from (plist-get account :sender) :ask t)
+            (setq answered t)))
+        (dolist (entry waiting)
+          (when (eq (plist-get entry :state) 'held)
+            (smtps-outbox-move (plist-get entry :id) 'held 'queue)))
+        (when answered
+          (smtps-send--wake))))))
+
+(defun smtps-send--waits-for-you-p (entry)
+  "Return non-nil if ENTRY was tried, and waits for its login's password."
+  (and (not (plist-get entry :damaged))
+       (smtps-send--waits-for-login-p (plist-get entry :outcome))))
+
+(defconst smtps-send--poll 0.05
+  "Seconds between two looks at the outbox while waiting for mail in it.")
+
+(defun smtps-send--now-due-p (entry)
+  "Return non-nil if ENTRY is being sent, or is to be sent now."
+  (and (not (plist-get entry :damaged))
+       (pcase (plist-get entry :state)
+         ('active t)
+         ('queue (let* ((outcome (plist-get entry :outcome))
+                        (next (plist-get outcome :next)))
+                   ;; Tried before and without a next time: it waits for you.
+                   (or (null outcome)
+                       (and next (not (time-less-p nil next)))))))))
+
+;;;###autoload
+(defun smtps-outbox-wait (&optional seconds)
+  "Wait until nothing in the outbox is being sent or is to be sent now.
+Return non-nil if then no mail waits in it any more.  Return nil if some
+does: for its next attempt, for you, or since SECONDS have passed (default:
+no limit), or since the helper can't run."
+  (let ((deadline (and seconds (time-add nil seconds)))
+        (helper nil)
+        (waiting nil))
+    (while (and (setq waiting (smtps-outbox-entries '(queue active held)))
+                (cl-some #'smtps-send--now-due-p waiting)
+                (or (not helper)
+                    (and (not smtps-send--trouble) (smtps-helper-live-p)))
+                (or (null deadline) (time-less-p nil deadline)))
+      (unless helper
+        (setq helper t)
+        (smtps-send--wake))
+      (accept-process-output nil smtps-send--poll))
+    (null waiting)))
+
+(defun smtps-send--await (id)
+  "Wait for the fate of the mail ID; signal `smtps-send-error' if not accepted.
+For batch: what was not accepted is then kept, but not sent later behind
+the script's back."
+  (let (entry state outcome)
+    (while (progn
+             (setq entry (smtps-outbox-find id)
+                   state (plist-get entry :state)
+                   outcome (plist-get entry :outcome))
+             (pcase state
+               ('queue
+                (if (or outcome smtps-send--trouble)
+                    ;; Lost, if the helper has just taken it.
+                    (not (smtps-outbox-move id 'queue 'held))
+                  t))
+               ('active (not smtps-send--trouble))))
+      (accept-process-output nil smtps-send--poll))
+    (unless (eq state 'sent)
+      (signal 'smtps-send-error
+              (list (smtps-send--batch-sentence id state outcome))))))
+
+(defun smtps-send--batch-sentence (id state outcome)
+  "Return what is said in batch of the mail ID that was not accepted.
+STATE is where it was found, OUTCOME the properties of its last outcome."
+  (format "%s  The mail is kept in %s and is not sent by itself."
+          (or (plist-get outcome :text) (cdr (assoc id smtps-send--told))
+              smtps-send--trouble "The mail was not accepted.")
+          (smtps-outbox--directory
+           (symbol-name (if (eq state 'queue) 'held (or state 'active))) id)))
+
+(provide 'smtps-send)
+;;; smtps-send.el ends here
