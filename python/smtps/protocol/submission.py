@@ -215,7 +215,9 @@ class Submission:
             )
         try:
             # What came in the same segment as the 220 is in the reader, what came after in Peek.
-            self.connection.receive((yield Peek()) or b"")
+            behind: bytes = yield Peek()
+            if behind:
+                self.connection.receive(behind)
             self.connection.tls_started()
         except RemoteProtocolError as error:
             raise Stop(Verdict.LOGIN, error.text) from error

@@ -2,10 +2,12 @@
 
 Lists, strings, integers of Emacs's fixnum range, ``t`` and ``nil``, symbols and keywords
 of ``[a-z][a-z0-9-]*``.  A string escapes every control character (``\\n`` and its like, or
-``\\u00XX``), so that a line is always one whole form and harmless on a terminal.  One
-expression checks the text before sexpdata reads it, since sexpdata lets much through.
+``\\u00XX``) and has one way only of being written, so that a line is always one whole form
+and harmless on a terminal.  One expression checks the text before sexpdata reads it, since
+sexpdata lets much through.
 
-Python's None, False and the empty list are all ``nil``, which reads back as ``[]``.
+Python's None, False and the empty list are all ``nil``, which reads back as ``[]``.  The
+names ``nan``, ``inf`` and ``infinity`` are no symbols: sexpdata takes them for numbers.
 """
 
 from __future__ import annotations
@@ -43,15 +45,20 @@ Value: TypeAlias = (
     "str | int | bool | Symbol | Keyword | Sequence[Value] | Mapping[str, Value] | None"
 )
 
+_NOT_NAMES = frozenset({"t", "nil", "nan", "inf", "infinity"})
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_INTEGER = r"-?(?:0|[1-9][0-9]*)"
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_UNICODE_ESCAPE = r"u00(?:0[0-7bef]|1[0-9a-f]|7f|[89][0-9a-f])"
 _TOKEN = re.compile(
     r"(?P<space> +)|(?P<open>\()|(?P<close>\))"
-    r'|(?P<string>"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\["\\nrtbf]|\\u00[0-9a-f]{2})*")'
-    rf"|(?P<atom>:?[a-z][a-z0-9-]*|{_INTEGER})(?=[ ()]|$)"
+    r"|(?:"
+    rf'(?P<string>"[^"\\{_CONTROL}]*(?:\\(?:["\\nrtbf]|{_UNICODE_ESCAPE})[^"\\{_CONTROL}]*)*")'
+    r"|(?P<atom>(?!(?:nan|inf|infinity)(?![a-z0-9-])):?[a-z][a-z0-9-]*"
+    r"|0|-?[1-9][0-9]{0,18})"
+    r")(?=[ ()]|\Z)"
 )
 _ESCAPED = re.compile(r"\\(?:u00([0-9a-f]{2})|.)")
-_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\x9f]')
+_SPECIAL = re.compile(rf'["\\{_CONTROL}]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 
 
@@ -81,9 +88,10 @@ def _dump(value: Value, depth: int) -> str:
     if value is True:
         return "t"
     if isinstance(value, Symbol | Keyword):
-        if not _NAME.fullmatch(value):
+        keyword = isinstance(value, Keyword)
+        if not _NAME.fullmatch(value) or (not keyword and value in _NOT_NAMES):
             raise WireError(f"{str(value)!r} can't be a symbol.")
-        return ":" + value if isinstance(value, Keyword) else str(value)
+        return ":" + value if keyword else str(value)
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, int):
@@ -95,6 +103,8 @@ def _dump(value: Value, depth: int) -> str:
     if isinstance(value, Mapping):
         pairs: list[Value] = []
         for name, inner in value.items():
+            if not isinstance(name, str):
+                raise WireError(f"A key of the type {type(name).__name__} can't be sent.")
             pairs += (Keyword(name.replace("_", "-")), inner)
         value = pairs
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
@@ -106,7 +116,8 @@ def _dump(value: Value, depth: int) -> str:
 
 def loads(text: str) -> Value:
     """Return the one value in TEXT.  Raises WireError for anything outside the grammar."""
-    if len(text) >= LINE_LIMIT:
+    # A lone surrogate counts as something here, and is refused by the grammar's check.
+    if len(text.encode("utf-8", "surrogatepass")) >= LINE_LIMIT:
         raise WireError(f"A message is over the limit of {LINE_LIMIT} octets.")
     _check(text)
     import sexpdata
