@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -193,10 +194,11 @@ class App:
         root = _text(args, "outbox")
         drainer = self._drainers.get(root)
         if drainer is None:
-            drainer = self._drainers[root] = Drainer(
-                root, lambda plist: self.peer.event("outbox", plist), self._credentials
-            )
+            drainer = self._drainers[root] = Drainer(root, self._tell_outbox, self._credentials)
         return {"due": drainer.wake()}
+
+    def _tell_outbox(self, plist: Mapping[str, Value]) -> None:
+        self.peer.event("outbox", plist)
 
     async def outbox_stop(self, args: dict[str, Value]) -> Value:
         """Send nothing more from the outbox (:outbox DIR); finish what is past its commit."""

@@ -6,7 +6,7 @@ import mailbox
 import socket
 import ssl
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from smtps.errors import ConfigurationError
@@ -144,21 +144,25 @@ class Sandbox:
 
     def _converse(self, connected: socket.socket, implicit: bool) -> None:
         machine = ServerMachine(self._offers[implicit], LOGINS, implicit, self._override)
-        if implicit:
-            connected = self._secured(connected)
-        try:
-            self._exchange(connected, machine)
-        finally:
-            connected.close()
+        with ExitStack() as opened:
+            if implicit:
+                connected = self._secured(connected, opened)
+            self._exchange(connected, machine, opened)
 
-    def _secured(self, connected: socket.socket) -> ssl.SSLSocket:
-        secured = self._context.wrap_socket(connected, server_side=True)
+    def _secured(self, connected: socket.socket, opened: ExitStack) -> ssl.SSLSocket:
+        secured = self._context.wrap_socket(
+            connected, server_side=True, do_handshake_on_connect=False
+        )
+        opened.callback(secured.close)
         with self._lock:
             self._open.add(secured)
-            self._open.discard(connected)
+        opened.callback(self._open.discard, secured)
+        secured.do_handshake()
         return secured
 
-    def _exchange(self, connected: socket.socket, machine: ServerMachine) -> None:
+    def _exchange(
+        self, connected: socket.socket, machine: ServerMachine, opened: ExitStack
+    ) -> None:
         kept = 0
         while True:
             for mail in machine.accepted[kept:]:
@@ -171,7 +175,7 @@ class Sandbox:
                         connected.unwrap()
                 return
             if machine.wants_tls:
-                connected = self._secured(connected)
+                connected = self._secured(connected, opened)
                 machine.tls_started()
                 continue
             connected.settimeout(self._login_seconds if machine.between_secrets else IDLE_SECONDS)

@@ -1,0 +1,108 @@
+"""Each exit status, by a case that causes it, with real sockets and a real process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+MESSAGE = "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
+OK = b"250 ok\r\n"
+GO = b"354 go\r\n"
+
+
+@contextmanager
+def server(replies: list[bytes | None]) -> Iterator[int]:
+    """Play REPLIES, one for each line or message; None closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def play() -> None:
+        with listener:
+            connected, _ = listener.accept()
+        with suppress(OSError), connected, connected.makefile("rb") as lines:
+            for reply in replies:
+                if reply is None:
+                    return
+                connected.sendall(reply)
+                if reply.startswith(b"354"):
+                    while lines.readline() not in (b".\r\n", b""):
+                        pass
+                elif not lines.readline():
+                    return
+            # Silent, but there.
+            while lines.readline():
+                pass
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    thread.join(10)
+
+
+CASES: dict[str, tuple[list[bytes | None], int]] = {
+    "accepted": ([b"220 hi\r\n", OK, OK, OK, GO, OK, b"221 bye\r\n"], 0),
+    "message refused": ([b"220 hi\r\n", OK, OK, OK, GO, b"554 no\r\n"], 65),
+    "recipient refused": ([b"220 hi\r\n", OK, OK, b"550 no\r\n"], 67),
+    "closes at once": ([None], 69),
+    "says nothing": ([], 69),
+    "lost after the dot": ([b"220 hi\r\n", OK, OK, OK, GO, None], 74),
+    "silent after the dot": ([b"220 hi\r\n", OK, OK, OK, GO], 74),
+    "refused for now": ([b"220 hi\r\n", OK, OK, b"450 later\r\n"], 75),
+    "garbage": ([b"\x1b[2J (kill-emacs)\r\n"], 76),
+    "login wanted": ([b"220 hi\r\n", OK, b"530 login\r\n"], 77),
+    "endless line": ([b"2" * 200_000], 76),
+}
+
+
+@pytest.mark.parametrize(("replies", "status"), CASES.values(), ids=CASES)
+def test_status(smtps: Run, tmp_path: Path, replies: list[bytes | None], status: int) -> None:
+    with server(replies) as port:
+        done = smtps(
+            "send", "-t", "--host", "127.0.0.1", "--port", str(port), "--tls", "none",
+            "--timeout", "1", "--outbox", str(tmp_path / "box"), text=MESSAGE,
+        )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stderr
+    kept = list((tmp_path / "box" / ("sent" if status == 0 else "failed")).iterdir())
+    assert len(kept) == 1
+    assert (status == 0) == (done.stderr == "")
+    assert status == 0 or kept[0].name in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "status"),
+    [
+        (["send", "--nonsense"], MESSAGE, 64),
+        (["send", "--host", "localhost"], MESSAGE, 64),
+        (["send", "-t"], MESSAGE, 64),
+        (["send", "x@y.z", "--host", "localhost"], "", 65),
+        (["send", "x@y.z\r\nDATA", "--host", "localhost"], MESSAGE, 65),
+        (["send", "-t", "/nonexistent/file", "--host", "localhost"], "", 66),
+        (["send", "-t", "--host", "nosuch.invalid"], MESSAGE, 68),
+        (["send", "-t", "--host", "localhost", "--outbox", "/proc/nowhere"], MESSAGE, 73),
+        (["send", "-t", "--host", "mx.invalid", "--tls", "none"], MESSAGE, 78),
+        (["send", "-t", "--host", "localhost", "--port", "99999"], MESSAGE, 64),
+        (["session", "localhost:x"], "", 78),
+        (["base64", "-d", "!"], "", 65),
+        (["base64", "é"], "", 0),
+        (["--version"], "", 0),
+        (["--help"], "", 0),
+    ],
+)
+def test_status_without_a_server(smtps: Run, words: list[str], text: str, status: int) -> None:
+    done = smtps(*words, text=text)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert status == 0 or done.stderr.count("\n") == 1
+
+
+def test_base64_has_no_line_breaks(smtps: Run) -> None:
+    done = smtps("base64", text="é" * 100 + "\n")
+    assert done.stdout.count("\n") == 1
+    assert smtps("base64", "-d", done.stdout.strip()).stdout == "é" * 100 + "\n"
