@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from servers import Run
 
 MESSAGE = "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
 OK = b"250 ok\r\n"

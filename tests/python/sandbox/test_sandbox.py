@@ -8,9 +8,9 @@ import socket
 import ssl
 
 import pytest
-from conftest import Run
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import Run
 
 from smtps.sandbox.machine import DOCUMENTED_IMPLICIT, MESSAGE_LIMIT, Offer, ServerMachine
 from smtps.sandbox.server import LOGINS, PASSWORD, USER, Sandbox
