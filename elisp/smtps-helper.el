@@ -166,7 +166,7 @@ is in seconds."
                       :else (lambda (err) (smtps-helper--not-greeted peer err))))))
 
 (defun smtps-helper--greeted (peer hello)
-  "Take PEER's answer HELLO to our greeting for the calls that wait."
+  "Handle HELLO, what PEER said to our greeting."
   (cond
    ((not (eq peer smtps-helper--peer)))
    ((not (and (eql (plist-get hello :wire) smtps-helper-wire)
