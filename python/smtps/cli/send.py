@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from smtps.cli import message, options
-from smtps.cli.front import complain
+from smtps.cli.front import INTERRUPTED, complain
 from smtps.client.delivery import Credentials, Delivery
 from smtps.errors import (
     MessageError,
@@ -23,7 +24,7 @@ from smtps.net.streams import run as run_blocking
 from smtps.outbox import entry, spool
 from smtps.protocol import body
 from smtps.protocol.envelope import Envelope, Message
-from smtps.protocol.outcome import Outcome, Verdict
+from smtps.protocol.outcome import Fate, Outcome, Verdict
 
 HELP = "send the message on standard input; sendmail's options hold too"
 
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the message and return the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments.recipients = _file_after_t(arguments)
     account = options.account(arguments)
     file = _open(arguments)
@@ -133,7 +135,6 @@ def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope
 
 
 def _send(arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned) -> int:
-    name = owned.directory.name
     trace: list[str] = []
     try:
         outcome = _deliver(arguments, box, owned, trace)
@@ -141,14 +142,29 @@ def _send(arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned) -
         kept = owned.finish("failed")
         complain(f"{error.text} {_kept(kept)}")
         return error.status
-    except BaseException:
-        owned.finish("failed")
-        complain(f"Interrupted. The mail {name} is kept in failed/.")
-        raise
+    except KeyboardInterrupt:
+        return _interrupted(box, owned)
     finally:
         if arguments.transcript:
             _write_transcript(Path(arguments.transcript), trace)
     return _settle(arguments, owned, outcome)
+
+
+def _interrupted(box: spool.Spool, owned: spool.Owned) -> int:
+    """Keep the mail that a signal interrupted, as what it is, and return the status."""
+    recipients = box.entry(owned.directory).envelope.recipients
+    doubtful = entry.unanswered(owned.journal.records())
+    if not doubtful:
+        kept = owned.finish("failed")
+        complain(f"Interrupted before the message was sent. {_kept(kept)}")
+        return INTERRUPTED
+    outcome = Outcome(
+        tuple(Fate(recipients[index], Verdict.UNCERTAIN) for index in doubtful),
+        "Interrupted when the message may have left already: whether it arrives is uncertain.",
+    )
+    owned.journal.append(*entry.results(1, outcome, None, doubtful))
+    complain(f"{outcome.text} {_kept(owned.finish('failed'), outcome)}")
+    return outcome.status
 
 
 def _deliver(

@@ -222,7 +222,7 @@ class Drainer:
                 continue
             try:
                 mail = self._spool.entry(owned.directory)
-                doubtful = _uncertain(owned.journal.records())
+                doubtful = entry.unanswered(owned.journal.records())
             except SmtpsError as error:
                 owned.finish("failed")
                 self._event(name, "failed", error.text)
@@ -243,20 +243,6 @@ class Drainer:
             owned.journal.append(*entry.results(number, Outcome(fates, text), None, doubtful))
             owned.finish("failed")
             self._event(name, "failed", text, verdict=Symbol("uncertain"))
-
-
-def _uncertain(records: list[tuple[str, list[Value]]]) -> tuple[int, ...]:
-    """Return the recipients (by index) that a commit names and no result answers."""
-    open_: set[int] = set()
-    for name, rest in records:
-        if name == "commit":
-            named = plist(rest).get("recipients") or []
-            open_ |= {i for i in named if isinstance(i, int)} if isinstance(named, list) else set()
-        elif name == "result":
-            index = plist(rest).get("recipient")
-            if isinstance(index, int):
-                open_.discard(index)
-    return tuple(sorted(open_))
 
 
 def _settled(records: list[tuple[str, list[Value]]], envelope: Envelope) -> dict[int, str]:

@@ -258,3 +258,17 @@ def results(
         )
     )
     return lines
+
+
+def unanswered(records: list[tuple[str, list[Value]]]) -> tuple[int, ...]:
+    """Return the recipients (by index) that a commit names and no result answers."""
+    open_: set[int] = set()
+    for name, rest in records:
+        if name == "commit":
+            named = codec.plist(rest).get("recipients") or []
+            open_ |= {i for i in named if isinstance(i, int)} if isinstance(named, list) else set()
+        elif name == "result":
+            index = codec.plist(rest).get("recipient")
+            if isinstance(index, int):
+                open_.discard(index)
+    return tuple(sorted(open_))

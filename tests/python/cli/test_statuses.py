@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from servers import Run
+from servers import PYTHON, Run
 
 MESSAGE = "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
 OK = b"250 ok\r\n"
@@ -106,3 +110,38 @@ def test_base64_has_no_line_breaks(smtps: Run) -> None:
     done = smtps("base64", text="é" * 100 + "\n")
     assert done.stdout.count("\n") == 1
     assert smtps("base64", "-d", done.stdout.strip()).stdout == "é" * 100 + "\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("replies", "status"),
+    [([], 130), ([b"220 hi\r\n", OK, OK, OK, GO], 74)],
+    ids=["before the commit", "after the dot"],
+)
+def test_a_signal_leaves_the_mail_as_what_it_is(
+    tmp_path: Path, replies: list[bytes | None], status: int, number: signal.Signals
+) -> None:
+    box = tmp_path / "box"
+    with server(replies) as port:
+        running = subprocess.Popen(
+            [sys.executable, "-I", str(PYTHON), "send", "-t", "--host", "127.0.0.1",
+             "--port", str(port), "--tls", "none", "--outbox", str(box)],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert running.stdin is not None
+        running.stdin.write(MESSAGE)
+        running.stdin.close()
+        running.stdin = None
+        journal = "commit" if status == 74 else ""
+        end = time.monotonic() + 10
+        while not any(
+            journal in "".join(p.read_text() for p in e.glob("journal.sexp"))
+            for e in box.glob("active/*")
+        ):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        running.send_signal(number)
+        _, stderr = running.communicate(timeout=10)
+    assert running.returncode == status, stderr
+    assert "Traceback" not in stderr
+    assert len(list((box / "failed").iterdir())) == 1
