@@ -239,10 +239,10 @@ Nothing was sent; the mail is where it was."
 (defun smtps-outbox--sync (&rest directories)
   "Flush DIRECTORIES to the disk, which Emacs itself can't do.
 Where there is no program for it, only a power cut can undo the rename."
-  (ignore-errors
-    (let ((default-directory "/")
-          (process-environment (cons "LC_ALL=C" process-environment)))
-      (apply #'call-process "sync" nil nil nil directories))))
+  (condition-case nil
+      (let ((default-directory "/"))
+        (apply #'call-process "sync" nil nil nil directories))
+    ((error quit) nil)))
 
 (defun smtps-outbox-move (id from to)
   "Move entry ID from the state FROM to TO; return non-nil if that was done.

@@ -219,12 +219,14 @@ FIELD is named where it is not closed."
       (cl-incf i))
     i))
 
-(defun smtps-send--token (regexp text start complaint &rest arguments)
-  "Return the end of the match of REGEXP in TEXT at START.
-If it doesn't match there, refuse with COMPLAINT and ARGUMENTS."
+(defun smtps-send--token (regexp text start complaint field)
+  "Return the end of the match of REGEXP in TEXT, a FIELD's value, at START.
+If it doesn't match there, refuse with COMPLAINT, a format with \"%s\" for
+FIELD and the text from START."
   (if (eql (string-match regexp text start) start)
       (match-end 0)
-    (apply #'smtps-send--refuse complaint arguments)))
+    (smtps-send--refuse complaint field
+                        (smtps-send--visible (string-trim (substring text start))))))
 
 (defun smtps-send-addresses (text field)
   "Return the addresses in TEXT, the value of a header FIELD.
@@ -252,8 +254,7 @@ Display names, comments and the names of groups are left out (RFC 5322
             (?<
              (setq i (smtps-send--token
                       "<\\(\\(?:[^\"<>]\\|\"\\(?:[^\"\\]\\|\\\\.\\)*\"\\)*\\)>"
-                      text i "In %s, < and > don't match: \"%s\"."
-                      field (smtps-send--visible (string-trim text))))
+                      text i "In %s, < and > don't match: \"%s\"." field))
              (when inside
                (smtps-send--refuse "In %s, a comma is missing after <%s>."
                                    field (smtps-send--visible inside)))
@@ -263,10 +264,10 @@ Display names, comments and the names of groups are left out (RFC 5322
              (setq i (pcase char
                        (?\" (smtps-send--token
                              "\"\\(?:[^\"\\]\\|\\\\\\(?:.\\|\n\\)\\)*\"" text i
-                             "A quotation in %s is not closed." field))
+                             "A quotation in %s is not closed: \"%s\"." field))
                        (?\[ (smtps-send--token
                              "\\[[^]]*]" text i
-                             "A bracket in %s is not closed." field))
+                             "A bracket in %s is not closed: \"%s\"." field))
                        (_ (string-match "[](\"[,;:<]\\|\\'" text (1+ i)))))
              (let ((part (substring text start i)))
                (when (and inside (not (string-blank-p part)))
@@ -483,6 +484,7 @@ can't be sent as it is."
                 ;; An empty one, servers have been known to choke on.
                 (and multibyte (equal name "subject") (string-blank-p value)))
         (delete-region beginning finish)))
+    (smtps-send--strip-partial fields end)
     (goto-char end)
     (unless (smtps-send--values fields "message-id")
       (insert-before-markers "Message-ID: " (plist-get envelope :message-id)
@@ -492,6 +494,26 @@ can't be sent as it is."
     (when multibyte
       (smtps-send--encode end (smtps-send--coding source)))
     envelope))
+
+(defun smtps-send--strip-partial (fields end)
+  "Delete private fields from the header that the body begins with, if it does.
+So it is in the first part of a mail that message.el split (RFC 2046
+5.2.2), as FIELDS tell.  The body's header begins behind END."
+  (when (string-match-p "\\`[ \t\n]*message/partial;\\(?:.\\|\n\\)*\\bnumber=1\\b"
+                        (or (cdar (smtps-send--values fields "content-type"))
+                            ""))
+    (save-excursion
+      (goto-char end)
+      (forward-line 1)
+      (let ((case-fold-search t)
+            (limit (save-excursion
+                     (copy-marker (if (re-search-forward "^$" nil t) (point)
+                                    (point-max))))))
+        (while (re-search-forward
+                (concat "^" (regexp-opt smtps-send--private-fields)
+                        "[ \t]*:.*\n\\(?:[ \t].*\n\\)*")
+                limit t)
+          (replace-match ""))))))
 
 (defun smtps-send--envelope (fields)
   "Return the envelope of a mail with the header FIELDS, a plist.

@@ -1,0 +1,815 @@
+;;; smtps-send-test.el --- From a mail buffer into the outbox  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Code:
+
+(require 'ert)
+(require 'cl-lib)
+(require 'message)
+(require 'sendmail)
+(require 'smtps-send)
+(require 'smtps-helper)
+
+(defvar smtpmail-queue-mail)
+
+;;; A helper that is none
+
+(defvar smtps-send-test-calls nil
+  "The calls that the stand-in of the helper got, last first.")
+
+(defvar smtps-send-test-told nil
+  "The sentences that were told, last first.")
+
+(defvar smtps-send-test-fate 'sent
+  "What the stand-in of the helper does: `sent', `failed', `deferred', `later',
+`nothing', `missing' or `dead'.")
+
+(defun smtps-send-test-journal (id state form)
+  "Write FORM into the journal of the mail ID that lies in STATE."
+  (let ((coding-system-for-write 'utf-8-unix))
+    (write-region (concat (smtps-wire-print form) "\n") nil
+                  (smtps-outbox--directory state id "journal.sexp")
+                  t 'silent)))
+
+(defun smtps-send-test-drain ()
+  "Do with the queue what `smtps-send-test-fate' says."
+  (dolist (id (smtps-outbox--names "queue"))
+    (pcase-let ((`(,state ,verdict ,next)
+                 (pcase smtps-send-test-fate
+                   ('sent '("sent" accepted nil))
+                   ('failed '("failed" refused nil))
+                   ('deferred '("queue" deferred 4000000000))
+                   ('later '("queue" login nil)))))
+      (when state
+        (unless (equal state "queue")
+          (rename-file (smtps-outbox--directory "queue" id)
+                       (smtps-outbox--directory state id)))
+        (let ((outcome `(:verdict ,verdict :text ,(format "It is %s." verdict)
+                                  :next ,next)))
+          (smtps-send-test-journal id state `(outcome :attempt 1 ,@outcome))
+          (smtps-send--event `(:id ,id :state ,(intern state)
+                                   :host "relay.poste.it" ,@outcome)))))))
+
+(cl-defun smtps-send-test-call (method args &key else &allow-other-keys)
+  "Stand in for `smtps-helper-call' with METHOD, ARGS and ELSE."
+  (push (cons method args) smtps-send-test-calls)
+  (pcase smtps-send-test-fate
+    ('missing (funcall else '(smtps-helper-missing "There is no python3.")))
+    ('dead (signal 'smtps-helper-dead '("The helper died.")))
+    (_ (smtps-send-test-drain))))
+
+(defvar smtps-send-test-home nil
+  "The directory of the running test.")
+
+(defmacro smtps-send-test-with (fate &rest body)
+  "Evaluate BODY in a world of its own; the helper does FATE with mail."
+  (declare (indent 1) (debug t))
+  `(let* ((smtps-send-test-home (make-temp-file "smtps-send" t))
+          (smtps-outbox-directory
+           (expand-file-name "outbox" smtps-send-test-home))
+          (smtps-send-test-fate ,fate)
+          (smtps-send-test-calls nil)
+          (smtps-send-test-told nil)
+          (smtps-send--told nil)
+          (smtps-send--trouble nil)
+          (smtps-send-tell-function
+           (lambda (sentence) (push sentence smtps-send-test-told)))
+          (smtps-accounts '(("poste" :host "relay.poste.it" :user "u")))
+          (smtps-credentials--memory nil)
+          (smtps-credentials--wanted nil)
+          (auth-sources nil)
+          (user-full-name "Me")
+          (user-mail-address "me@poste.it")
+          (mail-host-address "poste.it")
+          (message-send-mail-function #'smtps-send-it)
+          (send-mail-function #'smtps-send-it)
+          (message-auto-save-directory nil)
+          (mail-personal-alias-file "/nonexistent")
+          (mail-aliases t)
+          (message-interactive t)
+          (message-confirm-send nil)
+          (message-default-mail-headers "")
+          (message-default-headers "")
+          (message-signature nil)
+          (mail-signature nil)
+          (mail-self-blind nil)
+          (mail-archive-file-name nil)
+          (before (buffer-list)))
+     (unwind-protect
+         (cl-letf (((symbol-function 'smtps-helper-call)
+                    #'smtps-send-test-call)
+                   ((symbol-function 'smtps-helper-live-p) #'always)
+                   ;; Who can be asked in a test of batch?
+                   ((symbol-function 'smtps-credentials--can-ask-p)
+                    #'ignore))
+           ,@body)
+       (dolist (buffer (buffer-list))
+         (unless (memq buffer before)
+           (with-current-buffer buffer
+             (set-buffer-modified-p nil)
+             (setq buffer-file-name nil))
+           (kill-buffer buffer)))
+       (delete-directory smtps-send-test-home t))))
+
+(defun smtps-send-test-compose (to &optional headers body)
+  "Compose a mail to TO in message-mode with HEADERS, an alist, and BODY."
+  (message-mail to "Interactive attempt" headers)
+  (message-goto-body)
+  (insert (or body "Text for interactive attempt.\n")))
+
+(defun smtps-send-test-compose-old (to &optional headers body)
+  "Compose a mail to TO in mail-mode with HEADERS, text, and BODY."
+  (switch-to-buffer (generate-new-buffer "*mail*"))
+  (mail-mode)
+  (insert "To: " to "\nSubject: Interactive attempt\n" (or headers "")
+          mail-header-separator "\n"
+          (or body "Text for interactive attempt.\n")))
+
+(defun smtps-send-test-entry (&optional state)
+  "Return the only mail in the outbox, which must lie in STATE."
+  (let ((entries (smtps-outbox-entries)))
+    (should (eql (length entries) 1))
+    (when state
+      (should (eq (plist-get (car entries) :state) state)))
+    (car entries)))
+
+(defun smtps-send-test-octets (&optional entry)
+  "Return the octets of the message of ENTRY, or of the only one."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    (insert-file-contents-literally
+     (concat (plist-get (or entry (smtps-send-test-entry)) :directory)
+             "/message.eml"))
+    (buffer-string)))
+
+(defun smtps-send-test-header (octets)
+  "Return the header of OCTETS."
+  (substring octets 0 (1+ (string-match "\n\n" octets))))
+
+(defun smtps-send-test-refused (function)
+  "Return the sentence with which FUNCTION refuses a mail.
+Nothing may be left of that mail."
+  (let ((sentence (cadr (should-error (funcall function) :type 'user-error))))
+    (should-not (and (file-directory-p smtps-outbox-directory)
+                     (or (smtps-outbox-entries)
+                         (directory-files
+                          (smtps-outbox--directory "tmp") nil "[a-z]"))))
+    (should-not smtps-send-test-calls)
+    sentence))
+
+;;; message-mode
+
+(ert-deftest smtps-send-test-message-mode ()
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose "To <to@other-host.it>, b@z.example"
+                             '((Cc . "c@z.example, to@other-host.it")
+                               (Bcc . "secret@z.example")))
+    (should (message-send))
+    (let* ((entry (smtps-send-test-entry 'sent))
+           (octets (smtps-send-test-octets)))
+      (should (equal (plist-get entry :recipients)
+                     '("to@other-host.it" "b@z.example" "c@z.example"
+                       "secret@z.example")))
+      (should (equal (plist-get entry :from) "me@poste.it"))
+      (should (equal (plist-get (plist-get entry :account) :name) "poste"))
+      (should (string-search (plist-get entry :message-id) octets))
+      (should (string-match-p "\\`From: Me <me@poste.it>$" octets))
+      (should (string-suffix-p "\n\nText for interactive attempt.\n" octets))
+      (should-not (string-match-p "secret\\|bcc" octets))
+      (should-not (string-search mail-header-separator octets))
+      (should (equal (car smtps-send-test-calls)
+                     (list 'outbox-drain :outbox
+                           (expand-file-name smtps-outbox-directory)))))))
+
+(ert-deftest smtps-send-test-send-and-exit ()
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose "to@other-host.it")
+    (let ((message-kill-buffer-on-exit t)
+          (buffer (current-buffer)))
+      (message-send-and-exit)
+      (should-not (buffer-live-p buffer)))
+    (smtps-send-test-entry 'sent)))
+
+(ert-deftest smtps-send-test-unicode ()
+  "message.el makes the MIME; its octets go out as they are."
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose "Jörg <to@y.example>" '((Subject . "Grüße"))
+                             "Zwölf Boxkämpfer — ☃\n")
+    (message-send)
+    (let ((octets (smtps-send-test-octets)))
+      (should-not (multibyte-string-p octets))
+      (should (string-match-p "^MIME-Version: 1.0$" octets))
+      (should (string-match-p "charset=utf-8" octets))
+      (should (equal (plist-get (smtps-send-test-entry) :recipients)
+                     '("to@y.example"))))))
+
+(ert-deftest smtps-send-test-bcc-never-leaves ()
+  "In no spelling, folded or not, of old or new."
+  (dolist (bcc '("Bcc: secret@z.example\n" "BCC:secret@z.example\n"
+                 "bcc :\tsecret@z.example\n"
+                 "Bcc: one@z.example,\n secret@z.example\n"
+                 "Bcc:\n secret@z.example\n"
+                 "Bcc: secret@z.example\nBcc: two@z.example\n"))
+    (smtps-send-test-with 'sent
+      (with-temp-buffer
+        (insert "From: me@poste.it\n" bcc "To: to@y.example\n\nText\n")
+        (smtps-send-buffer))
+      (let ((octets (smtps-send-test-octets)))
+        (should-not (string-match-p "secret\\|[bB][cC][cC]" octets))
+        (should (string-match-p "^To: to@y.example$" octets))
+        (should (member "secret@z.example"
+                        (plist-get (smtps-send-test-entry) :recipients)))))))
+
+(ert-deftest smtps-send-test-bcc-of-a-mail-inside-stays ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (insert "From: me@poste.it\nTo: to@y.example\n\nText\nBcc: x@y\n")
+      (smtps-send-buffer))
+    (should (string-suffix-p "\n\nText\nBcc: x@y\n" (smtps-send-test-octets)))
+    (should (equal (plist-get (smtps-send-test-entry) :recipients)
+                   '("to@y.example")))))
+
+(ert-deftest smtps-send-test-resend ()
+  "Only those it is sent on to get it; every Bcc is dropped."
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (insert "From: author@x.example\nTo: old@y.example\n"
+              "Bcc: oldsecret@y.example\nMessage-ID: <old@x>\n"
+              "Date: Mon, 01 Jan 2024 00:00:00 +0000\n\nText\n")
+      (message-resend "new@z.example"))
+    (let ((entry (smtps-send-test-entry))
+          (octets (smtps-send-test-octets)))
+      (should (equal (plist-get entry :recipients) '("new@z.example")))
+      (should (equal (plist-get entry :from) "me@poste.it"))
+      (should (string-match-p "^Resent-To: new@z.example$" octets))
+      (should (string-match-p "^From: author@x.example$" octets))
+      (should-not (string-match-p "oldsecret" octets)))))
+
+(ert-deftest smtps-send-test-partially ()
+  (smtps-send-test-with 'sent
+    (let ((message-send-mail-partially-limit 800))
+      (smtps-send-test-compose
+       "to@y.example" '((Bcc . "secret@z.example"))
+       (apply #'concat (make-list 40 "A line of text, and another word.\n")))
+      (cl-letf (((symbol-function 'y-or-n-p) #'always))
+        (message-send)))
+    (let ((entries (smtps-outbox-entries)))
+      (should (< 1 (length entries)))
+      (dolist (entry entries)
+        (should (equal (plist-get entry :recipients)
+                       '("to@y.example" "secret@z.example")))
+        (should-not (string-search "secret" (smtps-send-test-octets entry)))
+        (should (string-search "message/partial"
+                               (smtps-send-test-octets entry)))))))
+
+(ert-deftest smtps-send-test-hook-runs-once ()
+  "`message-send-mail-hook' runs, whichever way message.el came here."
+  (dolist (function (list #'smtps-send-it #'message-use-send-mail-function))
+    (smtps-send-test-with 'sent
+      (let* ((message-send-mail-function function)
+             (runs 0)
+             (message-send-mail-hook (list (lambda () (cl-incf runs)))))
+        (smtps-send-test-compose "to@y.example")
+        (message-send)
+        (should (eql runs 1))))))
+
+(ert-deftest smtps-send-test-fcc-and-actions-of-message ()
+  "What message.el does afterwards, it does."
+  (smtps-send-test-with 'sent
+    (let ((fcc (expand-file-name "fcc" smtps-send-test-home))
+          (message-fcc-handler-function
+           (lambda (file) (write-region nil nil file nil 'silent))))
+      (smtps-send-test-compose "to@y.example" `((Fcc . ,fcc)))
+      (message-send)
+      (should (file-exists-p fcc))
+      (should-not (string-match-p "^Fcc" (smtps-send-test-octets)))
+      (should (memq 'mail message-sent-message-via)))))
+
+(ert-deftest smtps-send-test-smtp-method ()
+  "A mail that asks for a server of its own gets it, by smtps."
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose
+     "to@y.example" '((X-Message-SMTP-Method . "smtp mail.else.example 465 me")))
+    (let ((message-send-hook (list #'smtps-send-divert)))
+      (message-send))
+    (let ((account (plist-get (smtps-send-test-entry) :account)))
+      (should (equal (plist-get account :host) "mail.else.example"))
+      (should (equal (plist-get account :port) 465))
+      (should (eq (plist-get account :tls) 'implicit))
+      (should (equal (plist-get account :user) "me")))
+    (should-not (string-match-p "SMTP-Method" (smtps-send-test-octets)))))
+
+(ert-deftest smtps-send-test-no-smtp-method ()
+  "A mail without one, or with one for sendmail, is message.el's own affair."
+  (dolist (headers '(nil ((X-Message-SMTP-Method . "sendmail"))))
+    (smtps-send-test-with 'sent
+      (smtps-send-test-compose "to@y.example" headers)
+      (smtps-send-divert)
+      (should-not message-send-mail-real-function))))
+
+(ert-deftest smtps-send-test-account-by-from ()
+  (smtps-send-test-with 'sent
+    (let ((smtps-accounts '(("a" :host "a.example" :from "a@a.example")
+                            ("b" :host "b.example" :from "me@poste.it"))))
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (should (equal (plist-get (plist-get (smtps-send-test-entry) :account)
+                                :host)
+                     "b.example")))))
+
+(ert-deftest smtps-send-test-envelope-sender ()
+  (dolist (case '((nil "bounce@x.example" "me@poste.it")
+                  (t "bounce@x.example" "bounce@x.example")
+                  (t header "me@poste.it") (t nil "me@poste.it")))
+    (pcase-let ((`(,specify ,sender ,expected) case))
+      (smtps-send-test-with 'sent
+        (let ((mail-specify-envelope-from specify)
+              (mail-envelope-from sender))
+          (smtps-send-test-compose "to@y.example")
+          (message-send)
+          (should (equal (plist-get (smtps-send-test-entry) :from)
+                         expected)))))))
+
+(ert-deftest smtps-send-test-queue-mail ()
+  "Where the user queues mail by hand (mu4e's `m'), it is held."
+  (smtps-send-test-with 'sent
+    (let ((smtpmail-queue-mail t))
+      (smtps-send-test-compose "to@y.example")
+      (message-send))
+    (smtps-send-test-entry 'held)
+    (should-not smtps-send-test-calls)))
+
+;;; mail-mode
+
+(ert-deftest smtps-send-test-mail-mode ()
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose-old "to@y.example" "BCC: secret@z.example\n")
+    (mail-send)
+    (let ((octets (smtps-send-test-octets)))
+      (should (equal (plist-get (smtps-send-test-entry 'sent) :recipients)
+                     '("to@y.example" "secret@z.example")))
+      (should (string-match-p "^From: Me <me@poste.it>$" octets))
+      (should (string-match-p "^Date: [A-Z][a-z][a-z], [ 0-9]" octets))
+      (should (string-match-p "^Message-ID: <.+@poste.it>$" octets))
+      (should-not (string-match-p "secret\\|bcc" octets))
+      (should (string-suffix-p "\n\nText for interactive attempt.\n" octets)))
+    ;; A copy was made of: the buffer still has what the user wrote.
+    (should (string-search "secret@z.example" (buffer-string)))))
+
+(ert-deftest smtps-send-test-mail-mode-unicode ()
+  "Text is made MIME and octets, without a question; MML means nothing there."
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose-old "Jörg <to@y.example>" nil
+                                 "Zwölf <#part type=text/plain> ☃\n")
+    (cl-letf (((symbol-function 'select-message-coding-system)
+               (lambda (&rest _) (ert-fail "it asks"))))
+      (mail-send))
+    (let ((octets (smtps-send-test-octets)))
+      (should-not (string-match-p "[\200-\377]"
+                                  (smtps-send-test-header octets)))
+      (should (string-match-p "^To: =\\?utf-8\\?.* <to@y.example>$" octets))
+      (with-temp-buffer
+        (set-buffer-multibyte nil)
+        (insert octets)
+        (let ((parts (mm-dissect-buffer t)))
+          (should (equal (mm-handle-media-type parts) "text/plain"))
+          (should (string-search
+                   "Zwölf <#part type=text/plain> ☃"
+                   (decode-coding-string (mm-get-part parts) 'utf-8)))
+          (mm-destroy-parts parts))))))
+
+(ert-deftest smtps-send-test-mail-mode-aliases ()
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose-old "friends")
+    (let ((mail-aliases '(("friends" . "a@x.example, b@y.example"))))
+      (mail-send))
+    (should (equal (plist-get (smtps-send-test-entry) :recipients)
+                   '("a@x.example" "b@y.example")))))
+
+(ert-deftest smtps-send-test-mail-mode-fcc ()
+  (smtps-send-test-with 'sent
+    (let ((fcc (expand-file-name "fcc" smtps-send-test-home)))
+      (smtps-send-test-compose-old "to@y.example" (format "FCC: %s\n" fcc))
+      (mail-send)
+      (with-temp-buffer
+        (insert-file-contents fcc)
+        (should (search-forward "Text for interactive attempt." nil t)))
+      (should-not (string-match-p "fcc" (smtps-send-test-octets))))))
+
+(ert-deftest smtps-send-test-mail-mode-empty-lines-and-subject ()
+  (smtps-send-test-with 'sent
+    (switch-to-buffer (generate-new-buffer "*mail*"))
+    (mail-mode)
+    (insert "To: to@y.example\n\nSubject:\n\n" mail-header-separator
+            "\nText")
+    (mail-send)
+    (let ((octets (smtps-send-test-octets)))
+      (should-not (string-match-p "^Subject" octets))
+      (should (string-match-p "^To: to@y.example$"
+                              (smtps-send-test-header octets)))
+      (should (string-suffix-p "\n\nText\n" octets)))))
+
+;;; Other buffers
+
+(ert-deftest smtps-send-test-any-buffer ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (set-buffer-multibyte nil)
+      (insert "From someone Mon Jan  1 00:00:00 2024\r\n"
+              "From: me@poste.it\r\nTo: to@y.example\r\n"
+              "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=latin1\r\n"
+              "\r\nZw\366lf\r\n")
+      (smtps-send-buffer))
+    (let ((octets (smtps-send-test-octets)))
+      (should (string-prefix-p "From: me@poste.it\n" octets))
+      (should (string-suffix-p "\n\nZw\366lf\n" octets)))))
+
+(ert-deftest smtps-send-test-a-file-as-it-was ()
+  "A message in a file that Emacs decoded gets the file's octets back."
+  (smtps-send-test-with 'sent
+    (let ((file (expand-file-name "m.eml" smtps-send-test-home))
+          (coding-system-for-write 'no-conversion))
+      (write-region (concat "From: me@poste.it\nTo: to@y.example\nDate: x\n"
+                            "Message-ID: <1@x>\nMIME-Version: 1.0\n"
+                            "Content-Type: text/plain; charset=iso-8859-1\n"
+                            "\nZw\366lf\n")
+                    nil file nil 'silent)
+      (with-current-buffer (let ((coding-system-for-read 'iso-8859-1))
+                             (find-file-noselect file))
+        (smtps-send-buffer))
+      (should (equal (smtps-send-test-octets)
+                     (with-temp-buffer
+                       (set-buffer-multibyte nil)
+                       (insert-file-contents-literally file)
+                       (buffer-string)))))))
+
+(ert-deftest smtps-send-test-not-a-mail ()
+  (dolist (text '("" "Dear all,\n\nfrom me\n" ";; Lisp\n(defun x ())\n"
+                  "\n\nFrom: a@b\n"))
+    (smtps-send-test-with 'sent
+      (with-temp-buffer
+        (insert text)
+        (smtps-send-test-refused #'smtps-send-buffer)))))
+
+;;; Refusals
+
+(ert-deftest smtps-send-test-no-recipients ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (insert "From: me@poste.it\nTo: undisclosed-recipients:;\nCc:\n\nText\n")
+      (should (string-match-p "no recipients.+Nothing was sent"
+                              (smtps-send-test-refused #'smtps-send-buffer))))))
+
+(ert-deftest smtps-send-test-no-sender ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (insert "To: to@y.example\n\nText\n")
+      (should (string-match-p "no sender"
+                              (smtps-send-test-refused #'smtps-send-buffer))))))
+
+(ert-deftest smtps-send-test-line-break-in-an-address ()
+  (dolist (to '("<to@y.example\n RCPT TO:<evil@x>>" "<to@y.ex\n ample>"
+                "\"a\n b\"@y.example" "<to@y.example\rRSET>" "to\0@y.example"
+                "<to@y.example\u0085>" "a@b.example\u202e"))
+    (smtps-send-test-with 'sent
+      (with-temp-buffer
+        (insert "From: me@poste.it\nTo: " to "\n\nText\n")
+        (should (string-match-p
+                 "Nothing was sent"
+                 (smtps-send-test-refused #'smtps-send-buffer)))))
+    ;; The last two, message.el makes visible by itself (IDNA).
+    (unless (string-match-p "[^[:ascii:]]" to)
+      (smtps-send-test-with 'sent
+        (smtps-send-test-compose "x@y.example")
+        (save-excursion
+          (message-goto-to)
+          (insert ", " to))
+        ;; Whatever message.el asks, the user insists.
+        (cl-letf (((symbol-function 'message-fix-before-sending) #'ignore)
+                  ((symbol-function 'y-or-n-p) #'always))
+          (smtps-send-test-refused #'message-send))
+        ;; And the mail is still in its buffer, to be mended.
+        (should (string-search "Text for interactive attempt"
+                               (buffer-string)))
+        (should-not message-sent-message-via)))))
+
+(ert-deftest smtps-send-test-says-line-break ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (insert "From: me@poste.it\nTo: <to@y.ex\n ample>\n\nText\n")
+      (should (string-match-p "in To has a line break"
+                              (smtps-send-test-refused #'smtps-send-buffer))))))
+
+(ert-deftest smtps-send-test-bad-account ()
+  (smtps-send-test-with 'sent
+    (let ((smtps-accounts '(("x" :host ""))))
+      (smtps-send-test-compose "to@y.example")
+      (should (string-match-p "Account \"x\""
+                              (smtps-send-test-refused #'message-send))))))
+
+(ert-deftest smtps-send-test-unwritable-outbox ()
+  (smtps-send-test-with 'sent
+    (let ((smtps-outbox-directory "/proc/self/smtps"))
+      (smtps-send-test-compose "to@y.example")
+      (should (string-match-p
+               "Nothing was sent or kept"
+               (cadr (should-error (message-send) :type 'user-error))))
+      (should-not message-sent-message-via)
+      (should (buffer-modified-p)))))
+
+;;; Addresses
+
+(ert-deftest smtps-send-test-addresses ()
+  (dolist (case '(("a@b" "a@b") ("<a@b>" "a@b") (" A B  <a@b> " "a@b")
+                  ("\"B, A\" <a@b>, c@d" "a@b" "c@d")
+                  ("a@b (Comment, with (nested) comma)" "a@b")
+                  ("\"a b\"@c" "\"a b\"@c") ("<\"a>b\"@c>" "\"a>b\"@c")
+                  ("friends: a@b, C <c@d>;, e@f" "a@b" "c@d" "e@f")
+                  ("undisclosed-recipients:;") ("") (" ,, ")
+                  ("a@b,\n\tc@d,\n e@f" "a@b" "c@d" "e@f")
+                  ("=?utf-8?Q?J=C3=B6rg?= <a@b>" "a@b")
+                  ("Jörg <jörg@exämple.de>" "jörg@exämple.de")
+                  ("a@[127.0.0.1], b@[IPv6:::1]" "a@[127.0.0.1]" "b@[IPv6:::1]")
+                  ("root" "root") ("\"x \\\" y\" <a@b>" "a@b")
+                  ("J. Doe <a@b>" "a@b")))
+    (should (equal (smtps-send-addresses (car case) "To") (cdr case)))))
+
+(ert-deftest smtps-send-test-no-addresses ()
+  (dolist (text '("a b@c" "a@b c@d" "<a@b" "a@b>" "<a@b> <c@d>" "<a@b> c"
+                  "a@b@c" "a@" "@b" "<>" "\"a@b" "(a@b" "a@[b" "<<a@b>>"
+                  "=?utf-8?Q?J=C3=B6rg?=@x.de" "a@b..c" "<@x:a@b>"))
+    (should-error (smtps-send-addresses text "To") :type 'smtps-send-error))
+  (should-error (smtps-send-addresses (concat (make-string 250 ?a) "@b.de") "To")
+                :type 'smtps-send-error))
+
+(ert-deftest smtps-send-test-many-addresses ()
+  "A thousand recipients take no time to speak of."
+  (let* ((text (mapconcat (lambda (i) (format "Name %d <user%d@x.example>" i i))
+                          (number-sequence 1 1000) ",\n "))
+         (seconds (car (benchmark-run 1 (smtps-send-addresses text "To")))))
+    (should (eql (length (smtps-send-addresses text "To")) 1000))
+    (should (< seconds 1))))
+
+(ert-deftest smtps-send-test-distinct ()
+  (should (equal (smtps-send--distinct
+                  '("a@B.example" "A@b.example" "a@b.EXAMPLE" "root" "root"))
+                 '("a@B.example" "A@b.example" "root"))))
+
+;;; After the rename
+
+(ert-deftest smtps-send-test-nothing-signals-once-it-is-kept ()
+  "Whatever goes wrong after the rename: the send function returns."
+  (dolist (step '(smtps-credentials-fetch smtps-send--wake
+                  smtps-send--mail-mode-fcc smtps-send--say-when-done
+                  call-process smtps-helper-call))
+    (dolist (problem '((error "Oh no") (quit) (file-missing "x" "y")))
+      (smtps-send-test-with 'nothing
+        (let ((noninteractive nil))
+          (smtps-send-test-compose "to@y.example")
+          (cl-letf (((symbol-function step)
+                     (lambda (&rest _) (signal (car problem) (cdr problem)))))
+            (should (message-send)))
+          (should (memq 'mail message-sent-message-via))
+          (smtps-send-test-entry 'queue)
+          (unless (eq step 'call-process)
+            (should (cl-some (lambda (sentence)
+                               (string-match-p "safe in the outbox" sentence))
+                             smtps-send-test-told))))))))
+
+(ert-deftest smtps-send-test-a-step-that-fails-before ()
+  "Whatever fails before the rename: the mail is in its buffer, unsent."
+  (dolist (step '(write-region rename-file smtps-outbox--sha256
+                  make-directory smtps-wire-print smtps-account-for))
+    (smtps-send-test-with 'nothing
+      (smtps-outbox-ready)
+      (smtps-send-test-compose "to@y.example")
+      (cl-letf (((symbol-function step)
+                 (lambda (&rest _) (signal 'file-error '("x" "Disk full")))))
+        (should-error (message-send)))
+      (should-not message-sent-message-via)
+      (should (buffer-modified-p))
+      (should-not (smtps-outbox-entries))
+      ;; And once it works, it goes, once.
+      (let ((noninteractive nil))
+        (should (message-send)))
+      (smtps-send-test-entry 'queue))))
+
+(ert-deftest smtps-send-test-quit-keys-while-it-is-kept ()
+  "A quit typed after the rename is dropped: message.el must get its return."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (real (symbol-function 'smtps-outbox--sync)))
+      (smtps-send-test-compose "to@y.example")
+      (cl-letf (((symbol-function 'smtps-outbox--sync)
+                 (lambda (&rest directories)
+                   (apply real directories)
+                   (setq quit-flag t))))
+        (should (message-send)))
+      (should-not quit-flag)
+      (smtps-send-test-entry 'queue))))
+
+(ert-deftest smtps-send-test-second-send-asks ()
+  "When message.el was interrupted after the rename, it would send again."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (asked nil))
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      ;; As if it had not got so far.
+      (setq message-sent-message-via nil)
+      (set-buffer-modified-p t)
+      (cl-letf (((symbol-function 'yes-or-no-p)
+                 (lambda (question) (push question asked) nil)))
+        (should (string-match-p
+                 "in the outbox already"
+                 (cadr (should-error (message-send) :type 'user-error)))))
+      (should (eql (length asked) 1))
+      (smtps-send-test-entry 'queue)
+      (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) t)))
+        (message-send))
+      (should (eql (length (smtps-outbox-entries)) 2)))))
+
+(ert-deftest smtps-send-test-second-send-in-batch ()
+  "In batch nobody can be asked: it is not sent once more."
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose "to@y.example")
+    (message-send)
+    (setq message-sent-message-via nil)
+    (should-error (message-send) :type 'user-error)
+    (smtps-send-test-entry 'sent)))
+
+(ert-deftest smtps-send-test-message-asks-only-once ()
+  "Where message.el has asked already, that is enough."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil))
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (cl-letf (((symbol-function 'y-or-n-p) (lambda (_) t))
+                ((symbol-function 'yes-or-no-p)
+                 (lambda (_) (ert-fail "asked twice"))))
+        (message-send))
+      (should (eql (length (smtps-outbox-entries)) 2)))))
+
+(ert-deftest smtps-send-test-mail-mode-second-send ()
+  (smtps-send-test-with 'sent
+    (smtps-send-test-compose-old "to@y.example")
+    (mail-send)
+    (set-buffer-modified-p t)
+    (should-error (mail-send) :type 'user-error)
+    (smtps-send-test-entry 'sent)))
+
+(ert-deftest smtps-send-test-told-after-done ()
+  "What is told last is where the mail is, not message.el's \"done\"."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil))
+      (smtps-send-test-compose "to@y.example")
+      (let ((message-send-actions-before message-send-actions))
+        (message-send)
+        (should (equal (car smtps-send-test-told) "Queued for relay.poste.it"))
+        (should (equal message-send-actions message-send-actions-before))))))
+
+;;; Passwords
+
+(ert-deftest smtps-send-test-password-after-the-mail-is-safe ()
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (seen nil))
+      (smtps-send-test-compose "to@y.example")
+      (cl-letf (((symbol-function 'smtps-credentials-fetch)
+                 (lambda (account &rest keys)
+                   (push (list (plist-get account :host)
+                               (plist-get keys :from)
+                               (plist-get (smtps-send-test-entry) :state)
+                               smtps-send-test-calls inhibit-quit)
+                         seen))))
+        (message-send))
+      (should (equal seen '(("relay.poste.it" "me@poste.it" queue nil nil)))))))
+
+(ert-deftest smtps-send-test-answer ()
+  "Mail that waits for a password goes when `smtps-answer' gets it."
+  (smtps-send-test-with 'later
+    (let ((noninteractive nil)
+          (asked nil))
+      (cl-letf (((symbol-function 'smtps-credentials-fetch)
+                 (lambda (account &rest keys)
+                   (push (list (plist-get account :user)
+                               (plist-get keys :ask))
+                         asked)
+                   t)))
+        (smtps-send-test-compose "to@y.example")
+        (message-send)
+        (should (cl-some (lambda (sentence)
+                           (string-match-p "M-x smtps-answer" sentence))
+                         smtps-send-test-told))
+        (should (eq (smtps-outbox-wait 5) nil))
+        (setq asked nil smtps-send-test-fate 'sent)
+        (smtps-answer)
+        (should (equal asked '(("u" t))))
+        (smtps-send-test-entry 'sent)
+        (smtps-answer)
+        (should (equal (car smtps-send-test-told)
+                       "No mail waits for an answer"))))))
+
+(ert-deftest smtps-send-test-refused-login-forgets ()
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (forgotten nil))
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (cl-letf (((symbol-function 'smtps-credentials-forget)
+                 (lambda (account) (push (plist-get account :user) forgotten))))
+        (smtps-send--event
+         `(:id ,(plist-get (smtps-send-test-entry) :id) :state failed
+               :verdict login :text "535 No.")))
+      (should (equal forgotten '("u"))))))
+
+;;; Telling
+
+(ert-deftest smtps-send-test-told-once ()
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (event '(:id "x" :state sent :verdict accepted
+                       :text "Accepted for 1 recipient by h as Q1.")))
+      (smtps-send--event '(:id "x" :state active :text "Sending to h..."))
+      (smtps-send--event event)
+      (smtps-send--event event)
+      (should (equal smtps-send-test-told
+                     '("Accepted for 1 recipient by h as Q1."))))))
+
+(ert-deftest smtps-send-test-server-text-is-harmless ()
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil))
+      (smtps-send--event '(:id "x" :state sent :text "a\e[31m\nb\u202e"))
+      (should-not (string-match-p "[\e\n\u202e]" (car smtps-send-test-told)))
+      (dotimes (i 300)
+        (smtps-send--event `(:id ,(number-to-string i) :state sent
+                                 :text ,(format "%d" i))))
+      (should (<= (length smtps-send--told) (1+ smtps-send--told-limit))))))
+
+(ert-deftest smtps-send-test-no-helper ()
+  "Without a helper the mail is kept, and it's said what to do."
+  (dolist (fate '(missing dead))
+    (smtps-send-test-with fate
+      (let ((noninteractive nil))
+        (smtps-send-test-compose "to@y.example")
+        (should (message-send))
+        (smtps-send-test-entry 'queue)
+        (should (cl-some (lambda (sentence)
+                           (string-match-p "safe in the outbox.+\\(python3\\|died\\)"
+                                           sentence))
+                         smtps-send-test-told))
+        (should-not (smtps-outbox-wait 5))
+        (setq smtps-send-test-fate 'sent)
+        (smtps-send-queued)
+        (smtps-send-test-entry 'sent)))))
+
+(ert-deftest smtps-send-test-death ()
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil))
+      (smtps-send--death "The helper died.")
+      (should-not smtps-send-test-told)
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (smtps-send--death "The helper died.")
+      (should (string-match-p "died.+1 to be sent" (car smtps-send-test-told))))))
+
+;;; Waiting
+
+(ert-deftest smtps-send-test-wait ()
+  (smtps-send-test-with 'sent
+    (should (smtps-outbox-wait))
+    (smtps-send-test-compose "to@y.example")
+    (message-send)
+    (should (smtps-outbox-wait))))
+
+(ert-deftest smtps-send-test-wait-for-what-is-not-due ()
+  (smtps-send-test-with 'deferred
+    (let ((noninteractive nil))
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (should-not (smtps-outbox-wait)))))
+
+(ert-deftest smtps-send-test-wait-with-a-limit ()
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil))
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (should-not (smtps-outbox-wait 0.2)))))
+
+(ert-deftest smtps-send-test-batch-signals ()
+  "In batch, what was not accepted is an error, and is not sent later."
+  (dolist (case '((failed failed "It is refused") (deferred held "It is deferred")
+                  (later held "It is login") (missing held "no python3")
+                  (dead held "helper died")))
+    (smtps-send-test-with (car case)
+      (smtps-send-test-compose "to@y.example")
+      (let ((sentence (cadr (should-error (message-send) :type 'user-error))))
+        (should (string-match-p (nth 2 case) sentence))
+        (should (string-match-p "is kept in .+/outbox/" sentence)))
+      (smtps-send-test-entry (nth 1 case)))))
+
+(provide 'smtps-send-test)
+;;; smtps-send-test.el ends here
