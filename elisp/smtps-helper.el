@@ -29,7 +29,7 @@ Python of a checkout's `.venv', else `python3'."
   :package-version '(smtps . "0.1.0"))
 
 (defconst smtps-helper-version "0.1.0"
-  "The version of this package, which the helper's has to equal.")
+  "The version of this package; the helper may not be older.")
 
 (defconst smtps-helper-wire 1
   "The version of the wire form that we speak.")
@@ -37,9 +37,9 @@ Python of a checkout's `.venv', else `python3'."
 (defconst smtps-helper-hello-seconds 10
   "Seconds that the helper has for its first answer; it takes a fraction of one.")
 
-(defconst smtps-helper--directory
-  (file-name-directory (or load-file-name buffer-file-name default-directory))
-  "Where the elisp files lie.")
+(defconst smtps-helper--file
+  (or load-file-name buffer-file-name default-directory)
+  "This file, wherever it was loaded from.")
 
 (defvar smtps-helper-death-functions nil
   "Abnormal hook: called with a sentence when the helper has died.")
@@ -48,10 +48,13 @@ Python of a checkout's `.venv', else `python3'."
   "The peer that is the helper, or nil.")
 
 (defvar smtps-helper--greeted nil
-  "Non-nil when the helper has answered our greeting.")
+  "The helper's version, once it has answered our greeting.")
 
 (defvar smtps-helper--waiting nil
   "Calls that wait for the greeting: lists (METHOD ARGS . KEYS), last first.")
+
+(defvar smtps-helper--installing nil
+  "The process that installs the helper's libraries, or nil.")
 
 (defvar smtps-helper--subscribers nil
   "Alist: topic -> functions of one plist.")
@@ -61,15 +64,25 @@ Python of a checkout's `.venv', else `python3'."
 
 ;;;; Where it is
 
+(defun smtps-helper--bases ()
+  "Return the directories beside or in which `python/' may lie."
+  (let ((source (concat (file-name-sans-extension smtps-helper--file) ".el")))
+    ;; Some package managers put links to a checkout's files elsewhere.
+    (delete-dups (list (file-name-directory smtps-helper--file)
+                       (file-name-directory (file-truename source))))))
+
 (defun smtps-helper--python-directory ()
-  "Return the directory of the helper's source, beside the elisp files."
-  (or (cl-find-if (lambda (directory)
-                    (file-exists-p (expand-file-name "__main__.py" directory)))
-                  (list (expand-file-name "../python" smtps-helper--directory)
-                        (expand-file-name "python" smtps-helper--directory)))
+  "Return the directory of the helper's source, beside the elisp files.
+Signal `smtps-helper-missing' if it is not there."
+  (or (cl-loop for base in (smtps-helper--bases) thereis
+               ;; A checkout has it beside elisp/, a package in itself.
+               (cl-loop for name in '("../python" "python")
+                        for directory = (expand-file-name name base)
+                        when (file-exists-p (expand-file-name "smtps/app.py" directory))
+                        return directory))
       (signal 'smtps-helper-missing
-              (list (format "The helper's source was not found beside %s; install the package anew"
-                            smtps-helper--directory)))))
+              (list (format "The helper's source is not beside %s; install smtps anew"
+                            (file-name-directory smtps-helper--file))))))
 
 (defun smtps-helper--installed-directory ()
   "Return the place of an installed helper."
@@ -86,15 +99,15 @@ Signal `smtps-helper-missing' if there is none."
       (signal 'smtps-helper-missing
               '("There is no python3 on this machine; install Python 3.11 or newer"))))
 
+(defun smtps-helper--command ()
+  "Return the whole command of the helper, a list of strings."
+  (or smtps-helper-command
+      (list (smtps-helper--python) "-I" (smtps-helper--python-directory) "rpc")))
+
 (defun smtps-helper-program ()
   "Return the command line of `smtps' without a verb, a list of strings."
-  (if smtps-helper-command
-      (remove "rpc" smtps-helper-command)
-    (list (smtps-helper--python) "-I" (smtps-helper--python-directory))))
-
-(defun smtps-helper--command ()
-  "Return the whole command of the helper."
-  (or smtps-helper-command (append (smtps-helper-program) '("rpc"))))
+  (let ((command (smtps-helper--command)))
+    (if (equal (car (last command)) "rpc") (butlast command) command)))
 
 ;;;; Public
 
@@ -113,33 +126,51 @@ It runs in a filter and may not ask.  If SECRET the value is never logged."
   (setf (alist-get method smtps-helper--handlers) (cons function secret)))
 
 (cl-defun smtps-helper-call (method args &key then else timeout)
-  "Call METHOD of the helper with the plist ARGS, and return at once.
-The helper is started first if need be.  Later exactly one is called: THEN
-with the value, or ELSE with an error as `condition-case' has it.  TIMEOUT
-is in seconds."
-  (condition-case err
-      (progn
-        (smtps-helper--start)
-        (if smtps-helper--greeted
-            (smtps-rpc-call smtps-helper--peer method args
-                            :then then :else else :timeout timeout)
-          (push (list method args :then then :else else :timeout timeout)
-                smtps-helper--waiting)))
-    (smtps-rpc-error (when else (funcall else err))))
+  "Call METHOD of the helper with the plist ARGS, and return nil without waiting.
+The helper is started first if need be.  One of two is called: THEN with
+the value, or ELSE with an error as `condition-case' has it, (CONDITION
+SENTENCE . PLIST).  Without an ELSE the sentence is shown.  If there is no
+helper to start, ELSE is called at once, else later.  TIMEOUT is in seconds,
+from when the helper is up; see `smtps-rpc-call'."
+  (let ((else (or else #'smtps-helper--show)))
+    (condition-case err
+        (progn
+          ;; The caller's mistakes are the caller's, not those who wait with it.
+          (smtps-wire-print (list 'call 0 method args))
+          (smtps-helper--start)
+          (if smtps-helper--greeted
+              (smtps-rpc-call smtps-helper--peer method args
+                              :then then :else else :timeout timeout)
+            (push (list method args :then then :else else :timeout timeout)
+                  smtps-helper--waiting)))
+      (smtps-rpc-error (funcall else err))))
   nil)
+
+(defun smtps-helper--show (err)
+  "Show the sentence of ERR, an error as `condition-case' has it."
+  (message "smtps: %s" (cadr err)))
 
 (defun smtps-helper-event (topic plist)
   "Tell the helper of TOPIC with PLIST; if it does not run, do nothing."
   (when (and smtps-helper--greeted (smtps-helper-live-p))
-    (ignore-errors (smtps-rpc-event smtps-helper--peer topic plist))))
+    (condition-case err
+        (smtps-rpc-event smtps-helper--peer topic plist)
+      (smtps-wire-error (signal (car err) (cdr err)))
+      ;; It has just ended, or hangs: that is told elsewhere.
+      (smtps-rpc-error nil))))
 
 (defun smtps-helper-stop ()
-  "Stop the helper; it finishes what the server may already have."
+  "Stop the helper; it finishes what a server may already have.
+Open sessions end.  What is to be sent stays in the outbox, and the next
+command that needs the helper starts it again."
   (interactive)
-  (when smtps-helper--peer
-    (let ((peer smtps-helper--peer))
-      (smtps-helper--forget)
-      (smtps-rpc-close peer))))
+  (let ((peer smtps-helper--peer)
+        (err '(smtps-helper-dead "The smtps helper was stopped")))
+    (when peer
+      (smtps-rpc-close peer)
+      (if smtps-helper--greeted
+          (smtps-helper--died peer err)
+        (smtps-helper--not-greeted peer err)))))
 
 ;;;; Start
 
@@ -150,69 +181,120 @@ is in seconds."
 
 (defun smtps-helper--start ()
   "Start and greet the helper unless it is up."
+  (when (and smtps-helper--greeted
+             (version< smtps-helper--greeted smtps-helper-version))
+    ;; The package was upgraded while it ran.
+    (smtps-helper-stop))
   (unless (smtps-helper-live-p)
     (smtps-helper--forget)
     (let ((peer (smtps-rpc-start
                  :name "smtps-helper"
                  :command (smtps-helper--command)
-                 :handlers smtps-helper--handlers
-                 :on-event #'smtps-helper--heard
-                 :on-death #'smtps-helper--died)))
+                 :handlers 'smtps-helper--handlers)))
+      (setf (smtps-rpc-peer-on-event peer)
+            (lambda (topic plist) (smtps-helper--heard peer topic plist))
+            (smtps-rpc-peer-on-death peer)
+            (lambda (err) (smtps-helper--died peer err)))
       (setq smtps-helper--peer peer)
       (smtps-rpc-call peer 'hello
                       (list :version smtps-helper-version :wire smtps-helper-wire)
                       :timeout smtps-helper-hello-seconds
-                      :then (lambda (value) (smtps-helper--greeted peer value))
+                      :then (lambda (value) (smtps-helper--hello peer value))
                       :else (lambda (err) (smtps-helper--not-greeted peer err))))))
 
-(defun smtps-helper--greeted (peer hello)
-  "Handle HELLO, what PEER said to our greeting."
-  (cond
-   ((not (eq peer smtps-helper--peer)))
-   ((not (and (eql (plist-get hello :wire) smtps-helper-wire)
-              (equal (plist-get hello :version) smtps-helper-version)))
-    (smtps-helper--not-greeted
-     peer
-     (list 'smtps-helper-too-old
-           (format "The helper is of version %s and this package of %s; %s"
-                   (plist-get hello :version) smtps-helper-version
-                   "M-x smtps-install-helper installs the right one"))))
-   (t
-    (setq smtps-helper--greeted t)
-    (let ((calls (nreverse smtps-helper--waiting)))
-      (setq smtps-helper--waiting nil)
-      (dolist (call calls)
-        (apply #'smtps-rpc-call peer call))))))
+(defun smtps-helper--hello (peer hello)
+  "Take PEER's answer HELLO to our greeting for the calls that wait."
+  (when (eq peer smtps-helper--peer)
+    (let ((err (smtps-helper--unfit hello)))
+      (if err
+          (smtps-helper--not-greeted peer err)
+        (setq smtps-helper--greeted (plist-get hello :version))
+        (let ((calls (nreverse smtps-helper--waiting)))
+          (setq smtps-helper--waiting nil)
+          (dolist (call calls)
+            (condition-case err
+                (apply #'smtps-rpc-call peer call)
+              (smtps-rpc-error (funcall (plist-get (cddr call) :else) err)))))))))
+
+(defun smtps-helper--unfit (hello)
+  "Return an error if the helper that said HELLO is not for us."
+  (let ((version (and (smtps-rpc--plist-p hello) (plist-get hello :version)))
+        (wire (and (smtps-rpc--plist-p hello) (plist-get hello :wire))))
+    (cond
+     ((not (and (stringp version) (integerp wire)
+                (ignore-errors (version-to-list version))))
+      (list 'smtps-helper-too-old "The program that was started is not the smtps helper"))
+     ((or (< wire smtps-helper-wire) (version< version smtps-helper-version))
+      (list 'smtps-helper-too-old
+            (format "The smtps helper is of version %s, older than this package (%s).  %s"
+                    version smtps-helper-version
+                    (if smtps-helper-command "See the option smtps-helper-command"
+                      "Install smtps anew"))))
+     ((> wire smtps-helper-wire)
+      (list 'smtps-helper-too-old
+            (format "The smtps helper is of version %s, newer than what this Emacs \
+has loaded (%s).  Restart Emacs" version smtps-helper-version))))))
+
+(defconst smtps-helper--unfit-status 78
+  "Exit status by which the helper tells that it lacks something: EX_CONFIG.")
+
+(defun smtps-helper--why-not (err)
+  "Return ERR, with which the greeting ended, in words that tell what to do."
+  (let ((sentence (cadr err))
+        (words (plist-get (cddr err) :words)))
+    (pcase (car err)
+      ('smtps-rpc-timeout
+       (setq err '(smtps-helper-dead)
+             sentence (format "The smtps helper did not answer within %d seconds"
+                              smtps-helper-hello-seconds)))
+      ('smtps-helper-dead
+       (when (and (eql (plist-get (cddr err) :status) smtps-helper--unfit-status)
+                  (not (equal words "")))
+         (setq err '(smtps-helper-missing)
+               sentence (concat "The smtps helper can't run: " words)))))
+    (list (car err)
+          (if (or (string-match-p "smtps-install-helper\\|was stopped" sentence)
+                  (eq (car err) 'smtps-helper-too-old))
+              sentence
+            (concat (string-remove-suffix "." sentence)
+                    ".  M-x smtps-install-helper may mend it")))))
 
 (defun smtps-helper--not-greeted (peer err)
-  "Give up PEER, which did not greet us, and tell who waits for it ERR."
+  "Give up PEER, which did not greet us because of ERR, and tell who waits."
   (when (eq peer smtps-helper--peer)
     (let ((calls (nreverse smtps-helper--waiting))
-          (told (if (eq (car err) 'smtps-rpc-timeout)
-                    (list 'smtps-helper-dead
-                          (format "The helper did not answer within %d seconds; \
-M-x smtps-install-helper may mend it"
-                                  smtps-helper-hello-seconds))
-                  err)))
+          (told (smtps-helper--why-not err)))
       (setq smtps-helper--waiting nil)
       (smtps-helper--forget)
-      ;; It holds nothing yet, and may be hanging.
-      (ignore-errors (delete-process (smtps-rpc-peer-process peer)))
+      (smtps-rpc-abandon peer told)
       (dolist (call calls)
-        (let ((else (plist-get (cddr call) :else)))
-          (when else (funcall else told)))))))
+        (funcall (plist-get (cddr call) :else) told)))))
 
-(defun smtps-helper--heard (topic plist)
-  "Pass the helper's event on TOPIC, with PLIST, to its subscribers."
-  (dolist (function (alist-get topic smtps-helper--subscribers))
-    (condition-case err
-        (funcall function plist)
-      (error (smtps-rpc--log smtps-helper--peer "!!" (error-message-string err))))))
+(defun smtps-helper--heard (peer topic plist)
+  "Pass PEER's event on TOPIC, with PLIST, to its subscribers."
+  ;; One that was stopped is heard until it has ended, but not beside the
+  ;; next, whose sessions have the same numbers.
+  (when (memq smtps-helper--peer (list peer nil))
+    (dolist (function (alist-get topic smtps-helper--subscribers))
+      (smtps-helper--tell function plist))))
 
-(defun smtps-helper--died (sentence)
-  "Tell that the helper has died: SENTENCE."
-  (smtps-helper--forget)
-  (run-hook-with-args 'smtps-helper-death-functions sentence))
+(defun smtps-helper--died (peer err)
+  "Show that PEER has ended because of ERR, and tell the death functions."
+  (when (eq peer smtps-helper--peer)
+    (if (not smtps-helper--greeted)
+        (smtps-helper--not-greeted peer err)
+      (smtps-helper--forget)
+      (smtps-helper--show err)
+      (run-hook-wrapped 'smtps-helper-death-functions
+                        #'smtps-helper--tell (cadr err)))))
+
+(defun smtps-helper--tell (function argument)
+  "Call FUNCTION with ARGUMENT; show its errors, and return nil.
+The mistake of one is not to keep the news from others."
+  (condition-case err
+      (funcall function argument)
+    (error (message "Error in smtps: %s" (error-message-string err))))
+  nil)
 
 ;;;; Install
 
@@ -227,26 +309,39 @@ M-x smtps-install-helper may mend it"
 
 ;;;###autoload
 (defun smtps-install-helper ()
-  "Install the helper's Python libraries for this Emacs, in the background."
+  "Install the helper's Python libraries for this Emacs, in the background.
+They go into a directory of their own in `user-emacs-directory'."
   (interactive)
-  (let* ((command (smtps-helper--installer))
-         (default-directory (expand-file-name "~/"))
-         (buffer (get-buffer-create "*smtps install*")))
+  (when (process-live-p smtps-helper--installing)
+    (user-error "The smtps helper is being installed already"))
+  (let ((command (condition-case err
+                     (let ((default-directory "/")) (smtps-helper--installer))
+                   (smtps-helper-missing (user-error "%s" (cadr err)))))
+        (default-directory "/")
+        (buffer (get-buffer-create " *smtps install*")))
     (with-current-buffer buffer
       (let ((inhibit-read-only t)) (erase-buffer)))
-    (message "Installing the smtps helper...")
-    (make-process
-     :name "smtps-install" :command command :buffer buffer :noquery t
-     :connection-type 'pipe
-     :sentinel
-     (lambda (process _event)
-       (unless (process-live-p process)
-         (if (= (process-exit-status process) 0)
-             (progn
-               (smtps-helper-stop)
-               (message "The smtps helper is installed"))
-           (message "The smtps helper could not be installed: see the buffer %s"
-                    (buffer-name buffer))))))))
+    (message "Installing what the smtps helper needs...")
+    (setq smtps-helper--installing
+          (make-process
+           :name "smtps-install" :command command :buffer buffer :noquery t
+           :connection-type 'pipe :coding 'utf-8-unix
+           :sentinel #'smtps-helper--installed))))
+
+(defun smtps-helper--installed (process _event)
+  "Tell how the installing PROCESS has ended."
+  (unless (process-live-p process)
+    (let ((buffer (process-buffer process)))
+      (cond
+       ((= (process-exit-status process) 0)
+        (message "What the smtps helper needs is installed")
+        (when (buffer-live-p buffer) (kill-buffer buffer)))
+       ((buffer-live-p buffer)
+        ;; Without the blank, so that it is found among the buffers.
+        (with-current-buffer buffer
+          (rename-buffer "*smtps install*" t)
+          (message "The smtps helper could not be installed: the buffer %s tells why"
+                   (buffer-name))))))))
 
 (provide 'smtps-helper)
 ;;; smtps-helper.el ends here

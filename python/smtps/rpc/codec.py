@@ -73,13 +73,17 @@ def _string(text: str) -> str:
 def dumps(value: Value) -> str:
     """Return VALUE as text of one line, without LF.  Raises WireError."""
     text = _dump(value, 0)
+    _octets(text)
+    return text
+
+
+def _octets(text: str) -> None:
     try:
         octets = len(text.encode())
     except UnicodeEncodeError:
-        raise WireError("A string is not Unicode text and can't be sent.") from None
+        raise WireError("A string is not Unicode text.") from None
     if octets >= LINE_LIMIT:
         raise WireError(f"A message of {octets} octets is over the limit of {LINE_LIMIT}.")
-    return text
 
 
 def _dump(value: Value, depth: int) -> str:
@@ -98,6 +102,8 @@ def _dump(value: Value, depth: int) -> str:
         if not FIXNUM_MIN <= value <= FIXNUM_MAX:
             raise WireError(f"{value} is beyond Emacs's integers.")
         return str(value)
+    if not value and isinstance(value, list | tuple | dict):
+        return "nil"
     if depth >= DEPTH_LIMIT:
         raise WireError(f"Lists are nested deeper than {DEPTH_LIMIT}.")
     if isinstance(value, Mapping):
@@ -108,17 +114,13 @@ def _dump(value: Value, depth: int) -> str:
             pairs += (Keyword(name.replace("_", "-")), inner)
         value = pairs
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        if not value:
-            return "nil"
         return "(" + " ".join(_dump(inner, depth + 1) for inner in value) + ")"
     raise WireError(f"A value of the type {type(value).__name__} can't be sent.")
 
 
 def loads(text: str) -> Value:
     """Return the one value in TEXT.  Raises WireError for anything outside the grammar."""
-    # A lone surrogate counts as something here, and is refused by the grammar's check.
-    if len(text.encode("utf-8", "surrogatepass")) >= LINE_LIMIT:
-        raise WireError(f"A message is over the limit of {LINE_LIMIT} octets.")
+    _octets(text)
     _check(text)
     import sexpdata
 
