@@ -365,33 +365,45 @@ a sentence, and may lack the rest.  Return nil if there is no entry."
       (directory-files (smtps-outbox--directory state) nil
                        smtps-outbox--id-regexp))))
 
+(defconst smtps-outbox--looks 5
+  "Looks at an entry that its owner may be renaming meanwhile.
+A look can miss it or see it twice; so many in a row can't well all do.")
+
+(defun smtps-outbox--look (id)
+  "Return the list of states in whose directories entry ID is seen now."
+  (cl-remove-if-not
+   (lambda (state)
+     (file-directory-p (smtps-outbox--directory (symbol-name state) id)))
+   smtps-outbox-states))
+
 (defun smtps-outbox-states-of (id)
   "Return the list of states in whose directories entry ID lies.
 There is one, or none if it is unknown; in more, it is damaged."
   (let ((file-name-handler-alist nil)
-        (look (lambda ()
-                (cl-remove-if-not
-                 (lambda (state)
-                   (file-directory-p
-                    (smtps-outbox--directory (symbol-name state) id)))
-                 smtps-outbox-states))))
-    ;; It may be renamed between two looks, so that a look can miss it or
-    ;; see it twice; a second one can't well do the same.
-    (let ((states (funcall look)))
-      (if (eql (length states) 1) states (funcall look)))))
+        (states nil))
+    (cl-loop repeat smtps-outbox--looks
+             do (setq states (smtps-outbox--look id))
+             until (eql (length states) 1))
+    states))
 
 (defun smtps-outbox-find (id)
   "Return entry ID as `smtps-outbox-read' does, with its `:state', or nil."
-  (let* ((states (smtps-outbox-states-of id))
-         (state (car states))
-         (entry (and state
-                     (smtps-outbox-read
-                      (smtps-outbox--directory (symbol-name state) id)))))
-    (when entry
-      `(:state ,state
-               ,@(and (cdr states)
-                      '(:damaged "it lies in two states at once"))
-               ,@entry))))
+  (cl-loop
+   repeat smtps-outbox--looks
+   do (let* ((states (smtps-outbox-states-of id))
+             (state (car states))
+             (entry (and state
+                         (smtps-outbox-read
+                          (smtps-outbox--directory (symbol-name state) id)))))
+        (cond ((null state) (cl-return nil))
+              ;; Nor is it damaged that was renamed between its two files.
+              ((and entry (or (cdr states)
+                              (equal states (smtps-outbox--look id))))
+               (cl-return
+                `(:state ,state
+                         ,@(and (cdr states)
+                                '(:damaged "it lies in two states at once"))
+                         ,@entry)))))))
 
 (defun smtps-outbox-entries (&optional states)
   "Return the entries of the outbox in STATES (default: all), oldest first.

@@ -954,11 +954,13 @@ the script's back."
 (defun smtps-send--batch-sentence (id state outcome)
   "Return what is said in batch of the mail ID that was not accepted.
 STATE is where it was found, OUTCOME the properties of its last outcome."
-  (format "%s  The mail is kept in %s and is not sent by itself."
-          (or (plist-get outcome :text) (cdr (assoc id smtps-send--told))
-              smtps-send--trouble "The mail was not accepted.")
-          (smtps-outbox--directory
-           (symbol-name (if (eq state 'queue) 'held (or state 'active))) id)))
+  (if (null state)
+      (format "The mail %s was taken out of the outbox by somebody else." id)
+    (format "%s  The mail is kept in %s and is not sent by itself."
+            (or (plist-get outcome :text) (cdr (assoc id smtps-send--told))
+                smtps-send--trouble "The mail was not accepted.")
+            (smtps-outbox--directory
+             (symbol-name (if (eq state 'queue) 'held state)) id))))
 
 (provide 'smtps-send)
 ;;; smtps-send.el ends here

@@ -386,11 +386,36 @@ It delivers to its own Maildir only, and ends with Emacs."
           (kill-buffer errors)))))
   (process-get smtps--sandbox 'smtps-report))
 
+;;;###autoload
+(defun smtps-sandbox ()
+  "Open a session with a mail server of our own, to try things out.
+It is started if need be, delivers to its own Maildir only, and ends with
+Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
+  (interactive)
+  (message "Starting the sandbox...")
+  (let ((report (smtps-sandbox-start)))
+    (with-current-buffer (smtps-session (plist-get report :host)
+                                        (plist-get report :port)
+                                        :tls 'implicit
+                                        :ca-file (plist-get report :ca-file))
+      (setq header-line-format
+            ;; A percent sign in a name is not a construct of the line.
+            (replace-regexp-in-string
+             "%" "%%"
+             (format "Sandbox: user %s, password %s; mail arrives in %s"
+                     (plist-get report :user) (plist-get report :password)
+                     (abbreviate-file-name (plist-get report :maildir)))))
+      (message "The sandbox is at %s:%d; user %s, password %s"
+               (plist-get report :host) (plist-get report :port)
+               (plist-get report :user) (plist-get report :password))
+      (current-buffer))))
+
 (defun smtps-sandbox-stop ()
   "Stop the sandbox."
   (interactive)
   (when (process-live-p smtps--sandbox)
-    (process-send-eof smtps--sandbox))
+    ;; Not `delete-process', which would not let it clean up.
+    (signal-process smtps--sandbox 'SIGTERM))
   (setq smtps--sandbox nil))
 
 ;;; The rest, loaded when it is called
