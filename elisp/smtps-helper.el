@@ -203,7 +203,7 @@ command that needs the helper starts it again."
                       :else (lambda (err) (smtps-helper--not-greeted peer err))))))
 
 (defun smtps-helper--hello (peer hello)
-  "Take PEER's answer HELLO to our greeting for the calls that wait."
+  "Handle HELLO, what PEER said to our greeting."
   (when (eq peer smtps-helper--peer)
     (let ((err (smtps-helper--unfit hello)))
       (if err

@@ -13,6 +13,7 @@ import os
 import select
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import PurePath
 from typing import Protocol
 
 from smtps.errors import (
@@ -272,5 +273,5 @@ async def _alive(args: dict[str, Value]) -> Value:
 def _log_error(where: str, error: Exception) -> None:
     # One line, since the last one is what is told of a helper that dies.
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in frames]
+    places = [f"{PurePath(f.filename).name}:{f.lineno} {f.name}" for f in frames]
     log(f"an error of our own in {where}: {type(error).__name__} at {', '.join(places)}")
