@@ -204,10 +204,11 @@ def postfix_server() -> Iterator[Postfix]:
     try:
         context = ssl.create_default_context(cafile=str(root / "ca.pem"))
         end = time.monotonic() + START_SECONDS
+        # The socket first: an smtpd that is asked before it is there dies, and Postfix throttles it.
         while not (
-            _answers(port, context)
+            (root / "queue/private/auth").exists()
+            and _answers(port, context)
             and _answers(starttls_port, None)
-            and (root / "queue/private/auth").exists()
         ):
             if time.monotonic() > end:
                 logs = "".join(
