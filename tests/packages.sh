@@ -55,3 +55,15 @@ install_packages() (
     return 1
   fi
 )
+
+# has_emacs: return 0 if there is one that is new enough.
+has_emacs() {
+  command -v emacs >/dev/null &&
+    emacs -Q --batch --eval '(kill-emacs (if (version< emacs-version "28.1") 1 0))' 2>/dev/null
+}
+
+# has_installer: return 0 if install.py has, or will find, a way to install the libraries.
+has_installer() {
+  [ -x .venv/bin/python ] || python3 -I -c 'import ensurepip' 2>/dev/null ||
+    command -v uv >/dev/null || python3 -I -m pip --version >/dev/null 2>&1
+}

@@ -1,63 +1,99 @@
 ;;; try.el --- What elisp/try does in Emacs  -*- lexical-binding: t; -*-
 
+;; Copyright (C) 2026 The smtps authors
+
 ;; SPDX-License-Identifier: GPL-3.0-or-later
 
 ;;; Commentary:
 
-;; The sandbox has said in the file SMTPS_TRY where it listens.  `smtps-try'
-;; opens a session with it; `smtps-try-batch' plays the documented dialogue in
-;; one, as a person would, and looks whether the mail has come.
+;; `smtps-try' opens a session with the sandbox, its login at hand;
+;; `smtps-try-batch' plays the documented dialogue in one, as a person
+;; would, and looks whether the mail has come.  The sandbox is this
+;; Emacs's, and ends with it.
 
 ;;; Code:
 
+(require 'smtps)
+(require 'smtps-base64)
 (require 'smtps-session)
 
 (defconst smtps-try-seconds 20
-  "Seconds that an answer may take.")
+  "Seconds that an answer may take; all of them together take less than one.")
 
-(defun smtps-try--sandbox ()
-  "Return where the sandbox listens, a plist."
-  (with-temp-buffer
-    (insert-file-contents (getenv "SMTPS_TRY"))
-    (cdr (smtps-wire-read (string-trim (buffer-string))))))
+(defconst smtps-try-recipient "to-address@other-host.it"
+  "The recipient of the documented dialogue.")
 
 (defun smtps-try--open (sandbox)
   "Open a session with SANDBOX and return its buffer."
   (smtps-session (plist-get sandbox :host) (plist-get sandbox :port)
-                 :tls 'implicit :ca-file (plist-get sandbox :ca-file)))
+                 :ca-file (plist-get sandbox :ca-file)))
+
+;;; By a person
+
+(defun smtps-try--account (sandbox)
+  "Have mail composed in this Emacs go to SANDBOX.
+Its password is put where auth-source looks by itself."
+  (let ((user (plist-get sandbox :user)))
+    (with-file-modes #o600
+      (with-temp-file "~/.authinfo"
+        (insert (format "machine %s port %d login %s password %s\n"
+                        (plist-get sandbox :host) (plist-get sandbox :port)
+                        user (plist-get sandbox :password)))))
+    (setq user-mail-address user
+          smtps-accounts
+          `(("sandbox" ,@(mapcan (lambda (key) (list key (plist-get sandbox key)))
+                                 '(:host :port :ca-file :user)))))
+    (smtps-mode 1)))
+
+(defun smtps-try--words (sandbox)
+  "Return what a person needs who types to SANDBOX."
+  (let ((user (plist-get sandbox :user))
+        (password (plist-get sandbox :password)))
+    (format "Below is a session with a mail server on this machine, the sandbox.  Type:
+  ehlo localhost.localdomain
+  auth login
+  %-33s is the user %s
+  %-33s is the password %s
+  mail from:<%s>
+  rcpt to:<%s>
+  data                              and the mail, and a line with only a dot
+  quit
+C-x m composes a mail and C-c C-c sends it, to the sandbox, too.  Mails are in
+  %s
+"
+            (smtps-base64-encode-string user) user
+            (smtps-base64-encode-string password) password
+            user smtps-try-recipient
+            (abbreviate-file-name (expand-file-name "new" (plist-get sandbox :maildir))))))
 
 (defun smtps-try ()
   "Open a session with the sandbox, its login at hand."
-  (let* ((sandbox (smtps-try--sandbox))
-         (user (plist-get sandbox :user))
-         (password (plist-get sandbox :password))
-         (buffer (smtps-try--open sandbox)))
-    (with-current-buffer (get-buffer-create "*smtps try*")
-      (insert "A session with the sandbox is open below. Type, for example:\n\n"
-              "  ehlo localhost.localdomain\n  auth login\n"
-              (format "  %s   (the user %s)\n" (smtps-base64-encode-string user) user)
-              (format "  %s   (the password %s)\n"
-                      (smtps-base64-encode-string password) password)
-              (format "  mail from:<%s>\n" user)
-              "  rcpt to:<to-address@other-host.it>\n  data\n  Subject: interactive attempt\n"
-              "\n  Text.\n  .\n  quit\n\n"
-              "C-c C-b sends a text in base64. Its mail is kept in "
-              (plist-get sandbox :maildir) " until you leave Emacs.\n")
-      (goto-char (point-min))
-      (special-mode))
+  (let ((session (smtps-sandbox))
+        (sandbox (smtps-sandbox-start)))
+    (smtps-try--account sandbox)
     (delete-other-windows)
-    (switch-to-buffer "*smtps try*")
-    (select-window (split-window-below 17))
-    (switch-to-buffer buffer)
-    (goto-char (point-max))))
+    (switch-to-buffer session)
+    (with-current-buffer (get-buffer-create "*smtps try*")
+      (insert (smtps-try--words sandbox))
+      (goto-char (point-min))
+      (special-mode)
+      (setq truncate-lines t))
+    (fit-window-to-buffer
+     (display-buffer "*smtps try*"
+                     '(display-buffer-in-direction (direction . above))))))
 
-(defun smtps-try--wait (what condition)
-  "Wait until CONDITION, a function, is true; else fail with WHAT was waited for."
-  (let ((end (+ (float-time) smtps-try-seconds)))
-    (while (and (not (funcall condition)) (< (float-time) end))
-      (accept-process-output nil 0.02))
-    (unless (funcall condition)
-      (error "No %s within %d seconds" what smtps-try-seconds))))
+;;; By itself
+
+(defun smtps-try--wait (condition)
+  "Wait until CONDITION, a function, returns non-nil."
+  (let ((deadline (time-add nil smtps-try-seconds)))
+    (while (not (funcall condition))
+      (unless (time-less-p nil deadline)
+        (error "For %d seconds the server said nothing that was awaited"
+               smtps-try-seconds))
+      (when (eq smtps-session-state 'closed)
+        (error "The session was closed before the dialogue was through"))
+      (accept-process-output nil 0.05))))
 
 (defun smtps-try--last-line ()
   "Return the last line above the prompt."
@@ -66,61 +102,79 @@
     (forward-line -1)
     (buffer-substring-no-properties (point) (line-end-position))))
 
-(defun smtps-try--play (line reply)
-  "Type LINE, and wait for a last line that matches REPLY, if that is non-nil."
+(defun smtps-try--play (line answer)
+  "Type LINE and RET, and wait until the last line shown matches ANSWER."
   (let ((before (buffer-modified-tick)))
     (goto-char (point-max))
     (insert line)
     (call-interactively (key-binding (kbd "RET")))
     (smtps-try--wait
-     (format "answer to “%s”" line)
      (lambda ()
        (and (> (buffer-modified-tick) before)
-            (string-match-p (or reply "\\`send>") (smtps-try--last-line)))))))
+            (string-match-p answer (smtps-try--last-line)))))))
 
-(defun smtps-try--dialogue (sandbox)
-  "Play the documented dialogue with SANDBOX; return the transcript."
-  (let* ((buffer (smtps-try--open sandbox))
-         (user (plist-get sandbox :user)))
-    (with-current-buffer buffer
-      (smtps-try--wait "greeting" (lambda () (string-match-p "\\`recv> 220" (smtps-try--last-line))))
-      (dolist (step `(("ehlo localhost.localdomain" "\\`recv> 250 SIZE")
-                      ("auth login" "\\`recv> 334 VXNlcm5hbWU6")
-                      (,(smtps-base64-encode-string user) "\\`recv> 334 UGFzc3dvcmQ6")
-                      (,(smtps-base64-encode-string (plist-get sandbox :password)) "\\`recv> 235")
-                      (,(format "mail from:<%s>" user) "\\`recv> 250 ")
-                      ("rcpt to:<to-address@other-host.it>" "\\`recv> 250 ")
-                      ("data" "\\`recv> 354 ")
-                      (,(format "From: <%s>" user)) ("To: <to-address@other-host.it>")
-                      ("Subject: interactive attempt") ("")
-                      ("Text for interactive attempt.") ("--") ("Marco")
-                      ("." "\\`recv> 250 ")
-                      ("quit" "closed")))
-        (smtps-try--play (car step) (cadr step)))
-      (buffer-substring-no-properties (point-min) (point-max)))))
+(defun smtps-try--steps (user password)
+  "Return the documented dialogue with the login USER and PASSWORD.
+It is an alist of lines to type and regexps of what is shown then."
+  `(("ehlo localhost.localdomain" . "\\`recv> 250 SIZE\\'")
+    ("auth login" . "\\`recv> 334 VXNlcm5hbWU6\\'")
+    (,(smtps-base64-encode-string user) . "\\`recv> 334 UGFzc3dvcmQ6\\'")
+    (,(smtps-base64-encode-string password) . "\\`recv> 235 ")
+    (,(format "mail from:<%s>" user) . "\\`recv> 250 ")
+    (,(format "rcpt to:<%s>" smtps-try-recipient) . "\\`recv> 250 ")
+    ("data" . "\\`recv> 354 ")
+    ,@(mapcar (lambda (line)
+                (cons line (concat "\\`" (regexp-quote (string-trim (concat "send> " line)))
+                                   "\\'")))
+              (smtps-try--mail user))
+    ("." . "\\`recv> 250 ")
+    ("quit" . "\\`- The session is closed")))
+
+(defun smtps-try--mail (user)
+  "Return the lines of the documented mail of USER."
+  (list (format "From: <%s>" user)
+        (format "To: <%s>" smtps-try-recipient)
+        "Subject: interactive attempt"
+        ""
+        "Text for interactive attempt."
+        "--"
+        "Marco"))
+
+(defun smtps-try--delivered-p (sandbox)
+  "Return non-nil if the documented mail, and no other, lies in SANDBOX's Maildir."
+  (let ((mails (directory-files (expand-file-name "new" (plist-get sandbox :maildir))
+                                t "\\`[^.]"))
+        (lines (smtps-try--mail (plist-get sandbox :user))))
+    (and (= (length mails) 1)
+         (with-temp-buffer
+           (insert-file-contents (car mails))
+           (search-forward (concat (string-join lines "\n") "\n") nil t)))))
 
 (defun smtps-try-batch ()
-  "Play the documented dialogue, print it, and exit with 0 if the mail has come."
-  (let ((status 1))
+  "Play the documented dialogue and print it.
+Exit with 0 only if the mail lies in the sandbox's Maildir."
+  (let (sandbox session failed)
     (condition-case err
-        (let* ((sandbox (smtps-try--sandbox))
-               (transcript (smtps-try--dialogue sandbox))
-               (mails (directory-files (expand-file-name "new" (plist-get sandbox :maildir))
-                                       t "\\`[^.]")))
-          (princ transcript)
-          (if (and (= (length mails) 1)
-                   (with-temp-buffer
-                     (insert-file-contents (car mails))
-                     (search-forward "\n\nText for interactive attempt.\n--\nMarco\n" nil t)))
-              (progn (princ "- The mail lies in the sandbox's Maildir.\n")
-                     (setq status 0))
-            (princ "! The mail does not lie in the sandbox's Maildir.\n")))
-      (error
-       (dolist (buffer (buffer-list))
-         (when (string-prefix-p "*smtps " (buffer-name buffer))
-           (princ (with-current-buffer buffer (buffer-substring-no-properties 1 (point-max))))))
-       (princ (format "! %s\n" (error-message-string err)))))
-    (kill-emacs status)))
+        (progn
+          (setq sandbox (smtps-sandbox-start)
+                session (smtps-try--open sandbox))
+          (with-current-buffer session
+            (smtps-try--wait
+             (lambda () (string-match-p "\\`recv> 220 " (smtps-try--last-line))))
+            (pcase-dolist (`(,line . ,answer)
+                           (smtps-try--steps (plist-get sandbox :user)
+                                             (plist-get sandbox :password)))
+              (smtps-try--play line answer)))
+          (unless (smtps-try--delivered-p sandbox)
+            (error "The mail does not lie in the sandbox's Maildir")))
+      (error (setq failed (error-message-string err))))
+    (when session
+      (princ (with-current-buffer session
+               (buffer-substring-no-properties (point-min) (point-max)))))
+    (if failed
+        (message "try: %s." (string-remove-suffix "." failed))
+      (princ "\nThe mail lies in the sandbox's Maildir.\n"))
+    (kill-emacs (if failed 1 0))))
 
 (provide 'try)
 ;;; try.el ends here

@@ -204,7 +204,7 @@ def postfix_server() -> Iterator[Postfix]:
     try:
         context = ssl.create_default_context(cafile=str(root / "ca.pem"))
         end = time.monotonic() + START_SECONDS
-        # The socket first: an smtpd that is asked before it is there dies, and Postfix throttles it.
+        # The socket first: an smtpd that is asked before dies, and Postfix throttles it.
         while not (
             (root / "queue/private/auth").exists()
             and _answers(port, context)

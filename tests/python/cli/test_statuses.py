@@ -135,7 +135,8 @@ def test_a_signal_leaves_the_mail_as_what_it_is(
         journal = "commit" if status == 74 else ""
         end = time.monotonic() + 10
         while not any(
-            journal in "".join(p.read_text() for p in e.glob("journal.sexp"))
+            (e / "lock").exists()
+            and journal in "".join(p.read_text() for p in e.glob("journal.sexp"))
             for e in box.glob("active/*")
         ):
             assert time.monotonic() < end
