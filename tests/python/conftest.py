@@ -13,5 +13,5 @@ from smtps.sandbox.server import Sandbox
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A running sandbox."""
-    with Sandbox(tmp_path / "sandbox", login_seconds=1) as running:
+    with Sandbox(tmp_path / "sandbox") as running:
         yield running

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smtps.cli import options
+
+if TYPE_CHECKING:
+    from smtps.sandbox.server import Sandbox
 
 HELP = "run a mail server for trying things out, on this machine only"
 
@@ -25,31 +31,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep certificate and mails there (else in a temporary one)",
     )
+    parser.add_argument(
+        "--login-seconds",
+        type=options.timeout,
+        default=10.0,
+        metavar="SECONDS",
+        help="what a password may take after the user name, until the login is reset (10)",
+    )
     parser.add_argument("--report", choices=("sexp",), help="tell where it listens in one form")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM, SIGINT, SIGHUP, or the end of a pipe that is standard input."""
     from smtps.sandbox.server import Sandbox
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
+    if _is_pipe(0):
+        # Who started it holds the other end, and may die without a word.
+        threading.Thread(target=_until_its_end, args=(0, ended), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="smtps-sandbox-") as temporary:
         directory = (arguments.directory or Path(temporary)).absolute()
-        with Sandbox(directory, arguments.port, arguments.starttls_port) as box:
+        with Sandbox(
+            directory, arguments.port, arguments.starttls_port, arguments.login_seconds
+        ) as box:
             print(_form(box) if arguments.report else _words(box), flush=True)
             ended.wait()
     sys.stdout.flush()
     return 0
 
 
-def _form(box: object) -> str:
+def _is_pipe(number: int) -> bool:
+    try:
+        mode = os.fstat(number).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _until_its_end(number: int, ended: threading.Event) -> None:
+    with suppress(OSError):
+        while os.read(number, 4096):
+            pass
+    ended.set()
+
+
+def _form(box: Sandbox) -> str:
     from smtps.rpc import codec
     from smtps.rpc.codec import Symbol, Value
-    from smtps.sandbox.server import Sandbox
 
-    assert isinstance(box, Sandbox)
     facts: dict[str, Value] = {
         "host": box.host,
         "port": box.port,
@@ -66,10 +97,7 @@ def _form(box: object) -> str:
     return codec.dumps(words)
 
 
-def _words(box: object) -> str:
-    from smtps.sandbox.server import Sandbox
-
-    assert isinstance(box, Sandbox)
+def _words(box: Sandbox) -> str:
     return "\n".join(
         (
             "smtps sandbox: a mail server on this machine only; it delivers nothing anywhere.",

@@ -1,7 +1,8 @@
 """The server's half of SMTP without I/O: octets in, octets out, mails kept.
 
 Strict where a client should be caught: lines end with CRLF, commands come in their order,
-parameters only as offered.
+parameters and addresses only as offered, no command before its predecessor's reply where
+PIPELINING is not offered.  What is wrong and yet commonly taken is noted in `faults`.
 """
 
 from __future__ import annotations
@@ -9,43 +10,77 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from smtps.sandbox.logins import MECHANISMS, Login
+from smtps.sandbox import parameters
+from smtps.sandbox.logins import MECHANISMS, Login, Logins
 
-LINE_LIMIT = 12288 + 512
-"""Octets of a command line: RFC 4954 section 4 allows 12288 for AUTH."""
+NAME = "sandbox.localhost"
+
+COMMAND_LIMIT = 512
+"""Octets of a command line with its CRLF: RFC 5321 4.5.3.1.4."""
+
+ENVELOPE_LIMIT = COMMAND_LIMIT + 1024
+"""The same for MAIL and RCPT, which extensions lengthen: DSN and AUTH by 500 each."""
+
+LOGIN_LIMIT = 12288
+"""The same for AUTH and what follows it: RFC 4954 section 4."""
+
+LINE_LIMITS = {"MAIL": ENVELOPE_LIMIT, "RCPT": ENVELOPE_LIMIT, "AUTH": LOGIN_LIMIT}
 
 MESSAGE_LIMIT = 64 * 1024 * 1024
 """Octets of a message when the offer names no limit: the sandbox keeps mails in memory."""
 
-BAD_COMMANDS_LIMIT = 20
+RECIPIENTS_LIMIT = 1000
+"""Recipients of a mail: ten times what RFC 5321 4.5.3.1.8 asks for."""
+
+ERRORS_LIMIT = 20
 """After so many errors the connection is closed: that is no mail client."""
 
-_PATH = re.compile(r"<((?:\"(?:[^\"\\]|\\.)*\"|[^<>\"\s])*)>(.*)", re.DOTALL)
+FAULTS_LIMIT = 20
+"""So many faults are noted: a hostile client shall not fill the memory."""
+
+SILENCE = ""
+"""An override's reply that is none: the client waits."""
+
+HANG_UP = "\0"
+"""An override's reply that closes the connection without a word."""
+
+_DOCUMENTED_TEXTS = {
+    "login": "login authentication successful",
+    "mail": "MAIL FROM:<{address}> OK",
+    "rcpt": "RCPT TO:<{address}> OK",
+    "data": "Start mail input; end with <CRLF>.<CRLF>",
+    "message": "{id} Mail accepted",
+    "quit": f"{NAME} QUIT",
+}
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a server says it can do.  The lines of EHLO are given as they stand."""
+    """What a server says it can do, which is also what it then does.
 
-    greeting: str = "sandbox.localhost ESMTP Service"
+    The lines of EHLO are given as they stand.
+    """
+
+    greeting: str = f"{NAME} ESMTP Service"
     clear: tuple[str, ...] = ()
-    """EHLO's lines in clear; None of them counts under TLS."""
+    """EHLO's lines in clear; none of them counts under TLS."""
     secure: tuple[str, ...] = ()
     """EHLO's lines under TLS."""
-    enhanced: bool = False
     login_needed: bool = True
+    swallows_chunks: bool = True
+    """False: the octets of a refused BDAT are run as commands, as Dovecot does before a login."""
+    texts: Mapping[str, str] = field(default_factory=lambda: _DOCUMENTED_TEXTS)
+    """The texts of the replies that the documented dialogues word in two ways."""
 
     def keywords(self, tls: bool) -> dict[str, list[str]]:
-        """Return keyword to parameters."""
-        lines = [
-            line.replace("AUTH=", "AUTH ").split() for line in (self.secure if tls else self.clear)
-        ]
+        """Return keyword to its words, both in capitals."""
         found: dict[str, list[str]] = {}
-        for words in lines:
-            found.setdefault(words[0], []).extend(words[1:])
+        for line in self.secure if tls else self.clear:
+            keyword, *words = line.upper().replace("AUTH=", "AUTH ").split()
+            found.setdefault(keyword, []).extend(words)
         return found
 
 
@@ -64,38 +99,30 @@ DOCUMENTED_IMPLICIT = Offer(
 """The EHLO list of the documented dialogue over implicit TLS, to the letter."""
 
 DOCUMENTED_STARTTLS = Offer(
-    greeting="sandbox.localhost ESMTP",
+    greeting=f"{NAME} ESMTP",
     clear=("SIZE 35651584", "8BITMIME", "STARTTLS", "ENHANCEDSTATUSCODES", "PIPELINING"),
     secure=("SIZE 35651584", "8BITMIME", "AUTH LOGIN PLAIN", "ENHANCEDSTATUSCODES", "PIPELINING"),
-    enhanced=True,
+    texts={
+        "login": "Accepted",
+        "mail": "OK {id}",
+        "rcpt": "OK {id}",
+        # Two blanks: the documented server has them.
+        "data": " Go ahead {id}",
+        "message": "OK {id}",
+        "quit": "closing connection {id}",
+    },
 )
 """The EHLO lists of the documented dialogue with STARTTLS."""
-
-PARAMETERS = {
-    "SIZE": "SIZE",
-    "BODY": "8BITMIME",
-    "SMTPUTF8": "SMTPUTF8",
-    "RET": "DSN",
-    "ENVID": "DSN",
-    "NOTIFY": "DSN",
-    "ORCPT": "DSN",
-    "BY": "DELIVERBY",
-    "AUTH": "AUTH",
-    "REQUIRETLS": "REQUIRETLS",
-    "HOLDFOR": "FUTURERELEASE",
-    "HOLDUNTIL": "FUTURERELEASE",
-    "MT-PRIORITY": "MT-PRIORITY",
-}
-"""Parameter of MAIL or RCPT to the keyword that offers it."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A mail that was taken: the envelope, MAIL's parameters, and the octets as received."""
+    """A mail that was taken: the envelope, its parameters as sent, and the octets, unstuffed."""
 
     mail_from: str
     recipients: tuple[str, ...]
     parameters: tuple[str, ...]
+    recipient_parameters: tuple[tuple[str, ...], ...]
     octets: bytes
     user: str | None
 
@@ -104,26 +131,60 @@ class Accepted:
 class _Transaction:
     sender: str
     parameters: tuple[str, ...]
-    recipients: list[str] = field(default_factory=list)
+    recipients: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     octets: bytearray = field(default_factory=bytearray)
+    chunked: bool = False
+    too_large: bool = False
+
+    def has(self, parameter: str) -> bool:
+        return parameter in (word.upper() for word in self.parameters)
 
 
 Override = Callable[[str, str], str | None]
-"""Gets verb and line; returns the reply to give instead, or None.  ``.`` is the verb of the
-end of data."""
+"""Gets verb and line; returns the reply to give instead, or None for the usual one.
+
+The reply is whole lines with their CRLF, or `SILENCE` or `HANG_UP`.  With 2yz or 3yz the
+command has its usual effect, with any other it has none; after 421 the connection closes.
+Three more verbs are ``GREETING``, ``LOGIN`` for a login's outcome (the line is the user, or
+empty where it failed), and ``.`` for the end of a message.
+"""
+
+_ATOM = r"[^\s\x00-\x1f\x7f()<>\[\]:;@\\,.\"]+"
+_LOCAL = rf"(?:{_ATOM}(?:\.{_ATOM})*|\"(?:[^\"\\\x00-\x1f\x7f]|\\[ -~])*\")"
+# One class for each place: alternatives that overlap make a hostile address expensive.
+_INNER = "a-z0-9\x80-\U0010ffff"
+_LABEL = rf"[{_INNER}](?:[{_INNER}_-]*[{_INNER}])?"
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-z0-9.:-]+\])"
+_PATH = re.compile(
+    rf"<(?P<address>(?P<local>{_LOCAL})@(?P<domain>{_DOMAIN})|postmaster|)>(?: +(?P<words>.*))?",
+    re.IGNORECASE,
+)
+"""RFC 5321 4.1.2, without source routes; RFC 6531 3.3 for what is not ASCII."""
+
+_VERB = re.compile(rb"[A-Za-z]*")
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_LONG = re.compile(rb"[^\r\n]{999}")
+"""RFC 5321 4.5.3.1.6."""
 
 
 class ServerMachine:
-    """One connection's server side.  LOGINS maps users to passwords."""
+    """One connection's server side.
+
+    LOGINS maps users to passwords.  TLS tells whether the connection begins under it.  KEEP
+    gets each mail, and raises OSError where it can't keep it; without it mails go to
+    ``accepted``.
+    """
 
     def __init__(
         self,
         offer: Offer,
-        logins: Mapping[str, str] | None = None,
+        logins: Logins | None = None,
         tls: bool = True,
         override: Override | None = None,
+        keep: Callable[[Accepted], None] | None = None,
     ) -> None:
         self.accepted: list[Accepted] = []
+        self.faults: list[str] = []
         self.closed = False
         self.wants_tls = False
         self.user: str | None = None
@@ -131,22 +192,30 @@ class ServerMachine:
         self._logins = dict(logins or {})
         self._override = override
         self._tls = tls
+        self._keep = keep or self.accepted.append
         self._in = bytearray()
         self._out = bytearray()
-        self._helo = False
+        self._skipping = False
+        self._instead: str | None = None
+        self._greeted = False
+        self._extended = False
+        self._last_of_group = True
         self._login: Login | None = None
+        self._responses = 0
         self._transaction: _Transaction | None = None
         self._in_data = False
         self._chunk = 0
         self._chunk_last = False
-        self._chunk_dropped = False
+        self._chunk_refused: tuple[int, str, str] | None = None
         self._errors = 0
-        self._say(f"220 {offer.greeting}")
+        self._mails = 0
+        if not self._overridden("GREETING", ""):
+            self._say(f"220 {offer.greeting}")
 
     @property
     def between_secrets(self) -> bool:
-        """True while a login waits for its next response."""
-        return self._login is not None
+        """True while the second answer of a login is awaited: the password, after the user."""
+        return self._login is not None and self._responses > 0
 
     def data_to_send(self) -> bytes:
         """Return and forget what is to be sent."""
@@ -155,18 +224,17 @@ class ServerMachine:
         return data
 
     def receive(self, data: bytes) -> None:
-        """Take DATA from the client."""
+        """Take DATA from the client.
+
+        What is not yet fetched by `data_to_send` counts as not yet seen by the client.
+        """
         if self.closed or self.wants_tls:
             return
         self._in += data
-        while not self.closed and not self.wants_tls:
+        while self._in and not self.closed and not self.wants_tls:
             if self._chunk:
-                if not self._take_chunk():
-                    return
-            elif self._in_data:
-                if not self._take_text():
-                    return
-            elif not self._take_line():
+                self._take_chunk()
+            elif not (self._take_text() if self._in_data else self._take_line()):
                 return
 
     def tls_started(self) -> None:
@@ -174,152 +242,217 @@ class ServerMachine:
         self._in.clear()
         self.wants_tls = False
         self._tls = True
-        self._helo = False
+        self._greeted = self._extended = False
         self.user = None
         self._transaction = None
 
     def time_out(self) -> None:
-        """The client took too long over its secret."""
+        """The password took too long: the login ends as if the user name had been wrong."""
         self._login = None
-        self._say("421 the login took too long, good bye")
-        self.closed = True
+        self._logged_in(None)
 
     # Octets
 
-    def _say(self, reply: str) -> None:
-        self._out += reply.encode() + b"\r\n"
+    def _say(self, *lines: str) -> None:
+        if self._instead is not None:
+            self._out += self._instead.encode()
+            self._instead = None
+            return
+        for line in lines[:-1]:
+            self._out += f"{line[:3]}-{line[4:]}\r\n".encode()
+        self._out += f"{lines[-1]}\r\n".encode()
 
-    def _reply(self, code: int, text: str, enhanced: str = "") -> None:
+    def _reply(self, code: int, enhanced: str, text: str) -> None:
+        if "ENHANCEDSTATUSCODES" in self._offer.keywords(self._tls) and not 300 <= code < 400:
+            text = f"{enhanced} {text}"
+        self._say(f"{code} {text}")
         if code >= 500:
             self._errors += 1
-        self._say(f"{code} {enhanced + ' ' if enhanced and self._offer.enhanced else ''}{text}")
-        if self._errors >= BAD_COMMANDS_LIMIT:
-            self._say("421 too many errors, good bye")
+            if self._errors >= ERRORS_LIMIT:
+                self._say("421 too many errors, good bye")
+                self.closed = True
+
+    def _texted(self, code: int, enhanced: str, name: str, address: str = "") -> None:
+        text = self._offer.texts[name].format(address=address, id=f"{self._mails + 1:04X}")
+        self._reply(code, enhanced, text)
+
+    def _fault(self, text: str) -> None:
+        if len(self.faults) < FAULTS_LIMIT:
+            self.faults.append(text)
+
+    def _overridden(self, verb: str, line: str) -> bool:
+        """Return True where the reply to VERB was given in place of its effect."""
+        reply = self._override(verb, line) if self._override else None
+        if reply is None:
+            return False
+        if reply == HANG_UP:
             self.closed = True
+        elif reply[:1] in ("2", "3"):
+            self._instead = reply
+            return False
+        else:
+            self._out += reply.encode()
+            self.closed = reply.startswith("421")
+        return True
 
     def _take_line(self) -> bool:
-        end = self._in.find(b"\n", 0, LINE_LIMIT)
+        end = self._in.find(b"\n")
         if end < 0:
-            if len(self._in) >= LINE_LIMIT:
-                self._reply(500, "line too long")
-                self.closed = True
+            if len(self._in) >= LOGIN_LIMIT:
+                self._in.clear()
+                self._skipping = True
             return False
         line = bytes(self._in[: end + 1])
         del self._in[: end + 1]
-        if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
-            self._reply(500, "lines end with CR LF")
+        skipped, self._skipping = self._skipping, False
+        awaited = self._login is not None
+        verb = "" if awaited else _VERB.match(line)[0].decode().upper()  # type: ignore[index]
+        if not self._in_turn(verb):
             return True
+        limit = LOGIN_LIMIT if awaited else LINE_LIMITS.get(verb, COMMAND_LIMIT)
         try:
-            text = line[:-2].decode("utf-8")
+            text = line.removesuffix(b"\r\n").decode("utf-8")
         except UnicodeDecodeError:
-            self._reply(500, "this is not UTF-8")
-            return True
-        if self._login is not None:
+            text = "\0"
+        if skipped or len(line) > limit:
+            self._wrong_line("line too long")
+        elif not line.endswith(b"\r\n"):
+            self._wrong_line("lines end with CR LF")
+        elif re.search(r"[\x00-\x1f\x7f]", text):
+            self._wrong_line("control characters, or not UTF-8")
+        elif awaited:
             self._continue_login(text)
         else:
-            self._command(text)
+            self._command(verb, text.rstrip(" "))
         return True
 
+    def _wrong_line(self, text: str) -> None:
+        # RFC 4954 section 4: a response that can't be read ends the login.
+        self._login = None
+        self._reply(500, "5.5.2", text)
+
+    def _in_turn(self, verb: str) -> bool:
+        """Say what comes before the reply to its predecessor, if it may not."""
+        unseen = bool(self._out)
+        if unseen and "PIPELINING" not in self._offer.keywords(self._tls):
+            self._fault(f"{verb} without waiting, and PIPELINING is not offered")
+            self._reply(503, "5.5.0", "PIPELINING is not offered")
+            self.closed = True
+            return False
+        if unseen and self._last_of_group:
+            self._fault(f"{verb} behind what must be the last of its group")
+        self._last_of_group = verb in _LAST_OF_GROUP
+        return True
+
+    def _limit(self) -> int:
+        words = self._offer.keywords(self._tls).get("SIZE") or ["0"]
+        named = int(words[0]) if words[0].isdigit() else 0
+        return min(named or MESSAGE_LIMIT, MESSAGE_LIMIT)
+
+    def _grown(self, transaction: _Transaction) -> None:
+        # Before they are unstuffed, dots take up to a third more.
+        if len(transaction.octets) > self._limit() * 4 // 3 + len(b"\r\n\r\n.\r\n"):
+            transaction.too_large = True
+        if transaction.too_large:
+            # What stays may be the beginning of the end of data.
+            del transaction.octets[:-4]
+
     def _take_text(self) -> bool:
-        assert self._transaction is not None
-        octets = self._transaction.octets
+        transaction = self._transaction
+        assert transaction is not None
+        octets = transaction.octets
         # The end of data may be split between what has been kept and what comes.
         searched = max(0, len(octets) - 4)
         octets += self._in
         self._in.clear()
-        if octets.startswith(b".\r\n"):
-            end, rest = 0, 3
-        else:
-            at = octets.find(b"\r\n.\r\n", searched)
-            if at < 0:
-                if len(octets) > MESSAGE_LIMIT:
-                    self._reply(552, "message too large", "5.3.4")
-                    self.closed = True
-                return False
-            end, rest = at + 2, at + 5
-        self._in += octets[rest:]
-        text = (b"\r\n" + octets[:end]).replace(b"\r\n.", b"\r\n")[2:]
+        at = octets.find(b"\r\n.\r\n", searched)
+        if at < 0:
+            self._grown(transaction)
+            return False
+        self._in += octets[at + 5 :]
         self._in_data = False
-        self._end_of_message(text)
+        # The CRLF that was put first makes every line alike (RFC 5321 4.5.2), and goes.
+        self._end_of_message(bytes(octets[: at + 2].replace(b"\r\n.", b"\r\n")[2:]))
         return True
 
-    def _take_chunk(self) -> bool:
-        if not self._in:
-            return False
+    def _take_chunk(self) -> None:
         piece = self._in[: self._chunk]
         del self._in[: len(piece)]
         self._chunk -= len(piece)
-        if self._transaction is not None and not self._chunk_dropped:
+        if self._transaction is not None and self._chunk_refused is None:
             self._transaction.octets += piece
+            self._grown(self._transaction)
         if self._chunk == 0:
             self._end_of_chunk()
-        return True
 
     # Commands
 
-    def _command(self, line: str) -> None:
-        verb, _, rest = line.partition(" ")
-        verb = verb.upper()
+    def _command(self, verb: str, line: str) -> None:
         if self._overridden(verb, line):
+            # The octets behind a BDAT come all the same.
+            if verb == "BDAT" and not self.closed:
+                self._bdat_overridden(line)
             return
         handler = COMMANDS.get(verb)
-        if handler is None:
-            self._reply(500, "unrecognised command", "5.5.2")
+        rest = line[len(verb) :].strip(" ")
+        if handler is None or line[len(verb) : len(verb) + 1].strip():
+            self._reply(500, "5.5.2", "unrecognised command")
+        elif verb in _WITHOUT_WORDS and rest:
+            self._reply(501, "5.5.4", f"{verb} stands alone")
         else:
-            handler(self, rest.strip(" "))
+            handler(self, rest)
+        self._instead = None
 
-    def _overridden(self, verb: str, line: str) -> bool:
-        reply = self._override(verb, line) if self._override else None
-        if reply is None:
-            return False
-        self._out += reply.encode()
-        if reply.startswith("421"):
-            self.closed = True
-        return True
+    def _hello(self, name: str, extended: bool, *lines: str) -> None:
+        if not name:
+            self._reply(501, "5.5.4", "your name is missing")
+            return
+        self._greeted, self._extended = True, extended
+        self._transaction = None
+        self._say(f"250 {NAME} greets {name[:100]}", *(f"250 {line}" for line in lines))
 
     def _ehlo(self, name: str) -> None:
-        if not name:
-            self._reply(501, "EHLO needs a name", "5.5.4")
-            return
-        self._helo = True
-        self._transaction = None
-        lines = [
-            f"sandbox.localhost greets {name}",
-            *(self._offer.secure if self._tls else self._offer.clear),
-        ]
-        for line in lines[:-1]:
-            self._say(f"250-{line}")
-        self._say(f"250 {lines[-1]}")
+        self._hello(name, True, *(self._offer.secure if self._tls else self._offer.clear))
 
-    def _helo_(self, name: str) -> None:
-        if not name:
-            self._reply(501, "HELO needs a name", "5.5.4")
-            return
-        self._helo = True
-        self._transaction = None
-        self._say("250 sandbox.localhost")
+    def _helo(self, name: str) -> None:
+        self._hello(name, False)
+
+    def _offered(self) -> dict[str, list[str]]:
+        return self._offer.keywords(self._tls) if self._extended else {}
 
     def _starttls(self, rest: str) -> None:
-        if "STARTTLS" not in self._offer.keywords(self._tls) or self._tls:
-            self._reply(503, "STARTTLS is not offered", "5.5.1")
+        if "STARTTLS" not in self._offered() or self._tls or self._transaction is not None:
+            self._reply(503, "5.5.1", "STARTTLS is not offered here")
             return
         self._say("220 2.0.0 Ready to start TLS")
-        # What was sent behind STARTTLS in clear is dropped.
+        if self._in:
+            self._fault("something behind STARTTLS in clear")
+        # RFC 3207 section 4.2: what was sent in clear is dropped.
         self._in.clear()
         self.wants_tls = True
 
+    def _wanting(self) -> str:
+        clear = not self._tls and "STARTTLS" in self._offered()
+        return "issue a STARTTLS command first" if clear else "authentication required"
+
     def _auth(self, rest: str) -> None:
-        words = rest.split()
-        mechanism = words[0].upper() if words else ""
-        if not self._helo or self.user is not None or self._transaction is not None:
-            self._reply(503, "AUTH out of order", "5.5.1")
-        elif mechanism not in self._offer.keywords(self._tls).get("AUTH", []):
-            self._reply(504, "unrecognised authentication type", "5.5.4")
+        name, *words = rest.split(" ")
+        offered = self._offered().get("AUTH", [])
+        mechanism = MECHANISMS.get(name.upper()) if name.upper() in offered else None
+        if not self._greeted or self.user is not None or self._transaction is not None:
+            self._reply(503, "5.5.1", "AUTH out of order")
+        elif not self._tls and "STARTTLS" in self._offered() and not offered:
+            self._reply(530, "5.7.0", self._wanting())
+        elif mechanism is None:
+            self._reply(504, "5.5.4", "unrecognised authentication type")
+        elif len(words) > 1 or (words and not mechanism.client_first):
+            self._reply(501, "5.5.4", f"AUTH {name.upper()} has no such words")
         else:
-            self._login = MECHANISMS[mechanism](self._logins)
+            self._login = mechanism.begin(self._logins)
+            self._responses = 0
             challenge = next(self._login)
-            if len(words) > 1:
-                self._continue_login("" if words[1] == "=" else words[1])
+            if words:
+                self._continue_login("" if words[0] == "=" else words[0])
             else:
                 self._challenge(challenge)
 
@@ -330,154 +463,226 @@ class ServerMachine:
         login, self._login = self._login, None
         assert login is not None
         if text == "*":
-            self._reply(501, "authentication cancelled", "5.7.0")
+            self._reply(501, "5.7.0", "authentication cancelled")
             return
         try:
             response = base64.b64decode(text.encode(), validate=True)
-        except (binascii.Error, ValueError):
-            self._reply(501, "this is not base64", "5.5.2")
+        except binascii.Error:
+            self._reply(501, "5.5.2", "this is not base64")
             return
         try:
             self._challenge(login.send(response))
             self._login = login
+            self._responses += 1
         except StopIteration as stop:
-            self.user = stop.value
-            if self.user is None:
-                self._reply(535, "authentication failed", "5.7.8")
-            elif self._offer.enhanced:
-                self._reply(235, "Accepted", "2.7.0")
-            else:
-                self._reply(235, "login authentication successful")
+            self._logged_in(stop.value)
+
+    def _logged_in(self, user: str | None) -> None:
+        if self._overridden("LOGIN", user or ""):
+            return
+        self.user = user
+        if user is None:
+            self._reply(535, "5.7.8", "authentication failed")
+        else:
+            self._texted(235, "2.7.0", "login")
+        self._instead = None
+
+    def _path(
+        self, rest: str, before: str, known: Mapping[str, parameters.Parameter]
+    ) -> tuple[str, tuple[str, ...]] | None:
+        """Read a path and its parameters; None where a refusal was said."""
+        verb = "MAIL" if known is parameters.MAIL else "RCPT"
+        match = _PATH.fullmatch(rest[len(before) :]) if rest.upper().startswith(before) else None
+        if match is None:
+            self._reply(501, "5.5.4", f"write {verb} {before}<address>")
+            return None
+        address, words = match["address"], tuple((match["words"] or "").split())
+        if len((match["local"] or "").encode()) > 64 or len(address.encode()) > 254:
+            self._reply(501, "5.1.3", "address too long")
+            return None
+        refused = parameters.refusal(words, known, self._offered())
+        if refused is not None:
+            self._reply(refused.code, refused.enhanced, refused.text)
+            return None
+        transaction = self._transaction or _Transaction(address, words)
+        if not address.isascii() and not transaction.has("SMTPUTF8"):
+            self._reply(553, "5.6.7", "SMTPUTF8 is needed for this address")
+            return None
+        return address, words
 
     def _mail(self, rest: str) -> None:
-        match = _PATH.fullmatch(rest[5:].strip()) if rest[:5].upper() == "FROM:" else None
-        if not self._helo or self._transaction is not None:
-            self._reply(503, "MAIL out of order", "5.5.1")
+        most = self._limits("MAILMAX")
+        if not self._greeted or self._transaction is not None:
+            self._reply(503, "5.5.1", "MAIL out of order")
         elif self._offer.login_needed and self.user is None:
-            self._reply(530, "authentication required", "5.7.0")
-        elif match is None:
-            self._reply(501, "MAIL FROM:<address>", "5.1.7")
-        elif self._parameters_right(match[2].split()):
-            self._transaction = _Transaction(match[1], tuple(match[2].split()))
-            if self._offer.enhanced:
-                self._reply(250, "OK", "2.1.0")
+            self._reply(530, "5.7.0", self._wanting())
+        elif most is not None and self._mails >= most:
+            self._reply(452, "4.5.3", "no more mails on this connection")
+        elif path := self._path(rest, "FROM:", parameters.MAIL):
+            size = next((word[5:] for word in path[1] if word.upper().startswith("SIZE=")), "0")
+            if int(size) > self._limit():
+                self._reply(552, "5.3.4", "message too large")
+            elif path[0].lower() == "postmaster":
+                self._reply(501, "5.1.7", "a sender has a domain")
             else:
-                self._reply(250, f"MAIL FROM:<{match[1]}> OK")
-
-    def _parameters_right(self, words: list[str]) -> bool:
-        offered = self._offer.keywords(self._tls)
-        for word in words:
-            name, _, value = word.partition("=")
-            if PARAMETERS.get(name.upper()) not in offered:
-                self._reply(555, f"parameter {name} not recognised", "5.5.4")
-                return False
-            limits = offered.get("SIZE") or []
-            if (
-                name.upper() == "SIZE"
-                and limits
-                and value.isdigit()
-                and 0 < int(limits[0]) < int(value)
-            ):
-                self._reply(552, "message too large", "5.3.4")
-                return False
-        return True
+                self._transaction = _Transaction(*path)
+                self._texted(250, "2.1.0", "mail", path[0])
 
     def _rcpt(self, rest: str) -> None:
-        match = _PATH.fullmatch(rest[3:].strip()) if rest[:3].upper() == "TO:" else None
-        if self._transaction is None or self._transaction.octets:
-            self._reply(503, "RCPT out of order", "5.5.1")
-        elif match is None or not match[1]:
-            self._reply(501, "RCPT TO:<address>", "5.1.3")
-        elif len(self._transaction.recipients) >= 1000:
-            self._reply(452, "too many recipients", "4.5.3")
-        elif self._parameters_right(match[2].split()):
-            self._transaction.recipients.append(match[1])
-            if self._offer.enhanced:
-                self._reply(250, "OK", "2.1.5")
+        transaction = self._transaction
+        if transaction is None or transaction.chunked:
+            self._reply(503, "5.5.1", "RCPT out of order")
+        elif path := self._path(rest, "TO:", parameters.RCPT):
+            most = self._limits("RCPTMAX")
+            if not path[0]:
+                self._reply(501, "5.1.3", "a recipient is missing")
+            elif len(transaction.recipients) >= (RECIPIENTS_LIMIT if most is None else most):
+                self._reply(452, "4.5.3", "too many recipients")
             else:
-                self._reply(250, f"RCPT TO:<{match[1]}> OK")
+                transaction.recipients.append(path)
+                self._texted(250, "2.1.5", "rcpt", path[0])
+
+    def _limits(self, name: str) -> int | None:
+        """Return what RFC 9422's LIMITS says of NAME; None if nothing."""
+        for word in self._offered().get("LIMITS", []):
+            key, _, value = word.partition("=")
+            if key == name and value.isdigit():
+                return int(value)
+        return None
 
     def _data(self, rest: str) -> None:
-        if self._transaction is None or self._transaction.octets:
-            self._reply(503, "DATA out of order", "5.5.1")
-        elif not self._transaction.recipients:
-            self._reply(554, "no valid recipients", "5.5.1")
+        transaction = self._transaction
+        if transaction is None or transaction.chunked or transaction.has("BODY=BINARYMIME"):
+            self._reply(503, "5.5.1", "DATA out of order")
+        elif not transaction.recipients:
+            self._reply(554, "5.5.1", "no valid recipients")
         else:
-            self._say("354 Start mail input; end with <CRLF>.<CRLF>")
+            self._texted(354, "", "data")
             self._in_data = True
+            if self._in:
+                self._fault("text before the reply to DATA")
+            transaction.octets += b"\r\n"
 
     def _bdat(self, rest: str) -> None:
-        words = rest.split()
-        last = len(words) == 2 and words[1].upper() == "LAST"
+        words = rest.upper().split()
         if (
-            "CHUNKING" not in self._offer.keywords(self._tls)
-            or not words
-            or not words[0].isdigit()
-            or len(words[0]) > 10
-            or len(words) > 2
+            "CHUNKING" not in self._offered()
+            or not re.fullmatch(r"[0-9]{1,20}", words[0] if words else "", re.ASCII)
+            or words[1:] not in ([], ["LAST"])
         ):
-            self._reply(501, "BDAT octets [LAST]", "5.5.4")
+            self._reply(501, "5.5.4", "BDAT octets [LAST], where CHUNKING is offered")
+            # How many octets follow is not known.
             self.closed = True
             return
-        self._chunk = int(words[0])
-        self._chunk_last = last
-        self._chunk_dropped = (
-            self._transaction is None
-            or not self._transaction.recipients
-            or len(self._transaction.octets) + self._chunk > MESSAGE_LIMIT
-        )
-        if self._chunk == 0:
+        transaction = self._transaction
+        self._chunk_refused = None
+        if transaction is None:
+            self._chunk_refused = (503, "5.5.1", "BDAT out of order")
+        elif not transaction.recipients:
+            self._chunk_refused = (554, "5.5.1", "no valid recipients")
+        else:
+            transaction.chunked = True
+        self._chunk_last = len(words) == 2
+        if self._chunk_refused and not self._offer.swallows_chunks:
+            self._end_of_chunk()
+            return
+        self._begin_chunk(int(words[0]))
+
+    def _bdat_overridden(self, line: str) -> None:
+        match = re.match(r"BDAT +([0-9]{1,20})", line, re.IGNORECASE | re.ASCII)
+        if match and self._offer.swallows_chunks:
+            self._chunk_refused = (0, "", "")
+            self._begin_chunk(int(match[1]))
+
+    def _begin_chunk(self, octets: int) -> None:
+        self._chunk = octets
+        if octets == 0:
             self._end_of_chunk()
 
     def _end_of_chunk(self) -> None:
-        if self._chunk_dropped or self._transaction is None:
-            self._reply(503, "BDAT out of order", "5.5.1")
+        transaction = self._transaction
+        if self._chunk_refused is not None:
             self._transaction = None
-        elif self._chunk_last:
-            self._end_of_message(bytes(self._transaction.octets))
+            if self._chunk_refused[0]:
+                self._reply(*self._chunk_refused)
+        elif transaction is not None and self._chunk_last:
+            self._end_of_message(bytes(transaction.octets))
+        elif transaction is not None and (
+            transaction.too_large or len(transaction.octets) > self._limit()
+        ):
+            self._transaction = None
+            self._reply(552, "5.3.4", "message too large")
         else:
-            self._reply(250, "chunk received", "2.0.0")
+            self._reply(250, "2.0.0", "chunk received")
+
+    def _wrong_text(self, transaction: _Transaction, octets: bytes) -> tuple[int, str, str] | None:
+        if transaction.too_large or len(octets) > self._limit():
+            return 552, "5.3.4", "message too large"
+        if transaction.has("BODY=BINARYMIME"):
+            return None
+        if _BARE.search(octets):
+            return 550, "5.6.0", "a CR or LF stands alone in the message"
+        if _LONG.search(octets):
+            return 550, "5.6.0", "a line of the message has over 998 octets"
+        if not octets.isascii() and not (
+            transaction.has("BODY=8BITMIME") or transaction.has("SMTPUTF8")
+        ):
+            self._fault("8-bit text without BODY=8BITMIME")
+        return None
 
     def _end_of_message(self, octets: bytes) -> None:
         transaction, self._transaction = self._transaction, None
         assert transaction is not None
+        # RFC 2920 section 3.1: the next group may begin behind the end of a message.
+        self._last_of_group = False
         if self._overridden(".", "."):
             return
-        self.accepted.append(
-            Accepted(
-                transaction.sender,
-                tuple(transaction.recipients),
-                transaction.parameters,
-                octets,
-                self.user,
+        wrong = self._wrong_text(transaction, octets)
+        if wrong is not None:
+            self._reply(*wrong)
+            return
+        try:
+            self._keep(
+                Accepted(
+                    transaction.sender,
+                    tuple(address for address, _ in transaction.recipients),
+                    transaction.parameters,
+                    tuple(words for _, words in transaction.recipients),
+                    octets,
+                    self.user,
+                )
             )
-        )
-        self._reply(250, f"{len(self.accepted):04X} Mail accepted", "2.0.0")
+        except OSError:
+            self._reply(451, "4.3.0", "the mail can't be kept")
+        else:
+            self._texted(250, "2.0.0", "message")
+            self._mails += 1
+        self._instead = None
 
     def _rset(self, rest: str) -> None:
         self._transaction = None
-        self._reply(250, "OK", "2.0.0")
+        self._reply(250, "2.0.0", "OK")
 
     def _noop(self, rest: str) -> None:
-        self._reply(250, "OK", "2.0.0")
+        self._reply(250, "2.0.0", "OK")
 
     def _vrfy(self, rest: str) -> None:
-        self._reply(252, "send some mail, and see", "2.5.0")
+        if rest:
+            self._reply(252, "2.5.0", "send some mail, and see")
+        else:
+            self._reply(501, "5.5.4", "whom?")
 
     def _help(self, rest: str) -> None:
-        self._say("214 this is the sandbox of smtps; see RFC 5321")
+        self._reply(214, "2.0.0", " ".join(COMMANDS))
 
     def _quit(self, rest: str) -> None:
-        if self._offer.enhanced:
-            self._reply(221, "closing connection", "2.0.0")
-        else:
-            self._reply(221, "sandbox.localhost QUIT")
+        self._texted(221, "2.0.0", "quit")
         self.closed = True
 
 
-COMMANDS: dict[str, Callable[[ServerMachine, str], None]] = {
+COMMANDS: Mapping[str, Callable[[ServerMachine, str], None]] = {
     "EHLO": ServerMachine._ehlo,
-    "HELO": ServerMachine._helo_,
+    "HELO": ServerMachine._helo,
     "STARTTLS": ServerMachine._starttls,
     "AUTH": ServerMachine._auth,
     "MAIL": ServerMachine._mail,
@@ -491,3 +696,8 @@ COMMANDS: dict[str, Callable[[ServerMachine, str], None]] = {
     "QUIT": ServerMachine._quit,
 }
 """Verb to what it does."""
+
+_WITHOUT_WORDS = ("STARTTLS", "DATA", "RSET", "QUIT")
+
+_LAST_OF_GROUP: Sequence[str] = ("EHLO", "HELO", "STARTTLS", "DATA", "VRFY", "NOOP", "QUIT")
+"""RFC 2920 section 3.1.  (AUTH is not among them: RFC 4954 section 4.)"""

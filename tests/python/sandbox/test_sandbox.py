@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import base64
+import mailbox
+import signal
 import smtplib
 import socket
 import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from servers import Run
+from servers import PYTHON, Run
 
-from smtps.sandbox.machine import DOCUMENTED_IMPLICIT, MESSAGE_LIMIT, Offer, ServerMachine
-from smtps.sandbox.server import LOGINS, PASSWORD, USER, Sandbox
+from smtps.errors import ConfigurationError
+from smtps.rpc import codec
+from smtps.sandbox.machine import DOCUMENTED_IMPLICIT
+from smtps.sandbox.server import (
+    ADDRESS,
+    ADDRESS_6,
+    CONNECTIONS_LIMIT,
+    LOGINS,
+    PASSWORD,
+    USER,
+    Sandbox,
+)
 
-DOCUMENTED = [
-    "250-DSN",
-    "250-8BITMIME",
-    "250-PIPELINING",
-    "250-HELP",
-    "250-AUTH=LOGIN",
-    "250-AUTH LOGIN CRAM-MD5 DIGEST-MD5 PLAIN",
-    "250-DELIVERBY 300",
-    "250 SIZE",
-]
+SECONDS = 20
+"""What an answer may take."""
 
-
-def said(machine: ServerMachine, *lines: str) -> list[str]:
-    for line in lines:
-        machine.receive(line.encode() + b"\r\n")
-    return machine.data_to_send().decode().split("\r\n")[:-1]
+DOCUMENTED = [f"250-{line}" for line in DOCUMENTED_IMPLICIT.secure[:-1]] + ["250 SIZE"]
 
 
-def test_the_ehlo_list_is_the_documented_one() -> None:
-    machine = ServerMachine(DOCUMENTED_IMPLICIT, LOGINS)
-    machine.data_to_send()
-    assert said(machine, "ehlo x")[1:] == DOCUMENTED
+@contextmanager
+def connected(sandbox: Sandbox, address: str = ADDRESS) -> Iterator[ssl.SSLSocket]:
+    """A connection with TLS, its greeting read."""
+    context = ssl.create_default_context(cafile=str(sandbox.ca_file))
+    with (
+        socket.create_connection((address, sandbox.port), timeout=SECONDS) as clear,
+        context.wrap_socket(clear, server_hostname=address) as secured,
+    ):
+        assert secured.recv(4096).startswith(b"220 ")
+        yield secured
+
+
+def until(client: socket.socket, end: bytes) -> bytes:
+    """Read until END has come, or the end of it all."""
+    heard = b""
+    while end not in heard and (data := client.recv(4096)):
+        heard += data
+    return heard
 
 
 @pytest.mark.parametrize("mechanism", ["login", "plain", "cram_md5"])
@@ -79,50 +97,141 @@ def test_both_ports_keep_a_mail(sandbox: Sandbox) -> None:
     assert len(list((sandbox.maildir / "new").iterdir())) == 2
 
 
-def test_a_password_that_comes_too_slowly_resets_the_login(sandbox: Sandbox) -> None:
+def test_a_mail_lies_in_the_maildir_as_it_was_sent(sandbox: Sandbox) -> None:
     context = ssl.create_default_context(cafile=str(sandbox.ca_file))
+    text = "From: a@b\r\nSubject: \u2709\r\n\r\n.\r\n\r\nFrom here\r\n\r\n"
+    with smtplib.SMTP_SSL("localhost", sandbox.port, context=context) as client:
+        client.login(USER, PASSWORD)
+        client.sendmail("a@b", ["c@d", "e@f"], text.encode(), ["BODY=8BITMIME"])
+    (path,) = (sandbox.maildir / "new").iterdir()
+    head = "Return-Path: <a@b>\nDelivered-To: c@d\nDelivered-To: e@f\n"
+    assert path.read_bytes() == (head + text.replace("\r\n", "\n")).encode()
+    (mail,) = mailbox.Maildir(sandbox.maildir)
+    assert mail["Return-Path"] == "<a@b>"
+
+
+@pytest.mark.parametrize("address", [ADDRESS, ADDRESS_6])
+def test_its_certificate_holds_for_each_address(sandbox: Sandbox, address: str) -> None:
+    if address == ADDRESS_6 and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("There is no IPv6 here.")
+    with connected(sandbox, address) as client:
+        client.sendall(b"quit\r\n")
+        assert until(client, b"QUIT\r\n").startswith(b"221 ")
+        # The end is told by TLS too.
+        assert client.recv(1) == b""
+
+
+def test_a_password_that_comes_too_slowly_resets_the_login(tmp_path: Path) -> None:
+    user, password = (base64.b64encode(text.encode()) for text in (USER, PASSWORD))
+    with Sandbox(tmp_path, login_seconds=0.3) as slow, connected(slow) as client:
+        client.sendall(b"ehlo x\r\nauth login\r\n" + user + b"\r\n")
+        heard = until(client, b"535 authentication failed\r\n")
+        assert heard.count(b"\r\n334 ") == 2
+        client.sendall(b"auth login\r\n" + user + b"\r\n" + password + b"\r\n")
+        assert b"\r\n235 " in until(client, b"\r\n235 login authentication successful\r\n")
+
+
+def test_nothing_sent_in_clear_reaches_the_other_side_of_starttls(sandbox: Sandbox) -> None:
+    context = ssl.create_default_context(cafile=str(sandbox.ca_file))
+    with socket.create_connection((ADDRESS, sandbox.starttls_port), timeout=SECONDS) as clear:
+        until(clear, b"\r\n")
+        clear.sendall(b"ehlo x\r\n")
+        until(clear, b"250 PIPELINING\r\n")
+        clear.sendall(b"starttls\r\nehlo injected\r\n")
+        assert until(clear, b"TLS\r\n") == b"220 2.0.0 Ready to start TLS\r\n"
+        with context.wrap_socket(clear, server_hostname="localhost") as secured:
+            secured.sendall(b"noop\r\n")
+            assert secured.recv(4096) == b"250 2.0.0 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\xff" * 100_000],
+    ids=range(4),
+)
+def test_who_speaks_no_tls_is_dropped_quietly(
+    sandbox: Sandbox, capfd: pytest.CaptureFixture[str], said: bytes
+) -> None:
     with (
-        socket.create_connection(("localhost", sandbox.port)) as clear,
-        context.wrap_socket(clear, server_hostname="localhost") as client,
+        socket.create_connection((ADDRESS, sandbox.port), timeout=SECONDS) as clear,
+        suppress(OSError),
     ):
-        client.sendall(b"ehlo x\r\nauth login\r\ndXNlcg==\r\n")
-        heard = b""
-        while data := client.recv(4096):
-            heard += data
-    assert heard.split(b"\r\n")[-2].startswith(b"421")
+        clear.sendall(said)
+        clear.shutdown(socket.SHUT_WR)
+        until(clear, b"no end")
+    with connected(sandbox) as client:
+        client.sendall(b"\0" * 50_000 + b"\r\nquit\r\n")
+        assert b"221 " in until(client, b"QUIT\r\n")
+    assert capfd.readouterr() == ("", "")
 
 
-def test_mail_needs_a_login_and_its_order() -> None:
-    machine = ServerMachine(DOCUMENTED_IMPLICIT, LOGINS)
-    machine.data_to_send()
-    assert said(machine, "mail from:<a@b>")[0].startswith("503")
-    said(machine, "ehlo x")
-    assert said(machine, "mail from:<a@b>")[0].startswith("530")
-    assert said(machine, "auth nonsense")[0].startswith("504")
-    assert said(machine, "auth login", "!")[1].startswith("501")
-    assert said(machine, "auth login", "*")[1].startswith("501")
-    assert said(machine, "data")[0].startswith("503")
+def test_so_many_connections_and_no_more(sandbox: Sandbox) -> None:
+    with ExitStack() as held:
+        for _ in range(CONNECTIONS_LIMIT):
+            held.enter_context(socket.create_connection((ADDRESS, sandbox.starttls_port)))
+        with socket.create_connection((ADDRESS, sandbox.starttls_port), timeout=SECONDS) as more:
+            assert more.recv(100) == b""
+    end = time.monotonic() + SECONDS
+    while True:
+        with socket.create_connection((ADDRESS, sandbox.starttls_port), timeout=SECONDS) as again:
+            if again.recv(100):
+                break
+        assert time.monotonic() < end
 
 
-@given(st.lists(st.binary(max_size=60), max_size=20), st.booleans())
-def test_anything_may_be_said_to_it(pieces: list[bytes], tls: bool) -> None:
-    machine = ServerMachine(Offer(secure=("CHUNKING", "AUTH PLAIN"), login_needed=False), {}, tls)
-    machine.receive(b"EHLO x\r\n")
-    for piece in pieces:
-        machine.receive(piece)
-        machine.receive(b"\r\n")
-    assert len(machine.data_to_send()) < MESSAGE_LIMIT
+def test_a_taken_port_is_told(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"can't start: .*in use"):
+        Sandbox(tmp_path / "another", port=sandbox.port)
 
 
-def test_a_message_octet_by_octet() -> None:
-    machine = ServerMachine(Offer(login_needed=False), {})
-    dialogue = (
-        b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nS: x\r\n\r\n..a\r\n.\r\nQUIT\r\n"
-    )
-    for octet in dialogue:
-        machine.receive(bytes((octet,)))
-    assert machine.accepted[0].octets == b"S: x\r\n\r\n.a\r\n"
-    assert machine.closed
+def test_a_directory_that_can_not_be_written_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="can't write /proc/nowhere"):
+        Sandbox(Path("/proc/nowhere"))
+
+
+@contextmanager
+def process(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """The verb as a process of its own; it must have ended at the end."""
+    running = subprocess.Popen(
+        [sys.executable, "-I", str(PYTHON), "sandbox", *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield running
+        _, stderr = running.communicate(timeout=SECONDS)
+        assert stderr == ""
+        assert running.returncode == 0
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize("end", ["end of input", "SIGTERM", "SIGINT", "SIGHUP"])
+def test_the_process_ends_as_it_is_told(end: str) -> None:
+    with process("--report", "sexp") as running:
+        assert running.stdout is not None
+        report = codec.loads(running.stdout.readline().rstrip("\n"))
+        assert isinstance(report, list)
+        facts = codec.plist(report[1:])
+        assert report[0] == codec.Symbol("sandbox")
+        assert [*facts] == [
+            "host", "port", "starttls-port", "ca-file", "user", "password", "maildir", "pid",
+        ]  # fmt: skip
+        assert facts["pid"] == running.pid
+        ca_file = Path(str(facts["ca-file"]))
+        assert ca_file.exists()
+        if end != "end of input":
+            running.send_signal(signal.Signals[end])
+            running.wait(SECONDS)
+    # It was its own directory, and goes with it.
+    assert not ca_file.parent.exists()
+
+
+def test_the_directory_that_was_named_stays(tmp_path: Path) -> None:
+    with process("--directory", str(tmp_path / "mine"), "--login-seconds", "0.5") as running:
+        assert running.stdout is not None
+        assert "mail server on this machine only" in running.stdout.readline()
+    assert (tmp_path / "mine" / "Maildir" / "new").is_dir()
 
 
 DIALOGUE = f"""ehlo localhost.localdomain
