@@ -6,7 +6,12 @@
 
 ;;; Commentary:
 
-;; UTF-8, and no line breaks ever: the base64 of AUTH (RFC 4954).
+;; The base64 of AUTH (RFC 4954 section 4; RFC 4648 section 4): of UTF-8, and
+;; without line breaks ever.
+;;
+;; What is decoded need not be text: a server's challenge may be octets of any
+;; kind.  Those that are no UTF-8 are kept as raw bytes, which Emacs shows as
+;; \351 and encodes to what they were.
 
 ;;; Code:
 
@@ -14,31 +19,55 @@
 
 (define-error 'smtps-base64-error "Base64" 'smtps-error)
 
+(defun smtps-base64--refuse (format-string &rest arguments)
+  "Signal `smtps-base64-error' with FORMAT-STRING applied to ARGUMENTS."
+  (signal 'smtps-base64-error (list (apply #'format format-string arguments))))
+
 ;;;###autoload
 (defun smtps-base64-encode-string (string)
   "Return STRING in base64, as UTF-8 and without line breaks."
-  (base64-encode-string (encode-coding-string string 'utf-8-unix) t))
+  (let ((octets (encode-coding-string string 'utf-8-unix)))
+    (prog1 (base64-encode-string octets t)
+      ;; Encoding text that is all ASCII may give the very string.
+      (unless (eq octets string)
+        (clear-string octets)))))
 
 ;;;###autoload
 (defun smtps-base64-decode-string (string)
   "Return the text that STRING is the base64 of.
-Octets that are no UTF-8 come out as raw bytes.  Signal
-`smtps-base64-error' if STRING is not base64."
-  (condition-case nil
-      (decode-coding-string (base64-decode-string (encode-coding-string string 'utf-8-unix))
-                            'utf-8-unix)
-    (error
-     (signal 'smtps-base64-error
-             '("This is not base64: letters, digits, + and /, with = at the end \
-to make a multiple of four")))))
+Blanks and line breaks in STRING don't count.  Octets that are no UTF-8 come
+out as raw bytes.  Signal `smtps-base64-error' if STRING is not base64."
+  (let ((digits (replace-regexp-in-string "[ \t\r\n]+" "" string t t)))
+    (cond
+     ((string-match "[^A-Za-z0-9+/=]" digits)
+      (smtps-base64--refuse "“%s” is not base64, which has letters, digits, + and / only"
+                            (match-string 0 digits)))
+     ((not (string-match-p "\\`[^=]*=\\{0,2\\}\\'" digits))
+      (smtps-base64--refuse "This is not base64: = may stand at its end only, once or twice"))
+     ((/= (% (length digits) 4) 0)
+      (smtps-base64--refuse
+       "This is not base64: of %d characters, which is no multiple of four, some are missing"
+       (length digits))))
+    (condition-case nil
+        (decode-coding-string (base64-decode-string digits) 'utf-8-unix)
+      (error (smtps-base64--refuse "This is not base64")))))
+
+(defun smtps-base64-visible (text)
+  "Return TEXT with its control characters shown: NUL as \\0, others as \\n or ^X."
+  (replace-regexp-in-string
+   "[\0-\37\177]"
+   (lambda (character)
+     (pcase (aref character 0)
+       (0 "\\0") (?\n "\\n") (?\r "\\r") (?\t "\\t") (127 "^?")
+       (code (string ?^ (+ code 64)))))
+   text t t))
 
 (defun smtps-base64--replace (beg end function)
   "Replace the text from BEG to END by the value of FUNCTION for it."
   (let ((new (funcall function (buffer-substring-no-properties beg end))))
-    (save-excursion
-      (goto-char beg)
-      (delete-region beg end)
-      (insert new))))
+    (goto-char beg)
+    (delete-region beg end)
+    (insert new)))
 
 ;;;###autoload
 (defun smtps-base64-encode-region (beg end)
@@ -48,35 +77,47 @@ to make a multiple of four")))))
 
 ;;;###autoload
 (defun smtps-base64-decode-region (beg end)
-  "Replace the base64 from BEG to END by its text."
+  "Replace the base64 from BEG to END by its text.
+If it is not base64 signal `smtps-base64-error', and change nothing."
   (interactive "*r")
   (smtps-base64--replace beg end #'smtps-base64-decode-string))
 
 ;;;###autoload
 (defun smtps-base64-decode-at-point ()
-  "Show the text of the base64 at point, and return it."
+  "Show the text of the base64 at point in the echo area, and return it.
+It is not kept in the buffer of messages, since it may be a secret."
   (interactive)
-  (let ((beg (save-excursion (skip-chars-backward "A-Za-z0-9+/=") (point)))
-        (end (save-excursion (skip-chars-forward "A-Za-z0-9+/=") (point))))
-    (when (= beg end)
-      (signal 'smtps-base64-error '("There is no base64 at point")))
-    (let ((text (smtps-base64-decode-string (buffer-substring-no-properties beg end))))
-      (when (called-interactively-p 'interactive)
-        ;; %S shows a NUL and its like as what they are.
-        (message "%S" text))
+  (let* ((digits "A-Za-z0-9+/=")
+         (word (buffer-substring-no-properties
+                (save-excursion (skip-chars-backward digits) (point))
+                (save-excursion (skip-chars-forward digits) (point)))))
+    (when (string= word "")
+      (smtps-base64--refuse "There is no base64 at point"))
+    (let ((text (smtps-base64-decode-string word)))
+      (when (called-interactively-p 'any)
+        (let ((message-log-max nil))
+          (message "“%s”" (smtps-base64-visible text))))
       text)))
 
 ;;;###autoload
 (defun smtps-base64-auth-plain (user password)
-  "Return AUTH PLAIN's one string for USER and PASSWORD (RFC 4616).
-Called as a command, ask for both and insert the string at point."
+  "Return AUTH PLAIN's one string for USER and PASSWORD (RFC 4616 section 2).
+Called as a command, ask for both and insert the string at point: who has
+it has the password.  Signal `smtps-base64-error' if one of them is empty
+or has a NUL."
   (interactive
    (progn
      (barf-if-buffer-read-only)
      (list (read-string "User: ")
            (prog1 (read-passwd "Password: ")
              (clear-this-command-keys)))))
-  (let ((string (smtps-base64-encode-string (concat "\0" user "\0" password))))
+  (when (or (string= user "") (string= password ""))
+    (smtps-base64--refuse "AUTH PLAIN needs a user and a password; one of them is empty"))
+  (when (string-match-p "\0" (concat user password))
+    (smtps-base64--refuse "Neither user nor password can have a NUL in AUTH PLAIN"))
+  (let* ((clear (concat "\0" user "\0" password))
+         (string (smtps-base64-encode-string clear)))
+    (clear-string clear)
     (when (called-interactively-p 'any)
       (clear-string password)
       (insert string))

@@ -203,7 +203,7 @@ command that needs the helper starts it again."
                       :else (lambda (err) (smtps-helper--not-greeted peer err))))))
 
 (defun smtps-helper--hello (peer hello)
-  "Handle HELLO, what PEER said to our greeting."
+  "Take PEER's answer HELLO to our greeting, and go on with what waits."
   (when (eq peer smtps-helper--peer)
     (let ((err (smtps-helper--unfit hello)))
       (if err

@@ -22,8 +22,8 @@
 (require 'cl-lib)
 (require 'smtps-wire)
 
-(declare-function gnutls-hash-digest "gnutls.c" (digest-method input))
-(declare-function gnutls-digests "gnutls.c" ())
+(declare-function gnutls-hash-digest "ext:gnutls.c" (digest-method input))
+(declare-function gnutls-digests "ext:gnutls.c" ())
 
 (define-error 'smtps-outbox-error "Outbox" 'smtps-error)
 
@@ -302,9 +302,10 @@ read; then the first form is `omitted'."
   "Return what is known of the entry in DIRECTORY, a plist.
 Its properties are `:id', `:directory', and from envelope.sexp
 `:created', `:message-id', `:size', `:account' (a plist), `:from' and
-`:recipients'; from journal.sexp `:attempts', their number, and `:outcome',
-the last one's properties.  A damaged entry has the property `:damaged',
-a sentence, and may lack the rest.  Return nil if there is no entry."
+`:recipients'; from journal.sexp `:attempts', their number, and
+`:outcome', the last one's properties.  A damaged entry has the property
+`:damaged', a sentence, and may lack the rest.  Return nil if there is no
+entry."
   (let* ((id (file-name-nondirectory (directory-file-name directory)))
          (envelope (smtps-outbox--forms (concat directory "/envelope.sexp")
                                         smtps-outbox--envelope-limit))

@@ -11,7 +11,7 @@
 ;; value, an error, a time-out, or the peer's death.  Nothing here knows SMTP.
 ;;
 ;; From the start of a call to its end: `smtps-rpc-call' remembers what is to
-;; be called, and `smtps-rpc--send' writes the message, or keeps it back while
+;; be called, and `smtps-rpc--post' writes the message, or keeps it back while
 ;; the peer has not read what was written before (a full pipe would make Emacs
 ;; wait).  What the peer says comes to `smtps-rpc--heard', which cuts it into
 ;; lines; `smtps-rpc--work' handles these for a few milliseconds at a time,
@@ -45,8 +45,10 @@ Half of the twenty milliseconds in which a key has to be answered.")
   "Octets of messages that may wait to be handled before the peer is not read.
 Enough that a burst goes on while a slice is handled.")
 
-(defconst smtps-rpc--pipe-octets 65536
-  "Octets that may be written and not yet read: beyond, Emacs would wait.")
+(defconst smtps-rpc--pipe-octets 32768
+  "Octets that may be written and not yet read: beyond, Emacs might wait.
+A pipe of Linux has 16 pages of 4096 octets, but takes a message that does
+not fit into the rest of one into the next: half of it may stay empty.")
 
 (defconst smtps-rpc--probe-octets 64
   "Octets of the pipe that are kept for asking whether the peer reads.")
@@ -111,7 +113,13 @@ if the program can't be started."
          (default-directory "/")
          (process-adaptive-read-buffering nil)
          (read-process-output-max 65536)
-         (stderr (smtps-rpc--make-stderr peer)))
+         (program (car command))
+         (stderr nil))
+    ;; Emacs looks for a program without a directory, but not for one with.
+    (when (and (file-name-absolute-p program) (not (file-executable-p program)))
+      (signal 'smtps-helper-missing
+              (list (format "The program %s is not there" program))))
+    (setq stderr (smtps-rpc--make-stderr peer))
     (setf (smtps-rpc-peer-stderr peer) stderr)
     (condition-case err
         (setf (smtps-rpc-peer-process peer)
@@ -120,13 +128,15 @@ if the program can't be started."
                :connection-type 'pipe :coding 'binary :stderr stderr
                :filter (lambda (_process octets) (smtps-rpc--heard peer octets))
                :sentinel (lambda (process _event)
-                           (unless (process-live-p process)
+                           (if (process-live-p process)
+                               ;; Somebody stopped it, or let it go on.
+                               (smtps-rpc--write-waiting peer)
                              (smtps-rpc--ended peer)))))
       (error
        (delete-process stderr)
        (signal 'smtps-helper-missing
                (list (format "The program %s can't be started (%s)"
-                             (car command)
+                             program
                              (or (nth 2 err) (error-message-string err)))))))
     peer))
 
@@ -239,16 +249,17 @@ Later exactly one is called: THEN with the value, or ELSE with an error as
 seconds, by default `smtps-rpc-call-seconds', or `none' for no end.  Signal
 `smtps-wire-error' if ARGS can't be sent."
   (let* ((uid (cl-incf (smtps-rpc-peer-uid peer)))
-         (call (list then else nil nil)))
-    ;; Before the call exists: what can't be sent is the caller's error.
-    (smtps-wire-print (list 'call uid method args))
+         (call (list then else nil nil))
+         (form (list 'call uid method args))
+         ;; Before the call exists: what can't be sent is the caller's error.
+         (line (smtps-rpc--line form)))
     (puthash uid call (smtps-rpc-peer-calls peer))
     (unless (eq timeout 'none)
       (setf (nth 2 call)
             (run-at-time (or timeout smtps-rpc-call-seconds) nil
                          #'smtps-rpc--timed-out peer uid method)))
     (condition-case err
-        (smtps-rpc--send peer (list 'call uid method args) uid)
+        (smtps-rpc--post peer line form uid)
       ;; From a timer: the caller is to have the number before the error.
       (smtps-rpc-error
        (run-at-time 0 nil #'smtps-rpc--settle peer uid nil err)))
@@ -301,40 +312,52 @@ Signal `smtps-helper-dead' if it has ended."
       (smtps-rpc--send peer form)
     (smtps-rpc-error nil)))
 
-(defun smtps-rpc--send (peer form &optional uid secret)
-  "Send FORM, which is the call UID if that is non-nil, to PEER.
+(defun smtps-rpc--line (form &optional secret)
+  "Return the line that FORM is, as octets.
+If SECRET leave no other copy of its text behind than this."
+  (let* ((bare (smtps-wire-encode form))
+         (line (concat bare "\n")))
+    (when secret (clear-string bare))
+    line))
+
+(defun smtps-rpc--send (peer form &optional secret)
+  "Send FORM, which is no call, to PEER; see `smtps-rpc--post'."
+  (smtps-rpc--post peer (smtps-rpc--line form secret) form nil secret))
+
+(defun smtps-rpc--post (peer line form &optional uid secret)
+  "Send LINE, which is FORM, and the call UID if that is non-nil, to PEER.
 Never wait; what does not fit into the pipe is kept.  If SECRET, log only
-what it answers and leave no copy behind.  Signal an `smtps-rpc-error'."
+what it answers, and clear LINE at last.  Signal an `smtps-rpc-error'."
   (unless (smtps-rpc-live-p peer)
     (signal 'smtps-helper-dead
             (if (smtps-rpc-peer-closing peer) '("The smtps helper was stopped")
               (cdr (smtps-rpc--obituary peer)))))
-  (let* ((bare (smtps-wire-encode form))
-         (line (concat bare "\n")))
-    (when secret (clear-string bare))
-    (smtps-rpc--log peer "->" (if secret (format "(%s %s <secret>)" (car form) (cadr form))
-                                (smtps-rpc--outline form)))
-    (cond
-     ((and (null (smtps-rpc-peer-outbox peer))
-           (smtps-rpc--fits-p peer line))
-      (smtps-rpc--write peer line uid secret))
-     ((> (+ (smtps-rpc-peer-outbox-octets peer) (length line))
-         smtps-rpc--outbox-limit)
-      (signal 'smtps-rpc-error '("The smtps helper hangs: it reads nothing any more")))
-     (t
-      (cl-incf (smtps-rpc-peer-outbox-octets peer) (length line))
-      (setf (smtps-rpc-peer-outbox peer)
-            (nconc (smtps-rpc-peer-outbox peer) (list (list line uid secret))))))))
+  (smtps-rpc--log peer "->" (if secret (format "(%s %s <secret>)" (car form) (cadr form))
+                              (smtps-rpc--outline form)))
+  (cond
+   ((and (null (smtps-rpc-peer-outbox peer))
+         (smtps-rpc--fits-p peer line))
+    (smtps-rpc--write peer line uid secret))
+   ((> (+ (smtps-rpc-peer-outbox-octets peer) (length line))
+       smtps-rpc--outbox-limit)
+    (signal 'smtps-rpc-error '("The smtps helper hangs: it reads nothing any more")))
+   (t
+    (cl-incf (smtps-rpc-peer-outbox-octets peer) (length line))
+    (setf (smtps-rpc-peer-outbox peer)
+          (nconc (smtps-rpc-peer-outbox peer) (list (list line uid secret)))))))
 
 (defun smtps-rpc--fits-p (peer line)
   "Return non-nil if LINE can be written to PEER without waiting."
   (let ((unread (- (smtps-rpc-peer-written peer) (smtps-rpc-peer-known-read peer))))
-    (or (= unread 0)
-        (<= (+ unread (length line))
-            (- smtps-rpc--pipe-octets smtps-rpc--probe-octets)))))
+    (and
+     ;; To write to one that is stopped is an error.
+     (eq (process-status (smtps-rpc-peer-process peer)) 'run)
+     (or (= unread 0)
+         (<= (+ unread (length line))
+             (- smtps-rpc--pipe-octets smtps-rpc--probe-octets))))))
 
 (defun smtps-rpc--write (peer line uid secret)
-  "Write LINE to PEER; see `smtps-rpc--send' for UID and SECRET.
+  "Write LINE to PEER; see `smtps-rpc--post' for UID and SECRET.
 When much was written since the peer last gave a sign that it reads, call
 its method `alive': the answer, whatever it is, is such a sign."
   (cl-incf (smtps-rpc-peer-written peer) (length line))
@@ -514,7 +537,7 @@ Tell its errors, so that others are not kept from what they wait for."
                            (list 'return uid
                                  (with-temp-buffer
                                    (save-match-data (funcall function args))))
-                           nil secret)
+                           secret)
         ;; The peer is gone, and so is who asked.
         (smtps-helper-dead nil)
         (error
@@ -523,7 +546,9 @@ Tell its errors, so that others are not kept from what they wait for."
             peer uid (if ours (car err) 'emacs)
             (cond (secret "An error in Emacs")
                   ((and ours (stringp (cadr err))) (cadr err))
-                  (t (error-message-string err))))))))))
+                  ((memq (car err) '(error user-error)) (error-message-string err))
+                  ;; The text of others is Lisp.
+                  (t (format "An error in Emacs: %s" (car err)))))))))))
 
 (defun smtps-rpc--refuse (peer uid kind text)
   "Answer PEER's call UID with an error of KIND and TEXT."

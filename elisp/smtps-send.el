@@ -119,7 +119,7 @@ It may be called from process filters and timers, and must not ask.")
     (funcall smtps-send-tell-function sentence)))
 
 (defconst smtps-send--invisible-regexp
-  "[\0-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+  "[\0-\x1f\x7f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
   "Characters that can't be seen, or change how others look.")
 
 (defun smtps-send--line (text)
@@ -175,35 +175,43 @@ that belongs to no field."
 ;;; Addresses
 
 (defconst smtps-send--mailbox-regexp
-  (let ((atom "[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u00a1-\U0010ffff-]+")
-        (quoted "\"\\(?:[] !#-[^-~\u00a1-\U0010ffff]\\|\\\\[ -~]\\)*\"")
-        (label "[A-Za-z0-9_\u00a1-\U0010ffff-]+")
+  (let ((atom "[A-Za-z0-9!#$%&'*+/=?^_`{|}~.[:nonascii:]-]+")
+        (quoted "\"\\(?:[] !#-[^-~[:nonascii:]]\\|\\\\[ -~]\\)*\"")
+        (label "[A-Za-z0-9_[:nonascii:]-]+")
         (literal "\\[[!-Z^-~]+]"))
     (concat "\\`\\(?:" atom "\\|" quoted "\\)"
             "\\(?:@\\(?:" label "\\(?:\\." label "\\)*\\|" literal "\\)\\)?\\'"))
   "A mailbox as it can stand in MAIL and RCPT (RFC 5321 4.1.2, RFC 6531 3.3).
-One without a domain is taken, as servers on the same machine do.")
+One without a domain is taken, as servers on the same machine do.  Of what
+is not ASCII, invisible characters and raw bytes are refused elsewhere.
+\(A range to the end of Unicode takes milliseconds to compile.)")
 
 (defconst smtps-send--address-limit 254
   "Octets of an address: the 256 of a path, without < and > (RFC 5321 4.5.3.1.3).")
 
+(defun smtps-send--no-character-p (character)
+  "Return non-nil if CHARACTER is none of Unicode's: a raw byte, a surrogate."
+  (or (> character #x10ffff) (<= #xd800 character #xdfff)))
+
 (defun smtps-send--check-address (address field)
   "Return ADDRESS, from FIELD, if it can be sent to; else signal."
-  (cond
-   ((string-match-p "[\0-\x1f\x7f-\x9f]" address)
-    (smtps-send--refuse
-     "The address \"%s\" in %s has a line break or a control character in it."
-     (smtps-send--visible address) field))
-   ;; An encoded word is no local part: what it stands for is not ASCII.
-   ((or (not (string-match-p smtps-send--mailbox-regexp address))
-        (string-match-p smtps-send--invisible-regexp address)
-        (string-match-p "\\`=\\?[^?]+\\?[bBqQ]\\?" address))
-    (smtps-send--refuse "\"%s\" in %s is not a mail address."
-                        (smtps-send--visible address) field))
-   ((> (string-bytes address) smtps-send--address-limit)
-    (smtps-send--refuse "The address \"%s\" in %s is too long."
-                        (smtps-send--visible address) field))
-   (t address)))
+  (let ((case-fold-search nil))
+    (cond
+     ((string-match-p "[\0-\x1f\x7f-\u009f]" address)
+      (smtps-send--refuse
+       "The address \"%s\" in %s has a line break or a control character in it."
+       (smtps-send--visible address) field))
+     ;; An encoded word is no local part: what it stands for is not ASCII.
+     ((or (not (string-match-p smtps-send--mailbox-regexp address))
+          (string-match-p smtps-send--invisible-regexp address)
+          (cl-find-if #'smtps-send--no-character-p address)
+          (string-match-p "\\`=\\?[^?]+\\?[bBqQ]\\?" address))
+      (smtps-send--refuse "\"%s\" in %s is not a mail address."
+                          (smtps-send--visible address) field))
+     ((> (string-bytes address) smtps-send--address-limit)
+      (smtps-send--refuse "The address \"%s\" in %s is too long."
+                          (smtps-send--visible address) field))
+     (t address))))
 
 (defun smtps-send--skip-comment (text start field)
   "Return the index in TEXT behind the comment that opens at START.
@@ -545,7 +553,13 @@ with the same Message-ID."
         (goto-char (point-min))
         (let* ((case-fold-search t)
                (limit (save-excursion
-                        (or (search-forward "\n\n" nil t) (point-max))))
+                        (if (re-search-forward
+                             (concat "^\\(?:"
+                                     (regexp-quote mail-header-separator)
+                                     "\\)?$")
+                             nil t)
+                            (point)
+                          (point-max))))
                ;; What is sent on has the Message-ID of another mail.
                (id (and (not (save-excursion
                                (re-search-forward "^Resent-\\(?:To\\|Cc\\|Bcc\\):"
@@ -749,6 +763,9 @@ it is sent as it is."
 (defvar smtps-send--listening nil
   "Non-nil once the helper's events and calls lead here.")
 
+(defvar smtps-send--again nil
+  "What the user had the helper try again: an alist of ids and attempts so far.")
+
 (defvar smtps-send--trouble nil
   "Why the helper can't be told of mail, a sentence, or nil.")
 
@@ -774,7 +791,8 @@ it is sent as it is."
 
 (defun smtps-send--unwoken (problem)
   "Tell that the helper did not take the mail, because of PROBLEM, an error."
-  (setq smtps-send--trouble (smtps-send--problem problem))
+  (setq smtps-send--trouble (smtps-send--problem problem)
+        smtps-send--again nil)
   (unless noninteractive
     (smtps-send-tell
      (format-message
@@ -783,7 +801,8 @@ smtps-send-queued sends it." smtps-send--trouble))))
 
 (defun smtps-send--death (sentence)
   "Tell SENTENCE, why the helper died, and what is left in the outbox."
-  (setq smtps-send--trouble sentence)
+  (setq smtps-send--trouble sentence
+        smtps-send--again nil)
   (let ((waiting (length (smtps-outbox--names "queue")))
         (active (length (smtps-outbox--names "active"))))
     (when (and (not noninteractive) (< 0 (+ waiting active)))
@@ -866,7 +885,15 @@ which might ask: mail that needs one then waits for `smtps-answer'."
           (dolist (account (smtps-send--accounts-of entries))
             (smtps-credentials-fetch account
                                      :from (plist-get account :sender))))
-        (smtps-send--wake)))))
+        (smtps-send--try-again entries)))))
+
+(defun smtps-send--try-again (entries)
+  "Have the helper send ENTRIES, which were tried before or not."
+  (setq smtps-send--again (mapcar (lambda (entry)
+                                    (cons (plist-get entry :id)
+                                          (plist-get entry :attempts)))
+                                  entries))
+  (smtps-send--wake))
 
 ;;;###autoload
 (defun smtps-answer ()
@@ -889,7 +916,7 @@ Then that mail is sent."
           (when (eq (plist-get entry :state) 'held)
             (smtps-outbox-move (plist-get entry :id) 'held 'queue)))
         (when answered
-          (smtps-send--wake))))))
+          (smtps-send--try-again waiting))))))
 
 (defun smtps-send--waits-for-you-p (entry)
   "Return non-nil if ENTRY was tried, and waits for its login's password."
@@ -908,7 +935,11 @@ Then that mail is sent."
                         (next (plist-get outcome :next)))
                    ;; Tried before and without a next time: it waits for you.
                    (or (null outcome)
-                       (and next (not (time-less-p nil next)))))))))
+                       (and next (not (time-less-p nil next)))
+                       ;; Unless the helper was told and hasn't come to it.
+                       (eql (plist-get entry :attempts)
+                            (cdr (assoc (plist-get entry :id)
+                                        smtps-send--again)))))))))
 
 ;;;###autoload
 (defun smtps-outbox-wait (&optional seconds)

@@ -10,12 +10,18 @@
 ;; connection; what happens is shown above the prompt.  A typed line appears
 ;; there when the helper says that it has left, masked where it held a
 ;; secret: so order and masks have one author.
+;;
+;; What was typed and has not left yet is pending.  The server's questions
+;; tell what the next line is (`smtps-session--due'): a password is hidden
+;; while it is typed, and is kept in no history and no undo list.
 
 ;;; Code:
 
 (require 'comint)
+(require 'subr-x)
 (require 'smtps-base64)
 (require 'smtps-helper)
+(require 'smtps-wire)
 
 (defvar smtps-accounts)
 
@@ -40,11 +46,19 @@
   :group 'smtps)
 
 (defface smtps-session-refusal '((t :inherit error))
-  "Face of replies that refuse."
+  "Face of replies that refuse, and of what went wrong."
   :group 'smtps)
 
 (defface smtps-session-info '((t :inherit shadow))
   "Face of lines that tell about the connection."
+  :group 'smtps)
+
+(defface smtps-session-prompt '((t :inherit comint-highlight-prompt))
+  "Face of the prompt."
+  :group 'smtps)
+
+(defface smtps-session-prompt-in-data '((t :inherit warning))
+  "Face of the prompt while DATA is open: what is typed is the message."
   :group 'smtps)
 
 ;;;; State
@@ -53,13 +67,24 @@
   "What stands before the line that is typed.")
 
 (defconst smtps-session--acknowledge-every 16
-  "Events after which the helper is told that they were shown.")
+  "Events after which the helper is told that they were shown.
+It stops reading a server when 64 were not.")
+
+(defconst smtps-session--given-at-once 64
+  "Lines that the helper is given before it has said that one has left.
+What is pasted may be long, and what the helper has can't be taken back.")
+
+(defconst smtps-session--ports '((implicit . 465) (starttls . 587) (none . 25))
+  "The port that belongs to a way of TLS (RFC 8314 3.3, RFC 6409 3.1).")
 
 (defvar smtps-session-history nil
   "Hosts that sessions were opened with.")
 
 (defvar smtps-session--buffers nil
-  "Alist: session number -> buffer.")
+  "Alist: session number -> buffer, of the sessions that are open.")
+
+(defvar-local smtps-session-state nil
+  "Where the dialogue stands, a symbol; `closed' when there is no connection.")
 
 (defvar-local smtps-session--number nil
   "The helper's number of this session; nil when it is closed.")
@@ -67,78 +92,208 @@
 (defvar-local smtps-session--opening nil
   "Non-nil until the helper has said which number this session has.")
 
+(defvar-local smtps-session--hung-up nil
+  "Non-nil if it was we who closed the connection.")
+
 (defvar-local smtps-session--arguments nil
   "The arguments this session was opened with, for opening it again.")
 
 (defvar-local smtps-session--prompt-start nil
   "Marker before the prompt, where lines are inserted.")
 
-(defvar-local smtps-session--secret nil
-  "What a line typed now would be: `username', `password' and so on, or nil.")
+(defvar-local smtps-session--line-count 0
+  "Lines above the prompt, or more.")
 
-(defvar-local smtps-session-state nil
-  "Where the dialogue stands, a symbol.")
+(defvar-local smtps-session--pending nil
+  "What was typed and has not left yet, the first first.
+A list of (LINE DUE GIVEN).  DUE is what LINE was typed as, see
+`smtps-session--due'.  GIVEN is non-nil once the helper has it; then LINE is
+nil if DUE is not, so that no secret is kept.")
 
-(defvar-local smtps-session--typed-ahead nil
-  "Lines typed before the session had its number, last first.")
+(defvar-local smtps-session--asked nil
+  "What the server waits for: `username', `password', `credentials', `response'.")
+
+(defvar-local smtps-session--answered 0
+  "How many lines were typed since the server asked for that.")
+
+(defvar-local smtps-session--owed 0
+  "How many replies the server owes.")
+
+(defvar-local smtps-session--data nil
+  "Non-nil while DATA is open.")
+
+(defun smtps-session--due ()
+  "Return what a line typed now is: a symbol as in `smtps-session--asked', or nil.
+AUTH LOGIN asks for two things in turn, the others for one."
+  (if (memq smtps-session--asked '(username password))
+      (nth smtps-session--answered (memq smtps-session--asked '(username password)))
+    (and (= smtps-session--answered 0) smtps-session--asked)))
+
+(defun smtps-session--hidden-p ()
+  "Return non-nil if what is typed now is not to be seen."
+  (memq (smtps-session--due) '(password credentials response)))
+
+(defun smtps-session--open-p ()
+  "Return non-nil if this session is open, or is being opened."
+  (or smtps-session--number smtps-session--opening))
+
+(defun smtps-session--assert-open ()
+  "Signal an error unless this session is open; what was typed stays."
+  (unless (smtps-session--open-p)
+    (user-error "The session is closed; what you typed was not sent (g connects again)"))
+  ;; It may have ended just now.  A new one would not know us.
+  (unless (or smtps-session--opening (smtps-helper-live-p))
+    (smtps-session--closed "The smtps helper has ended")
+    (user-error "The session is closed; what you typed was not sent (g connects again)")))
 
 ;;;; Mode
 
 (defvar smtps-session-mode-map
   (let ((map (make-sparse-keymap)))
     (define-key map (kbd "RET") #'smtps-session-send-input)
-    (define-key map (kbd "C-m") #'smtps-session-send-input)
     (define-key map (kbd "C-c C-b") #'smtps-session-send-base64)
     (define-key map (kbd "C-c C-c") #'smtps-session-hang-up)
     (define-key map (kbd "C-c C-d") #'smtps-session-quit)
+    (define-key map (kbd "C-c C-u") #'smtps-session-kill-input)
+    ;; comint's would signal, stop or end a process that is only a mark.
+    (define-key map (kbd "C-d") #'delete-char)
     (define-key map (kbd "C-c C-z") #'ignore)
     (define-key map (kbd "C-c C-\\") #'ignore)
-    (define-key map (kbd "g") #'smtps-session-reconnect-or-insert)
+    (define-key map (kbd "C-c C-o") #'ignore)
+    (define-key map [menu-bar signals] #'undefined)
+    (define-key map [menu-bar completion] #'undefined)
+    (define-key map [menu-bar inout delete-output] #'undefined)
     map)
   "Keys of session buffers.")
 
+(defvar smtps-session-closed-map
+  (let ((map (make-sparse-keymap)))
+    (set-keymap-parent map smtps-session-mode-map)
+    (suppress-keymap map)
+    (define-key map (kbd "g") #'smtps-session-reconnect)
+    (define-key map (kbd "q") #'quit-window)
+    (define-key map (kbd "SPC") #'scroll-up-command)
+    (define-key map (kbd "S-SPC") #'scroll-down-command)
+    (define-key map (kbd "DEL") #'scroll-down-command)
+    map)
+  "Keys of session buffers whose connection is closed.")
+
 (easy-menu-define smtps-session-menu smtps-session-mode-map
   "Menu of session buffers."
-  '("Smtps"
-    ["Send a text in base64" smtps-session-send-base64 smtps-session--number]
-    ["Say quit" smtps-session-quit smtps-session--number]
-    ["Hang up" smtps-session-hang-up smtps-session--number]
-    ["Connect again" smtps-session-reconnect (not smtps-session--number)]))
+  '("Session"
+    ["Send what is typed" smtps-session-send-input
+     :active (smtps-session--open-p)
+     :help "Send each line behind the prompt, ended by CR LF"]
+    ["Send a text in base64..." smtps-session-send-base64
+     :active (smtps-session--open-p)
+     :help "Read a text or a password and send it in base64"]
+    ["Show the text of base64 at point" smtps-base64-decode-at-point]
+    "--"
+    ["Say quit" smtps-session-quit :active (smtps-session--open-p)]
+    ["Hang up" smtps-session-hang-up :active (smtps-session--open-p)
+     :help "Close the connection without saying quit"]
+    ["Connect again" smtps-session-reconnect
+     :active (not (smtps-session--open-p))]))
 
 (define-derived-mode smtps-session-mode comint-mode "SMTP"
   "Type the SMTP dialogue by hand.
-A line goes to the server when you type RET, ended by CR LF; it appears
-above the prompt when it has left.  Passwords are shown as
-`<the-base64-password>'.
+\\<smtps-session-mode-map>\
+A line goes to the server when you type \\[smtps-session-send-input], ended by CR LF; it appears
+above the prompt when it has left.  Lines typed ahead wait for the
+replies before them.  A password is hidden while you type it, and shown
+as `<the-base64-password>' afterwards.
+
+When the connection is closed the buffer can be read only:
+\\<smtps-session-closed-map>\\[smtps-session-reconnect] connects again, with what was not sent behind the new prompt,
+and \\[quit-window] puts the buffer away.
 
 \\{smtps-session-mode-map}"
+  :interactive nil
   ;; Nothing that a server sends may ask for a password, colour or move.
   (setq-local comint-output-filter-functions nil)
   (setq-local comint-preoutput-filter-functions nil)
   (setq-local comint-input-filter-functions nil)
+  (setq-local comint-inhibit-carriage-motion t)
+  ;; No file names are completed here.
+  (setq-local comint-dynamic-complete-functions nil)
+  (setq-local comint-get-old-input #'smtps-session--old-input)
   (setq-local comint-prompt-read-only nil)
   (setq-local comint-prompt-regexp "^send> ")
-  (setq-local comint-inhibit-carriage-motion t)
+  (setq-local comint-scroll-to-bottom-on-input 'this)
   (setq-local scroll-conservatively 1000)
-  (setq-local mode-line-process
-              '(" " (:eval (symbol-name (or smtps-session-state 'closed)))))
-  (setq-local smtps-session--prompt-start (point-max-marker))
+  (setq-local mode-line-process '((:eval (smtps-session--mode-line))))
+  (setq smtps-session--prompt-start (point-max-marker))
   (set-marker-insertion-type smtps-session--prompt-start t)
   (add-hook 'kill-buffer-hook #'smtps-session--killed nil t)
   (add-hook 'after-change-functions #'smtps-session--hide nil t))
 
-;;;; Public commands
+(defun smtps-session--mode-line ()
+  "Return a text for the mode line: where this session stands."
+  (concat " "
+          (cond (smtps-session--data "DATA")
+                ((smtps-session--due) (format "%s?" (smtps-session--due)))
+                (t (symbol-name (or smtps-session-state 'closed))))
+          (if (and smtps-session--number (> smtps-session--owed 0)) "..." "")))
+
+;;;; Opening
+
+(defun smtps-session--hosts ()
+  "Return the hosts of the accounts, as one may type them."
+  (delq nil
+        (mapcar (lambda (account)
+                  (let ((host (plist-get (cdr account) :host))
+                        (port (plist-get (cdr account) :port)))
+                    (and host
+                         (if (memq port '(nil 465)) host (format "%s:%s" host port)))))
+                (bound-and-true-p smtps-accounts))))
 
 (defun smtps-session--read ()
   "Read the arguments of `smtps-session'."
-  (let ((host (completing-read
-               "Host (or HOST:PORT): "
-               (delete-dups
-                (append (delq nil (mapcar (lambda (account) (plist-get (cdr account) :host))
-                                          (bound-and-true-p smtps-accounts)))
-                        smtps-session-history))
-               nil nil nil 'smtps-session-history)))
-    (list host (when current-prefix-arg (read-number "Port: " 465)))))
+  (list (completing-read "Host (or HOST:PORT): "
+                         (delete-dups
+                          (append (smtps-session--hosts) smtps-session-history))
+                         nil nil nil 'smtps-session-history)
+        (when current-prefix-arg (read-number "Port: " 465))))
+
+(defun smtps-session--split (text)
+  "Return TEXT, which is HOST, HOST:PORT or [V6]:PORT, as (HOST . PORT).
+PORT is nil where none is given."
+  (setq text (string-trim text))
+  (let* ((port (and (string-match "\\`\\(?:[^:]*\\|\\[.*]\\):\\([^]:]*\\)\\'" text)
+                    (match-string 1 text)))
+         (host (if port (substring text 0 (- -1 (length port))) text))
+         (number (and port (string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
+                      (string-to-number port))))
+    (when (string-match "\\`\\[\\(.*\\)]\\'" host)
+      (setq host (match-string 1 host)))
+    (when (string= host "")
+      (user-error "No host was given"))
+    (when (and port (not number))
+      (user-error "“%s” is no port number" port))
+    (cons host number)))
+
+(defun smtps-session--account (host port)
+  "Return the account for a session with HOST at PORT, a plist, or nil."
+  (cdr (seq-find (lambda (account)
+                   (and (equal (plist-get (cdr account) :host) host)
+                        (or (null port)
+                            (memql (plist-get (cdr account) :port) (list nil port)))))
+                 (bound-and-true-p smtps-accounts))))
+
+(defun smtps-session--plan (host port properties)
+  "Return the helper's arguments for a session with HOST at PORT.
+PROPERTIES are as in `smtps-session'."
+  (pcase-let* ((`(,host . ,typed) (smtps-session--split host))
+               (port (or port typed))
+               (account (smtps-session--account host port))
+               (tls (or (plist-get properties :tls) (plist-get account :tls)))
+               (ca-file (or (plist-get properties :ca-file)
+                            (plist-get account :ca-file))))
+    (list :host host
+          :port (or port (plist-get account :port)
+                    (alist-get tls smtps-session--ports 465))
+          :tls tls
+          :ca-file (and ca-file (expand-file-name ca-file)))))
 
 ;;;###autoload
 (defun smtps-session (host &optional port &rest properties)
@@ -147,23 +302,15 @@ HOST may be HOST:PORT.  PORT is 465 by default, where TLS begins at once; at
 587 the dialogue begins in clear, until you type starttls.  PROPERTIES are
 `:tls', one of `implicit', `starttls', `none', and `:ca-file'; an account in
 `smtps-accounts' with this host gives those that are missing.  With a prefix
-argument, ask for the port.  Return the buffer."
+argument, ask for the port.
+
+Each call makes a buffer of its own, which is shown and returned; what goes
+wrong is told in it.  Signal `user-error' if HOST is none."
   (interactive (smtps-session--read))
-  (setq host (string-trim host))
-  (when (string-match "\\`\\([^:]+\\):\\([0-9]+\\)\\'" host)
-    (setq port (string-to-number (match-string 2 host))
-          host (match-string 1 host)))
-  (when (string= host "")
-    (user-error "No host was given"))
-  (let* ((account (cdr (seq-find (lambda (account)
-                                   (equal (plist-get (cdr account) :host) host))
-                                 (bound-and-true-p smtps-accounts))))
-         (port (or port (plist-get account :port)))
-         (arguments (list :host host :port port
-                          :tls (or (plist-get properties :tls) (plist-get account :tls))
-                          :ca-file (or (plist-get properties :ca-file)
-                                       (plist-get account :ca-file))))
-         (buffer (generate-new-buffer (format "*smtps %s:%s*" host (or port 465)))))
+  (let* ((arguments (smtps-session--plan host port properties))
+         (buffer (generate-new-buffer
+                  (format "*smtps %s:%s*" (plist-get arguments :host)
+                          (plist-get arguments :port)))))
     (with-current-buffer buffer
       (smtps-session-mode)
       (setq smtps-session--arguments arguments)
@@ -172,77 +319,14 @@ argument, ask for the port.  Return the buffer."
     buffer))
 
 (defun smtps-session-reconnect ()
-  "Connect again to the server of this closed session."
+  "Connect again to the server of this closed session.
+What was not sent stands behind the new prompt."
   (interactive)
-  (when (or smtps-session--number smtps-session--opening)
+  (unless (derived-mode-p 'smtps-session-mode)
+    (user-error "This is not a session buffer"))
+  (when (smtps-session--open-p)
     (user-error "The session is still open; C-c C-c hangs up"))
   (smtps-session--open))
-
-(defun smtps-session-reconnect-or-insert ()
-  "In a closed session connect again, else insert the character typed."
-  (interactive)
-  (if (or smtps-session--number smtps-session--opening)
-      (call-interactively #'self-insert-command)
-    (smtps-session-reconnect)))
-
-(defun smtps-session-send-input ()
-  "Send what stands behind the prompt, each line by itself."
-  (interactive)
-  (smtps-session--assert-open)
-  (let* ((start (process-mark (get-buffer-process (current-buffer))))
-         (input (buffer-substring-no-properties start (point-max)))
-         (secret smtps-session--secret))
-    (goto-char (point-max))
-    (delete-region start (point-max))
-    ;; What was typed may be a secret: nothing of it stays where undo finds it.
-    (setq buffer-undo-list nil)
-    (unless (or secret (string= (string-trim input) ""))
-      (comint-add-to-input-history input))
-    (setq comint-input-ring-index nil)
-    (dolist (line (split-string input "\n"))
-      (smtps-session--send line))))
-
-(defun smtps-session-send-base64 ()
-  "Read a text in the minibuffer and send it in base64.
-Where the server waits for a password it is read without being shown; where
-it waits for AUTH PLAIN's string, user and password are read."
-  (interactive)
-  (smtps-session--assert-open)
-  (let ((buffer (current-buffer))
-        (line (pcase smtps-session--secret
-                ('credentials
-                 (let* ((user (read-string "User: "))
-                        (password (read-passwd "Password: ")))
-                   (prog1 (smtps-base64-auth-plain user password)
-                     (clear-string password))))
-                ((or 'password 'response)
-                 (let ((password (read-passwd "Password: ")))
-                   (prog1 (smtps-base64-encode-string password)
-                     (clear-string password))))
-                (_ (smtps-base64-encode-string (read-string "Text to send in base64: "))))))
-    (clear-this-command-keys)
-    (with-current-buffer buffer
-      (smtps-session--send line))))
-
-(defun smtps-session-quit ()
-  "Say quit to the server."
-  (interactive)
-  (smtps-session--assert-open)
-  (smtps-session--send "quit"))
-
-(defun smtps-session-hang-up ()
-  "Close the connection at once, without saying quit."
-  (interactive)
-  (smtps-session--assert-open)
-  (when smtps-session--number
-    (smtps-helper-call 'session-close (list :session smtps-session--number))))
-
-;;;; Talking to the helper
-
-(defun smtps-session--assert-open ()
-  "Signal an error unless this session is open; what was typed stays."
-  (unless (or smtps-session--number smtps-session--opening)
-    (user-error "The session is closed; what you typed was not sent (g connects again)")))
 
 (defun smtps-session--open ()
   "Open the session of this buffer."
@@ -252,10 +336,13 @@ it waits for AUTH PLAIN's string, user and password are read."
     ;; comint wants a process; this one only holds the mark.
     (make-pipe-process :name "smtps-session" :buffer (current-buffer)
                        :noquery t :filter #'ignore :sentinel #'ignore))
+  (smtps-session--forget 'opening)
+  (setq smtps-session--opening t
+        smtps-session--hung-up nil
+        buffer-read-only nil)
+  (use-local-map smtps-session-mode-map)
   (smtps-session--show-prompt)
-  (setq smtps-session-state 'opening
-        smtps-session--opening t
-        smtps-session--typed-ahead nil)
+  (goto-char (point-max))
   (let ((buffer (current-buffer)))
     (smtps-helper-call
      'session-open smtps-session--arguments
@@ -277,50 +364,189 @@ it waits for AUTH PLAIN's string, user and password are read."
     (with-current-buffer buffer
       (setq smtps-session--number number
             smtps-session--opening nil)
-      (mapc #'smtps-session--send (nreverse smtps-session--typed-ahead))
-      (setq smtps-session--typed-ahead nil))))
+      (if smtps-session--hung-up
+          (smtps-helper-call 'session-close (list :session number))
+        (smtps-session--give-next)))))
 
-(defun smtps-session--send (line)
-  "Send LINE; if that can't be done, put it back behind the prompt."
-  (if (not smtps-session--number)
-      (push line smtps-session--typed-ahead)
-    (let ((buffer (current-buffer)))
-      (smtps-helper-call
-       'session-send (list :session smtps-session--number :line line)
-       :else (lambda (err)
-               (when (buffer-live-p buffer)
-                 (with-current-buffer buffer
-                   (unless smtps-session--secret
-                     (save-excursion (goto-char (point-max)) (insert line)))
-                   (smtps-session--insert (concat "! " (smtps-session--sentence err))
-                                          'smtps-session-refusal))))))))
+;;;; Sending
+
+(defun smtps-session--lines (input)
+  "Return the lines of INPUT; the line break at its end is RET's."
+  (mapcar (lambda (line) (string-remove-suffix "\r" line))
+          (split-string (string-remove-suffix "\n" input) "\n")))
+
+(defun smtps-session-send-input ()
+  "Send what stands behind the prompt, each line by itself."
+  (interactive)
+  (smtps-session--assert-open)
+  (let ((lines (smtps-session--lines
+                (buffer-substring-no-properties (smtps-session--mark) (point-max)))))
+    (mapc #'smtps-session--assert-sendable lines)
+    (smtps-session--erase-input)
+    (goto-char (point-max))
+    (set-marker comint-last-input-start smtps-session--prompt-start)
+    (set-marker comint-last-input-end smtps-session--prompt-start)
+    (smtps-session--type lines)))
+
+(defun smtps-session--assert-sendable (line)
+  "Signal an error if LINE can't be given to the helper."
+  (condition-case err
+      (smtps-wire-print (list 'call most-positive-fixnum 'session-send
+                              (list :session most-positive-fixnum :line line)))
+    (smtps-wire-error
+     (user-error "%s; nothing was sent" (smtps-session--sentence err)))))
+
+(defun smtps-session--type (lines)
+  "Have LINES sent, in their order and behind those that are pending."
+  (let (entries)
+    (dolist (line lines)
+      ;; Nothing, or a * that cancels, is no secret.
+      (push (list line (and (not (member line '("" "*"))) (smtps-session--due)) nil)
+            entries)
+      (setq smtps-session--answered (1+ smtps-session--answered)))
+    (setq smtps-session--pending (nconc smtps-session--pending (nreverse entries))))
+  (smtps-session--give-next)
+  (force-mode-line-update))
+
+(defun smtps-session--give-next ()
+  "Give the helper what is pending, as much as it is to hold at once."
+  (when smtps-session--number
+    (dolist (entry (seq-take smtps-session--pending smtps-session--given-at-once))
+      (unless (nth 2 entry)
+        (smtps-session--give entry)))))
+
+(defun smtps-session--give (entry)
+  "Give the helper the line of ENTRY, which is pending."
+  (let ((buffer (current-buffer))
+        (line (car entry)))
+    (setf (nth 2 entry) t)
+    (when (cadr entry)
+      (setf (car entry) nil))
+    (smtps-helper-call
+     'session-send (list :session smtps-session--number :line line)
+     ;; Its reply may be hours away, behind those typed before it.
+     :timeout 'none
+     :else (lambda (err)
+             (when (buffer-live-p buffer)
+               (with-current-buffer buffer
+                 (smtps-session--not-taken entry err)))))))
+
+(defun smtps-session--not-taken (entry err)
+  "The helper did not take ENTRY: ERR.  Give it and all behind it back."
+  (let ((refused (memq entry smtps-session--pending)))
+    (when refused
+      (setq smtps-session--pending
+            (butlast smtps-session--pending (length refused)))
+      (smtps-session--insert (concat "! " (smtps-session--sentence err))
+                             'smtps-session-refusal)
+      (smtps-session--give-back refused))))
+
+(defun smtps-session--left (text secret)
+  "A line has left, shown as TEXT; return what to show for it.
+SECRET is non-nil if TEXT is masked.  Any other line goes to the history."
+  (let ((entry (or (seq-find (lambda (entry) (equal (car entry) text))
+                             smtps-session--pending)
+                   (car smtps-session--pending))))
+    (setq smtps-session--pending (cdr (memq entry smtps-session--pending)))
+    (smtps-session--give-next)
+    (cond
+     (secret text)
+     ((null entry) text)
+     ;; The server gave up waiting just when the secret was on its way.
+     ((cadr entry)
+      (format "<typed as the %s, which was no longer asked for>" (cadr entry)))
+     (t (comint-add-to-input-history (car entry))
+        text))))
+
+(defun smtps-session-send-base64 ()
+  "Read a text in the minibuffer and send it in base64.
+Where the server waits for a password it is read without being shown; where
+it waits for AUTH PLAIN's string, user and password are read.  If meanwhile
+the server has given up waiting for them, nothing is sent."
+  (interactive)
+  (smtps-session--assert-open)
+  (let* ((buffer (current-buffer))
+         (due (smtps-session--due))
+         (line (smtps-session--read-base64 due)))
+    (unless (buffer-live-p buffer)
+      (user-error "The session's buffer is gone; nothing was sent"))
+    (with-current-buffer buffer
+      (smtps-session--assert-open)
+      (unless (eq due (smtps-session--due))
+        (user-error "The server no longer waits for the %s; nothing was sent"
+                    (or due "text")))
+      (smtps-session--type (list line)))))
+
+(defun smtps-session--read-base64 (due)
+  "Read in the minibuffer what DUE asks for, and return its base64."
+  (let ((secret (lambda (prompt encode)
+                  (let ((password (read-passwd prompt)))
+                    (clear-this-command-keys)
+                    (unwind-protect (funcall encode password)
+                      (clear-string password))))))
+    (pcase due
+      ('credentials
+       (let ((user (read-string "User: ")))
+         (funcall secret "Password: "
+                  (lambda (password) (smtps-base64-auth-plain user password)))))
+      ('password (funcall secret "Password: " #'smtps-base64-encode-string))
+      ('response (funcall secret "Response: " #'smtps-base64-encode-string))
+      ('username (smtps-base64-encode-string (read-string "User: ")))
+      ;; No history: it may be a secret all the same.
+      (_ (smtps-base64-encode-string (read-string "Text to send in base64: " nil t))))))
+
+(defun smtps-session-quit ()
+  "Say quit to the server."
+  (interactive)
+  (smtps-session--assert-open)
+  (cond
+   (smtps-session--data
+    (user-error "DATA is open: a line with only a dot ends the message, C-c C-c hangs up"))
+   ((smtps-session--due)
+    (user-error "The server waits for the %s: a line with only a * cancels the login"
+                (smtps-session--due)))
+   (t (smtps-session--type '("quit")))))
+
+(defun smtps-session-hang-up ()
+  "Stop waiting for the server: close the connection without saying quit.
+If nothing is waited for, ask first."
+  (interactive)
+  (smtps-session--assert-open)
+  (when (or smtps-session--opening
+            (> smtps-session--owed 0)
+            (memq smtps-session-state '(opening greeting handshake closing))
+            (y-or-n-p "Nothing is waited for; hang up without saying quit? "))
+    (setq smtps-session--hung-up t)
+    (when smtps-session--number
+      (smtps-helper-call 'session-close (list :session smtps-session--number)))))
+
+(defun smtps-session-kill-input ()
+  "Kill what stands behind the prompt; if it is hidden, without a copy."
+  (interactive)
+  (if (smtps-session--hidden-p)
+      (smtps-session--erase-input)
+    (comint-kill-input)))
 
 (defun smtps-session--killed ()
   "The buffer is being killed: hang up."
   (when smtps-session--number
-    (setq smtps-session--buffers
-          (assq-delete-all smtps-session--number smtps-session--buffers))
-    (smtps-helper-call 'session-close (list :session smtps-session--number))))
+    (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
+    (when (smtps-helper-live-p)
+      (smtps-helper-call 'session-close (list :session smtps-session--number)))))
 
-(defun smtps-session--helper-died (sentence)
-  "Tell in each open session SENTENCE, that the helper has died."
-  (let ((open smtps-session--buffers))
-    (setq smtps-session--buffers nil)
-    (dolist (entry open)
-      (when (buffer-live-p (cdr entry))
-        (with-current-buffer (cdr entry)
-          (smtps-session--closed sentence))))))
+;;;; What the helper tells
 
 (defun smtps-session--event (plist)
   "Show the helper's event PLIST in its session's buffer."
   (let* ((number (plist-get plist :session))
          (seq (plist-get plist :seq))
          (buffer (alist-get number smtps-session--buffers)))
-    (when (buffer-live-p buffer)
-      (with-current-buffer buffer
-        (smtps-session--show plist)))
-    (when (zerop (% seq smtps-session--acknowledge-every))
-      (smtps-helper-event 'session-ack (list :session number :seq seq)))))
+    (unwind-protect
+        (when (buffer-live-p buffer)
+          (with-current-buffer buffer
+            (smtps-session--show plist)))
+      (when (zerop (% seq smtps-session--acknowledge-every))
+        (smtps-helper-event 'session-ack (list :session number :seq seq))))))
 
 (defun smtps-session--show (plist)
   "Show the event PLIST in this buffer."
@@ -329,24 +555,38 @@ it waits for AUTH PLAIN's string, user and password are read."
       ('info (smtps-session--insert text (if (string-prefix-p "! " text)
                                              'smtps-session-refusal
                                            'smtps-session-info)))
-      ('send (smtps-session--insert (if (string= text "") "send>" (concat "send> " text))
-                                    'smtps-session-send))
-      ('recv
-       (smtps-session--insert (concat "recv> " text)
-                              (smtps-session--reply-face (plist-get plist :code)))
-       (when (plist-get plist :decoded)
-         (message "%s is “%s”" (substring text 4) (plist-get plist :decoded))))
-      ('state
-       (setq smtps-session-state (plist-get plist :state))
-       (setq smtps-session--secret (plist-get plist :secret))
-       (force-mode-line-update))
+      ('send (let ((shown (smtps-session--left text (plist-get plist :secret))))
+               (smtps-session--insert
+                (if (string= shown "") "send>" (concat "send> " shown))
+                'smtps-session-send
+                (list 'smtps-session-line (if (plist-get plist :secret) t shown)))))
+      ('recv (smtps-session--show-reply text (plist-get plist :code)
+                                        (plist-get plist :decoded)))
+      ('state (smtps-session--stands plist))
       ('closed
-       (setq smtps-session--buffers
-             (assq-delete-all smtps-session--number smtps-session--buffers))
-       (unless (plist-get plist :error)
-         (smtps-session--insert (concat "recv> " text) 'smtps-session-info))
+       (cond
+        ((plist-get plist :error))
+        (smtps-session--hung-up
+         (smtps-session--insert "- You have hung up" 'smtps-session-info))
+        (t (smtps-session--insert (concat "recv> " text) 'smtps-session-info)))
        (smtps-session--closed (and (plist-get plist :error)
                                    (plist-get plist :message)))))))
+
+(defun smtps-session--show-reply (text code decoded)
+  "Show the server's line TEXT, with CODE; DECODED is the text of a 334."
+  (when (and code (>= code 400) (smtps-session--login-p))
+    ;; The helper sends nothing that was typed ahead for a login that failed.
+    (setq smtps-session--pending nil))
+  (smtps-session--insert (concat "recv> " text) (smtps-session--reply-face code)
+                         (and decoded (list 'help-echo (format "In clear: %s" decoded))))
+  (when (and decoded
+             (get-buffer-window nil 'visible)
+             (not (active-minibuffer-window)))
+    (message "%s is “%s”" text decoded)))
+
+(defun smtps-session--login-p ()
+  "Return non-nil while a login is under way."
+  (or smtps-session--asked (eq smtps-session-state 'authenticating)))
 
 (defun smtps-session--reply-face (code)
   "Return the face of a reply with CODE."
@@ -355,66 +595,181 @@ it waits for AUTH PLAIN's string, user and password are read."
         ((>= code 300) 'smtps-session-recv)
         (t 'smtps-session-success)))
 
+(defun smtps-session--stands (plist)
+  "Note where the dialogue stands: PLIST."
+  (let ((due (smtps-session--due))
+        (hidden (smtps-session--hidden-p)))
+    (setq smtps-session-state (plist-get plist :state)
+          smtps-session--owed (or (plist-get plist :owed) 0)
+          smtps-session--data (plist-get plist :data))
+    ;; While a reply is owed the helper can't know what it will ask for.
+    (when (or (= smtps-session--owed 0) (null smtps-session--asked))
+      (setq smtps-session--asked (plist-get plist :secret)
+            smtps-session--answered (length smtps-session--pending)))
+    (cond ((and due (not (smtps-session--due)))
+           (smtps-session--erase-secret due))
+          ((not (eq hidden (smtps-session--hidden-p)))
+           (smtps-session--hide (smtps-session--mark) (point-max) 0)))
+    (smtps-session--colour-prompt)
+    (force-mode-line-update)))
+
+(defun smtps-session--erase-secret (due)
+  "Erase what is half typed, as DUE, for a login that is over.
+Sent as a command it would be seen by everybody."
+  (when (< (smtps-session--mark) (point-max))
+    (smtps-session--erase-input)
+    (smtps-session--insert
+     (format "! The server no longer waits for the %s: what you had typed was erased, not sent."
+             due)
+     'smtps-session-refusal)))
+
+(defun smtps-session--helper-died (sentence)
+  "Tell in each open session SENTENCE, that the helper has died."
+  (dolist (buffer (mapcar #'cdr smtps-session--buffers))
+    (when (buffer-live-p buffer)
+      (with-current-buffer buffer
+        (smtps-session--closed sentence))))
+  (setq smtps-session--buffers nil))
+
 (defun smtps-session--closed (sentence)
-  "The session is closed: show SENTENCE if that is why, and take the prompt away."
-  (setq smtps-session--number nil
+  "The session is closed: show SENTENCE if that is why, and take the prompt away.
+What was typed and not sent stays below, but for what may be a secret."
+  (when (smtps-session--open-p)
+    (let ((due (smtps-session--due))
+          (pending smtps-session--pending))
+      (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
+      (smtps-session--forget 'closed)
+      (when sentence
+        (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
+      (when due
+        (smtps-session--erase-secret due))
+      (smtps-session--give-back pending)
+      (smtps-session--insert
+       (if (< (smtps-session--mark) (point-max))
+           "- The session is closed; what follows was not sent, g connects again and keeps it"
+         "- The session is closed; g connects again")
+       'smtps-session-info)
+      (smtps-session--hide-prompt)
+      (use-local-map smtps-session-closed-map)
+      (setq buffer-read-only t)
+      (force-mode-line-update))))
+
+(defun smtps-session--forget (state)
+  "Forget the dialogue that was; that of STATE begins."
+  (setq smtps-session-state state
+        smtps-session--number nil
         smtps-session--opening nil
-        smtps-session--secret nil
-        smtps-session-state 'closed)
-  (when sentence
-    (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
-  (smtps-session--insert "- The session is closed; g connects again" 'smtps-session-info)
-  (smtps-session--hide-prompt)
-  (force-mode-line-update))
+        smtps-session--pending nil
+        smtps-session--asked nil
+        smtps-session--answered 0
+        smtps-session--owed 0
+        smtps-session--data nil))
+
+(defun smtps-session--not-secret (entries)
+  "Return the first of ENTRIES, up to one that is or may be a secret.
+Behind AUTH come secrets, even before the server has asked for them."
+  (let (kept)
+    (while (and entries
+                (caar entries)
+                (not (cadar entries))
+                (not (string-match-p "\\`[ \t]*auth\\b" (downcase (caar entries)))))
+      (push (pop entries) kept))
+    (nreverse kept)))
 
 ;;;; The buffer
+
+(defmacro smtps-session--quietly (&rest body)
+  "Do BODY, a change of the buffer, with no trace in the undo list."
+  (declare (indent 0) (debug t))
+  `(let ((inhibit-read-only t) (buffer-undo-list t))
+     ,@body))
 
 (defun smtps-session--mark ()
   "Return the mark behind the prompt."
   (process-mark (get-buffer-process (current-buffer))))
 
 (defun smtps-session--show-prompt ()
-  "Put the prompt at the end of the buffer."
-  (let ((inhibit-read-only t) (buffer-undo-list t))
-    (goto-char (point-max))
-    (unless (bolp) (insert "\n"))
-    (set-marker-insertion-type smtps-session--prompt-start nil)
-    (set-marker smtps-session--prompt-start (point))
-    (insert (propertize smtps-session-prompt
-                        'face 'comint-highlight-prompt 'field 'prompt
-                        'read-only t 'front-sticky '(read-only) 'rear-nonsticky t))
-    (set-marker-insertion-type smtps-session--prompt-start t)
-    (set-marker (smtps-session--mark) (point)))
+  "Put the prompt before what is half typed."
+  (let ((start (marker-position smtps-session--prompt-start)))
+    (smtps-session--quietly
+      (save-excursion
+        (goto-char start)
+        (insert (propertize smtps-session-prompt
+                            'font-lock-face 'smtps-session-prompt
+                            'face 'smtps-session-prompt 'field 'prompt
+                            'read-only t 'front-sticky '(read-only) 'rear-nonsticky t))
+        (set-marker (smtps-session--mark) (point))))
+    (set-marker smtps-session--prompt-start start))
   (setq buffer-undo-list nil))
 
 (defun smtps-session--hide-prompt ()
-  "Take the prompt away; a half-typed line stays."
-  (let ((inhibit-read-only t) (buffer-undo-list t)
-        (start (marker-position smtps-session--prompt-start))
-        (end (marker-position (smtps-session--mark))))
-    (when (< start end)
-      (delete-region start end)))
+  "Take the prompt away; what is half typed stays."
+  (smtps-session--quietly
+    (delete-region smtps-session--prompt-start (smtps-session--mark)))
   (setq buffer-undo-list nil))
 
-(defun smtps-session--insert (text face)
-  "Insert the line TEXT with FACE above the prompt; what is being typed stays."
+(defun smtps-session--colour-prompt ()
+  "Give the prompt the face for DATA, or the other."
+  (let ((face (if smtps-session--data 'smtps-session-prompt-in-data 'smtps-session-prompt)))
+    (with-silent-modifications
+      (add-text-properties smtps-session--prompt-start (smtps-session--mark)
+                           (list 'face face 'font-lock-face face)))))
+
+(defun smtps-session--erase-input ()
+  "Erase what stands behind the prompt, and what undo knows of it."
+  (smtps-session--quietly
+    (delete-region (smtps-session--mark) (point-max)))
+  (setq comint-input-ring-index nil
+        buffer-undo-list nil))
+
+(defun smtps-session--give-back (entries)
+  "Put the lines of ENTRIES, which were not sent, before what is half typed.
+Tell of those that are not put back, since they may be secrets."
+  (let* ((kept (smtps-session--not-secret entries))
+         (lost (- (length entries) (length kept)))
+         (text (mapconcat #'car kept "\n")))
+    (when kept
+      (let ((from-end (and (>= (point) (smtps-session--mark))
+                           (- (point-max) (point)))))
+        (smtps-session--quietly
+          (save-excursion
+            (goto-char (smtps-session--mark))
+            (unless (eobp)
+              (setq text (concat text "\n")))
+            (insert text)))
+        (when from-end
+          (goto-char (- (point-max) from-end))))
+      (setq buffer-undo-list nil))
+    (when (> lost 0)
+      (smtps-session--insert
+       (format "! Not sent, and not kept: %d typed line%s of a login."
+               lost (if (= lost 1) "" "s"))
+       'smtps-session-refusal))))
+
+(defun smtps-session--insert (text face &optional properties)
+  "Insert the line TEXT with FACE and PROPERTIES above the prompt.
+What is being typed stays as it is, and can be undone as before."
   (let* ((at (marker-position smtps-session--prompt-start))
-         (line (propertize (concat text "\n") 'face face 'font-lock-face face
-                           'field 'output 'read-only t 'front-sticky '(read-only)
-                           'rear-nonsticky t)))
-    (let ((inhibit-read-only t) (buffer-undo-list t))
+         (there (= (point) at))
+         (line (apply #'propertize (concat text "\n")
+                      'face face 'font-lock-face face
+                      'field 'output 'read-only t 'front-sticky '(read-only)
+                      'rear-nonsticky t properties)))
+    (smtps-session--quietly
       (save-excursion
         (goto-char at)
         (insert line)))
-    (setq buffer-undo-list
-          (smtps-session--shifted buffer-undo-list at (length line))))
+    (when there
+      (goto-char smtps-session--prompt-start))
+    (setq buffer-undo-list (smtps-session--shifted buffer-undo-list at (length line))
+          smtps-session--line-count (1+ smtps-session--line-count)))
   (smtps-session--trim))
 
 (defun smtps-session--shifted (undo at count)
-  "Return the list UNDO after COUNT characters were inserted at AT."
+  "Return the list UNDO after COUNT characters were inserted at AT.
+COUNT is negative if they were deleted."
   (let ((shift (lambda (position)
-                 (cond ((not (integerp position)) position)
-                       ((>= position at) (+ position count))
+                 (cond ((>= position at) (+ position count))
                        ((<= position (- at)) (- position count))
                        (t position)))))
     (if (listp undo)
@@ -424,7 +779,7 @@ it waits for AUTH PLAIN's string, user and password are read."
                           ((pred integerp) (funcall shift entry))
                           (`(,(and beg (pred integerp)) . ,(and end (pred integerp)))
                            (cons (funcall shift beg) (funcall shift end)))
-                          (`(,(and text (pred stringp)) . ,position)
+                          (`(,(and text (pred stringp)) . ,(and position (pred integerp)))
                            (cons text (funcall shift position)))
                           ((or 'nil `(t . ,_)) entry)
                           (_ 'drop)))
@@ -432,28 +787,59 @@ it waits for AUTH PLAIN's string, user and password are read."
       undo)))
 
 (defun smtps-session--trim ()
-  "Drop the oldest lines beyond `smtps-session-maximum-lines', and say so."
-  (let ((lines (count-lines (point-min) smtps-session--prompt-start)))
-    (when (> lines (+ smtps-session-maximum-lines
-                      (max 1 (/ smtps-session-maximum-lines 10))))
-      (let ((inhibit-read-only t) (buffer-undo-list t))
-        (save-excursion
-          (goto-char (point-min))
-          (forward-line (- lines smtps-session-maximum-lines))
-          (delete-region (point-min) (point))
-          (insert (propertize "- Older lines were dropped\n"
-                              'face 'smtps-session-info 'read-only t))))
-      (setq buffer-undo-list nil))))
+  "Drop the oldest lines beyond `smtps-session-maximum-lines', and say so.
+They go by tenths of that, since it takes time to count them."
+  (let ((most (+ smtps-session-maximum-lines
+                 (max 1 (/ smtps-session-maximum-lines 10)))))
+    (when (> smtps-session--line-count most)
+      (setq smtps-session--line-count
+            (count-lines (point-min) smtps-session--prompt-start))
+      (when (> smtps-session--line-count most)
+        (smtps-session--drop-lines
+         (- smtps-session--line-count smtps-session-maximum-lines))))))
+
+(defun smtps-session--drop-lines (count)
+  "Drop the first COUNT lines, and say so in one."
+  (let ((size (buffer-size))
+        (note (propertize "- Older lines were dropped\n"
+                          'face 'smtps-session-info 'font-lock-face 'smtps-session-info
+                          'field 'output 'read-only t 'rear-nonsticky t))
+        end)
+    (smtps-session--quietly
+      (save-excursion
+        (goto-char (point-min))
+        (forward-line count)
+        (setq end (point))
+        (delete-region (point-min) end)
+        (goto-char (point-min))
+        (insert note)))
+    (setq buffer-undo-list
+          (smtps-session--shifted buffer-undo-list end (- (buffer-size) size))
+          smtps-session--line-count (1+ (- smtps-session--line-count count)))))
 
 (defun smtps-session--hide (beg end _old)
-  "Show what is typed from BEG to END as dots if it is a secret."
-  (when (and (memq smtps-session--secret '(password credentials response))
-             (get-buffer-process (current-buffer))
-             (>= beg (marker-position (smtps-session--mark))))
+  "Show what is typed from BEG to END as stars if it is not to be seen."
+  (when (and (get-buffer-process (current-buffer))
+             (>= beg (smtps-session--mark)))
     (with-silent-modifications
-      (while (< beg end)
-        (put-text-property beg (1+ beg) 'display (string ?*))
-        (setq beg (1+ beg))))))
+      (if (not (smtps-session--hidden-p))
+          (remove-text-properties beg end '(display nil))
+        (while (< beg end)
+          ;; A string of its own for each, or neighbours are shown as one.
+          (put-text-property beg (1+ beg) 'display (string ?*))
+          (setq beg (1+ beg)))))))
+
+(defun smtps-session--old-input ()
+  "Return the line that was sent and stands at point, for sending it again.
+Behind the prompt return what is typed, which comint keeps while it shows
+others of the history; nothing if it is hidden."
+  (let ((line (get-text-property (line-beginning-position) 'smtps-session-line)))
+    (cond ((comint-after-pmark-p)
+           (if (smtps-session--hidden-p) ""
+             (buffer-substring-no-properties (smtps-session--mark) (point-max))))
+          ((stringp line) line)
+          (line (user-error "This line held a secret, which was not kept"))
+          (t (user-error "There is no line here that was sent")))))
 
 (provide 'smtps-session)
 ;;; smtps-session.el ends here

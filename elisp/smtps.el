@@ -134,7 +134,7 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
 (defun smtps--text-p (value)
   "Return non-nil if VALUE is a non-empty string without control characters."
   (and (stringp value) (not (equal value ""))
-       (not (string-match-p "[\0-\x1f\x7f-\x9f]" value))))
+       (not (string-match-p "[\0-\x1f\x7f-\u009f]" value))))
 
 (defun smtps--check-account (name plist)
   "Return account PLIST, called NAME, whole: its defaults filled in, checked.

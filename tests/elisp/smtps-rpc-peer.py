@@ -108,6 +108,17 @@ def serve() -> None:
     asyncio.run(Partner().serve())
 
 
+def deaf() -> None:
+    """Answer one line, then read nothing before SIGUSR1."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    line = b""
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1)
+    os.write(1, b"(return 1 nil)\n")
+    signal.sigwait({signal.SIGUSR1})
+    serve()
+
+
 def old() -> None:
     global VERSION
     VERSION = "0.0.1"
@@ -143,7 +154,7 @@ def dying() -> None:
 
 WAYS: dict[str, Callable[[], None]] = {
     function.__name__: function
-    for function in (serve, old, garbage, endless, silent, lacking, dying)
+    for function in (serve, deaf, old, garbage, endless, silent, lacking, dying)
 }
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@
                        (smtps-outbox--directory state id)))
         (let ((outcome `(:verdict ,verdict :text ,(format "It is %s." verdict)
                                   :next ,next)))
+          (smtps-send-test-journal id state '(attempt :number 1 :time 1))
           (smtps-send-test-journal id state `(outcome :attempt 1 ,@outcome))
           (smtps-send--event `(:id ,id :state ,(intern state)
                                    :host "relay.poste.it" ,@outcome)))))))
@@ -75,6 +76,7 @@
           (smtps-send-test-told nil)
           (smtps-send--told nil)
           (smtps-send--trouble nil)
+          (smtps-send--again nil)
           (smtps-send-tell-function
            (lambda (sentence) (push sentence smtps-send-test-told)))
           (smtps-accounts '(("poste" :host "relay.poste.it" :user "u")))
@@ -540,7 +542,8 @@ Nothing may be left of that mail."
 (ert-deftest smtps-send-test-no-addresses ()
   (dolist (text '("a b@c" "a@b c@d" "<a@b" "a@b>" "<a@b> <c@d>" "<a@b> c"
                   "a@b@c" "a@" "@b" "<>" "\"a@b" "(a@b" "a@[b" "<<a@b>>"
-                  "=?utf-8?Q?J=C3=B6rg?=@x.de" "a@b..c" "<@x:a@b>"))
+                  "=?utf-8?Q?J=C3=B6rg?=@x.de" "a@b..c" "<@x:a@b>" "a\x3fff80@b" "a\u200b@b"
+                  "\"a\u00ad\"@b" "a@b\ud800"))
     (should-error (smtps-send-addresses text "To") :type 'smtps-send-error))
   (should-error (smtps-send-addresses (concat (make-string 250 ?a) "@b.de") "To")
                 :type 'smtps-send-error))
@@ -810,6 +813,182 @@ Nothing may be left of that mail."
         (should (string-match-p (nth 2 case) sentence))
         (should (string-match-p "is kept in .+/outbox/" sentence)))
       (smtps-send-test-entry (nth 1 case)))))
+
+;;; The real helper, and a server
+
+(defmacro smtps-send-test-really (&rest body)
+  "Evaluate BODY with the helper and a sandbox, whose REPORT is bound there.
+The account is the sandbox's, and its password is in an authinfo file."
+  (declare (indent 0) (debug t))
+  `(smtps-send-test-with 'nothing
+     (let* ((report (smtps-sandbox-start))
+            (file (expand-file-name "authinfo" smtps-send-test-home))
+            (auth-sources (list file))
+            (user-mail-address "from-address@poste.it")
+            (smtps-accounts
+             `(("sandbox" :host ,(plist-get report :host)
+                :port ,(plist-get report :port)
+                :user ,(plist-get report :user)
+                :ca-file ,(plist-get report :ca-file)))))
+       (write-region (format "machine localhost login %s password \"%s\"\n"
+                             (plist-get report :user)
+                             (plist-get report :password))
+                     nil file nil 'silent)
+       (unwind-protect
+           (cl-letf (((symbol-function 'smtps-helper-call)
+                      smtps-send-test-helper-call)
+                     ((symbol-function 'smtps-helper-live-p)
+                      smtps-send-test-helper-live-p))
+             ,@body)
+         (smtps-send-test-end-helper)
+         (let ((sandbox smtps--sandbox))
+           (smtps-sandbox-stop)
+           (smtps-send-test-until (not (process-live-p sandbox))))))))
+
+(defconst smtps-send-test-helper-call (symbol-function 'smtps-helper-call)
+  "The real function, which the tests above replace.")
+
+(defconst smtps-send-test-helper-live-p (symbol-function 'smtps-helper-live-p)
+  "The real function, which the tests above replace.")
+
+(defmacro smtps-send-test-until (condition)
+  "Wait, at most 20 seconds, until CONDITION is non-nil; return its value."
+  `(let ((deadline (time-add nil 20)) value)
+     (while (not (or (setq value ,condition) (time-less-p deadline nil)))
+       (accept-process-output nil 0.05))
+     (should value)
+     value))
+
+(defun smtps-send-test-end-helper ()
+  "Stop the helper and wait until it is gone."
+  (let ((process (cl-find "smtps-helper" (process-list) :test #'string-prefix-p
+                          :key #'process-name)))
+    (smtps-helper-stop)
+    (when process
+      (smtps-send-test-until (not (process-live-p process))))))
+
+(defun smtps-send-test-arrived (report)
+  "Return the mails, each its octets, in the Maildir of REPORT."
+  (mapcar (lambda (file)
+            (with-temp-buffer
+              (set-buffer-multibyte nil)
+              (insert-file-contents-literally file)
+              (buffer-string)))
+          (directory-files-recursively (plist-get report :maildir) "")))
+
+(ert-deftest smtps-send-test-real-accepted ()
+  (smtps-send-test-really
+    (smtps-send-test-compose "to-address@other-host.it"
+                             '((Bcc . "hidden@z.example"))
+                             ".\nText, Grüße.\n.dot\n")
+    (should (message-send))
+    (let ((entry (smtps-send-test-entry 'sent))
+          (mail (car (smtps-send-test-arrived report))))
+      (should (eq (plist-get (plist-get entry :outcome) :verdict) 'accepted))
+      (should (string-match-p
+               "2 recipients"
+               (plist-get (plist-get entry :outcome) :text)))
+      (should (string-match-p "^Subject: Interactive attempt\r?$" mail))
+      ;; The sandbox itself says who it was delivered to.
+      (should-not (string-match-p "hidden\\|bcc" (string-replace
+                                                  "Delivered-To: hidden" ""
+                                                  mail)))
+      (should (smtps-outbox-wait 5)))))
+
+(ert-deftest smtps-send-test-real-without-waiting ()
+  "Emacs does not wait: the outcome is told when it comes."
+  (smtps-send-test-really
+    (let ((noninteractive nil))
+      (smtps-send-test-compose "to-address@other-host.it")
+      (should (message-send))
+      (smtps-send-test-entry 'queue)
+      (should-not (smtps-send-test-arrived report))
+      (should (equal (car smtps-send-test-told) "Queued for localhost"))
+      (should (smtps-outbox-wait 20))
+      (smtps-send-test-until
+       (cl-find-if (lambda (sentence)
+                     (string-match-p "localhost accepted .+ 1 recipient"
+                                     sentence))
+                   smtps-send-test-told))
+      (should (eql (length (smtps-send-test-arrived report)) 1)))))
+
+(ert-deftest smtps-send-test-real-wrong-password ()
+  (smtps-send-test-really
+    (write-region (format "machine localhost login %s password wrong\n"
+                          (plist-get report :user))
+                  nil (car auth-sources) nil 'silent)
+    (smtps-send-test-compose "to-address@other-host.it")
+    (let ((sentence (cadr (should-error (message-send) :type 'user-error))))
+      (should (string-match-p "refused the login.+535" sentence))
+      (should (string-match-p "is kept in" sentence))
+      (should-not (string-search "wrong" sentence)))
+    (should-not (smtps-send-test-arrived report))
+    ;; It was forgotten, so that a mended file counts at once.
+    (should-not smtps-credentials--memory)))
+
+(ert-deftest smtps-send-test-real-password-later ()
+  "A password that must be asked for: the mail waits, and `smtps-answer' asks."
+  (smtps-send-test-really
+    (let ((noninteractive nil)
+          (auth-sources nil))
+      (smtps-send-test-compose "to-address@other-host.it")
+      (message-send)
+      (smtps-send-test-until
+       (cl-find-if (lambda (sentence)
+                     (string-match-p "M-x smtps-answer" sentence))
+                   smtps-send-test-told))
+      (should-not (smtps-outbox-wait 5))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'always)
+                ((symbol-function 'read-passwd)
+                 (lambda (&rest _)
+                   (copy-sequence (plist-get report :password)))))
+        (smtps-answer))
+      (should (smtps-outbox-wait 20))
+      (smtps-send-test-entry 'sent))))
+
+(ert-deftest smtps-send-test-real-killed-helper ()
+  "A helper that is killed loses nothing; the mail goes with the next one, once."
+  (smtps-send-test-really
+    (let ((noninteractive nil))
+      (smtps-send-test-compose "to-address@other-host.it")
+      (message-send)
+      (signal-process (cl-find "smtps-helper" (process-list)
+                               :test #'string-prefix-p :key #'process-name)
+                      'SIGKILL)
+      (smtps-send-test-until (not (smtps-helper-live-p)))
+      (should (eql (length (smtps-outbox-entries '(queue active))) 1))
+      (smtps-send-queued)
+      (smtps-send-test-until (smtps-outbox-entries '(sent)))
+      (should (eql (length (smtps-send-test-arrived report)) 1)))))
+
+(ert-deftest smtps-send-test-real-password-is-nowhere ()
+  "A password with all that can go wrong works, and stays in its file only."
+  (smtps-send-test-really
+    (let ((secret "pässwörd \"quoted\" 100%")
+          (coding-system-for-write 'utf-8-unix))
+      (write-region (format "machine localhost login accented@poste.it \
+password '%s'\n" secret)
+                    nil (car auth-sources) nil 'silent)
+      (setf (plist-get (cdar smtps-accounts) :user) "accented@poste.it")
+      (smtps-send-test-compose "to-address@other-host.it")
+      (should (message-send))
+      (dolist (text (list secret "pässwörd" "p\\u00e4ssw"
+                          (base64-encode-string
+                           (encode-coding-string secret 'utf-8) t)
+                          (base64-encode-string
+                           (encode-coding-string
+                            (concat "\0accented@poste.it\0" secret) 'utf-8)
+                           t)))
+        (dolist (buffer (buffer-list))
+          (unless (equal (buffer-name buffer) "*Messages*")
+            (with-current-buffer buffer
+              (save-restriction
+                (widen)
+                (should-not (string-search text (buffer-string)))))))
+        (dolist (file (directory-files-recursively smtps-outbox-directory ""))
+          (with-temp-buffer
+            (insert-file-contents file)
+            (should-not (string-search text (buffer-string)))))))))
 
 (provide 'smtps-send-test)
 ;;; smtps-send-test.el ends here

@@ -1,0 +1,152 @@
+;;; smtps-eshell-test.el --- Tests of smtps in Eshell  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; A real Eshell, in which commands are typed.
+
+;;; Code:
+
+(require 'ert)
+(require 'cl-lib)
+(require 'eshell)
+(require 'esh-mode)
+(require 'em-dirs)
+(require 'smtps-eshell)
+(require 'smtps-helper)
+(require 'smtps-wire)
+
+(defvar eshell-history-file-name)
+(defvar eshell-last-dir-ring-file-name)
+(defvar eshell-banner-message)
+
+(defconst smtps-eshell-test-seconds 20
+  "Seconds that anything may take.")
+
+(defmacro smtps-eshell-test-with (&rest body)
+  "Run BODY in an Eshell buffer of its own, in a directory of its own."
+  (declare (indent 0) (debug t))
+  `(let* ((directory (file-name-as-directory (make-temp-file "smtps eshell é" t)))
+          (eshell-directory-name directory)
+          (eshell-history-file-name nil)
+          (eshell-last-dir-ring-file-name nil)
+          (eshell-banner-message "")
+          (default-directory directory))
+     (save-window-excursion
+       (unwind-protect
+           (with-current-buffer (eshell t)
+             (unwind-protect
+                 (progn ,@body)
+               (let ((kill-buffer-query-functions nil))
+                 (mapc #'delete-process (mapcar #'car eshell-process-list))
+                 (kill-buffer))))
+         (delete-directory directory t)))))
+
+(defun smtps-eshell-test-text ()
+  "Return what stands in the buffer."
+  (buffer-substring-no-properties (point-min) (point-max)))
+
+(defmacro smtps-eshell-test-until (condition)
+  "Wait until CONDITION is true, and fail if that takes too long."
+  (declare (debug t))
+  `(let ((end (+ (float-time) smtps-eshell-test-seconds)))
+     (while (not (or ,condition (> (float-time) end)))
+       (accept-process-output nil 0.02))
+     (unless ,condition
+       (ert-fail (list "Not within the time" ',condition (smtps-eshell-test-text))))))
+
+(defun smtps-eshell-test-type (line)
+  "Type LINE."
+  (goto-char (point-max))
+  (insert line)
+  ;; ERT's debugger would come before Eshell, which shows errors itself.
+  (let ((debug-on-error nil))
+    (call-interactively (key-binding (kbd "RET")))))
+
+(defun smtps-eshell-test-run (line)
+  "Type the command LINE, wait for its end, and return what it wrote."
+  (let ((from (point-max)))
+    (smtps-eshell-test-type line)
+    (smtps-eshell-test-until (not eshell-current-command))
+    (string-trim (buffer-substring-no-properties
+                  (min (point-max) (+ from (length line)))
+                  (save-excursion
+                    (goto-char (point-max))
+                    (line-beginning-position))))))
+
+(ert-deftest smtps-eshell-test-base64 ()
+  (smtps-eshell-test-with
+    (should (equal (smtps-eshell-test-run "smtps base64 Username:") "VXNlcm5hbWU6"))
+    (should (equal (smtps-eshell-test-run "smtps base64 'pässwörd 100%'")
+                   (smtps-base64-encode-string "pässwörd 100%")))
+    ;; A text, though it looks like a number.
+    (should (equal (smtps-eshell-test-run "smtps base64 007")
+                   (smtps-base64-encode-string "007")))
+    (should (equal (smtps-eshell-test-run "smtps base64 -d VXNlcm5hbWU6") "Username:"))
+    (should (string-match-p "not base64" (smtps-eshell-test-run "smtps base64 -d VXN")))))
+
+(ert-deftest smtps-eshell-test-base64-of-what-is-piped-in ()
+  (smtps-eshell-test-with
+    (should (equal (smtps-eshell-test-run "*printf %s Username: | smtps base64")
+                   "VXNlcm5hbWU6"))))
+
+(ert-deftest smtps-eshell-test-exit-status ()
+  (smtps-eshell-test-with
+    (should (string-prefix-p "smtps " (smtps-eshell-test-run "smtps --version")))
+    (should (equal (smtps-eshell-test-run "echo $?") "0"))
+    (smtps-eshell-test-run "smtps session --no-such-option")
+    (should (equal (smtps-eshell-test-run "echo $?") "64"))))
+
+(ert-deftest smtps-eshell-test-a-helper-at-an-odd-place ()
+  (smtps-eshell-test-with
+    (let* ((program (expand-file-name "it's $HOME *" directory))
+           (smtps-helper-command (list program "a b" "rpc")))
+      (with-temp-file program
+        (insert "#!/bin/sh\nprintf '<%s>' \"$@\" \"$INSIDE_EMACS\"; echo\n"))
+      (set-file-modes program #o700)
+      (should (string-match-p "\\`<a b><x y><[0-9.]+,eshell>\\'"
+                              (smtps-eshell-test-run "smtps 'x y'"))))))
+
+(ert-deftest smtps-eshell-test-on-another-machine ()
+  (smtps-eshell-test-with
+    (cl-letf (((symbol-function 'file-remote-p) (lambda (&rest _) "/ssh:x:")))
+      (should-error (eshell/smtps "mx.test") :type 'user-error))))
+
+(ert-deftest smtps-eshell-test-the-dialogue ()
+  (smtps-eshell-test-with
+    (let* ((told "")
+           (process (make-process
+                     :name "sandbox" :noquery t :connection-type 'pipe
+                     :command (append (smtps-helper-program)
+                                      (list "sandbox" "--report" "sexp" "--directory"
+                                            (expand-file-name "sandbox" directory)))
+                     :filter (lambda (_process text) (setq told (concat told text))))))
+      (unwind-protect
+          (let (sandbox
+                (said (lambda (text)
+                        (smtps-eshell-test-until
+                         (string-search text (smtps-eshell-test-text)))
+                        (smtps-eshell-test-until
+                         (string-suffix-p "send> " (smtps-eshell-test-text))))))
+            (smtps-eshell-test-until (string-suffix-p "\n" told))
+            (setq sandbox (cdr (smtps-wire-read (string-trim-right told))))
+            (smtps-eshell-test-type
+             (format "smtps localhost:%d --tls implicit --ca-file '%s'"
+                     (plist-get sandbox :port) (plist-get sandbox :ca-file)))
+            (funcall said "recv> 220 ")
+            (smtps-eshell-test-type "ehlo localhost.localdomain")
+            (funcall said "recv> 250 SIZE")
+            (smtps-eshell-test-type "mail from:<a@b.c>")
+            (funcall said "recv> 530")
+            (smtps-eshell-test-type "quit")
+            (smtps-eshell-test-until (not eshell-current-command))
+            (should (string-match-p "\nrecv> 221 .*\nrecv> - Peer has closed the TLS connection\n"
+                                    (smtps-eshell-test-text)))
+            (should (equal (smtps-eshell-test-run "echo $?") "0")))
+        (delete-process process)))))
+
+(provide 'smtps-eshell-test)
+;;; smtps-eshell-test.el ends here
