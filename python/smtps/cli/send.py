@@ -187,11 +187,17 @@ def _deliver(
 
     delivery = Delivery(
         mail.account,
-        ask,
         timeout=arguments.timeout,
         trace=lambda direction, text: trace.append(f"{direction}> {text}\n"),
     )
-    return run_blocking(delivery.send(mail.envelope, ready, commit))
+
+    async def sent() -> Outcome:
+        try:
+            return await delivery.send(mail.envelope, ready, ask, commit)
+        finally:
+            await delivery.close()
+
+    return run_blocking(sent())
 
 
 def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:

@@ -1,23 +1,25 @@
-"""One envelope to one server: the engine's steps carried out over a stream."""
+"""Mails of one account, each to its fate: over one connection while it serves, or a new one."""
 
 from __future__ import annotations
 
-import time
+import hashlib
+import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from smtps.client.account import Account
-from smtps.client.dialling import Tell, dialled, handshake, quiet
-from smtps.client.timeouts import seconds
-from smtps.errors import HostUnknownError, LoginError, SmtpsError, TimedOutError
-from smtps.net.streams import Stream, Way
+from smtps.client.dialling import Tell, quiet
+from smtps.client.link import Link, OnCommit
+from smtps.errors import HostUnknownError, LoginError, SmtpsError
+from smtps.net.streams import Way
 from smtps.protocol import steps
 from smtps.protocol.connection import Trace
+from smtps.protocol.dialogue import Stop, as_stop
 from smtps.protocol.envelope import Envelope, Message
-from smtps.protocol.outcome import Fate, Outcome
-from smtps.protocol.steps import Steps
-from smtps.protocol.submission import Stop, Submission, as_stop
+from smtps.protocol.outcome import Fate, Outcome, Verdict, most_important
+from smtps.protocol.replies import Reply
+from smtps.protocol.steps import Chosen
+from smtps.protocol.transaction import next_group, too_many
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,9 @@ class Credentials:
 Ask = Callable[[], Awaitable[Credentials]]
 """Fetches the credentials; called once the server's identity is settled.  Raises LoginError."""
 
-OnCommit = Callable[[tuple[int, ...]], Awaitable[None]]
-"""Writes down, and flushes, that the recipients with these indexes may have the mail."""
-
 
 class Delivery:
-    """Delivers mails to ACCOUNT's server over one connection after the other.
+    """Delivers mails to ACCOUNT's server, one after the other.
 
     WAY None blocks, so that no event loop is needed.  TIMEOUT None takes each phase's own.
     """
@@ -44,104 +43,185 @@ class Delivery:
     def __init__(
         self,
         account: Account,
-        ask: Ask | None,
         way: Way | None = None,
         timeout: float | None = None,
         tell: Tell = quiet,
         trace: Trace | None = None,
     ) -> None:
         self.account = account
-        self._ask = ask
         self._way = way
         self._timeout = timeout
         self._tell = tell
         self._trace = trace
-        self._deadline = (-1, 0.0)
+        self._link: Link | None = None
+        self._salt = os.urandom(16)
+        self._proven = b""
+        """A digest of the secret that the server last took, so that it is not kept."""
+        self._tried = b""
 
-    async def send(self, envelope: Envelope, message: Message, commit: OnCommit) -> Outcome:
-        """Send one mail over a connection of its own and return what became of it."""
-        submission = Submission(self.account.tls, self.account.host, self._trace)
-        stream: Stream | None = None
-        try:
-            try:
-                stream = await dialled(self.account, self._way, self._timeout, self._tell)
-                await self._drive(submission.open(envelope.sender), stream, commit)
-                await self._drive(submission.login(), stream, commit)
-            except (Stop, SmtpsError) as error:
-                return _before(envelope, error)
-            outcome: Outcome = await self._drive(
-                submission.deliver(envelope, message), stream, commit
-            )
-            await self._drive(submission.quit(), stream, commit)
-            return outcome
-        finally:
-            if stream is not None:
-                await stream.close()
+    async def send(
+        self, envelope: Envelope, message: Message, ask: Ask | None, commit: OnCommit
+    ) -> Outcome:
+        """Send one mail and return what became of it for each recipient.
 
-    async def _drive(self, engine: Steps[Any], stream: Stream, commit: OnCommit) -> Any:
-        """Carry out the steps of ENGINE and return its result."""
-        answer: Any = None
-        error: SmtpsError | None = None
+        It takes more than one transaction where the server takes no more recipients in one.
+        COMMIT gets indexes of ENVELOPE's recipients.
+        """
+        fates: dict[int, Fate] = {}
+        outcomes: list[Outcome] = []
+        pending = list(range(len(envelope.recipients)))
+        while pending:
+            outcome, group = await self._transaction(envelope, pending, message, ask, commit)
+            outcomes.append(outcome)
+            fates |= dict(zip(group, outcome.fates, strict=True))
+            pending = _again(pending, group, outcome)
+        verdict, reply = _untried(outcomes[-1])
+        return _together(
+            tuple(
+                fates.get(index, Fate(recipient, verdict, reply))
+                for index, recipient in enumerate(envelope.recipients)
+            ),
+            outcomes,
+        )
+
+    async def close(self) -> None:
+        """Say goodbye to the server, if a connection is open."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    def abort(self) -> None:
+        """Drop the connection, if one is open, at once."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.abort()
+
+    @property
+    def idle(self) -> bool:
+        """True if a connection is open over which another mail can go."""
+        return self._link is not None and self._link.usable()
+
+    async def _transaction(
+        self,
+        envelope: Envelope,
+        pending: list[int],
+        message: Message,
+        ask: Ask | None,
+        commit: OnCommit,
+    ) -> tuple[Outcome, tuple[int, ...]]:
+        """Send to as many of the recipients PENDING as one transaction takes."""
+        committed = False
         while True:
-            try:
-                step = engine.throw(error) if error is not None else engine.send(answer)
-            except StopIteration as stop:
-                return stop.value
-            answer = error = None
-            try:
-                answer = await self._carry_out(step, stream, commit)
-            except SmtpsError as raised:
-                error = raised
-
-    async def _carry_out(self, step: steps.Step, stream: Stream, commit: OnCommit) -> Any:
-        match step:
-            case steps.Send(data, phase):
-                await stream.write(data, seconds(phase, self._timeout))
-            case steps.Receive(phase, wait):
-                return await self._receive(stream, phase, wait)
-            case steps.Peek():
-                return stream.peek()
-            case steps.Handshake():
-                await handshake(stream, self.account, self._timeout, self._tell)
-            case steps.Login(extensions, failed):
-                return await self._login(extensions.mechanisms, failed)
-            case steps.Commit(recipients):
-                await commit(recipients)
-        return None
-
-    async def _receive(self, stream: Stream, phase: steps.Phase, wait: int) -> bytes:
-        allowed = seconds(phase, self._timeout)
-        now = time.monotonic()
-        if self._deadline[0] != wait:
-            self._deadline = (wait, now + allowed)
-        left = self._deadline[1] - now
-        if left <= 0:
-            raise TimedOutError(
-                f"{self.account.host} did not finish its answer within {allowed:g} seconds."
+            link = await self._linked(envelope.sender)
+            if isinstance(link, Outcome):
+                # Not reached: so it is for all that are left.
+                fates = tuple(
+                    Fate(envelope.recipients[i], link.fates[0].verdict, link.fates[0].reply)
+                    for i in pending
+                )
+                return replace(link, fates=fates), tuple(pending)
+            offered = link.submission.connection.extensions
+            group = next_group(
+                envelope, pending, offered.limit("RCPTMAX"), offered.limit("RCPTDOMAINMAX")
             )
-        try:
-            return await stream.read(left)
-        except TimedOutError:
-            raise TimedOutError(
-                f"{self.account.host} did not answer within {allowed:g} seconds."
-            ) from None
 
-    async def _login(self, offered: tuple[str, ...], failed: tuple[str, ...]) -> Any:
+            async def commit_group(
+                recipients: tuple[int, ...], group: tuple[int, ...] = group
+            ) -> None:
+                nonlocal committed
+                committed = True
+                await commit(tuple(group[i] for i in recipients))
+
+            reused = link.mails > 0
+            try:
+                outcome = await link.deliver(
+                    envelope.only(group), message, lambda step: self._login(step, ask), commit_group
+                )
+            except BaseException:
+                self.abort()
+                raise
+            self._note(link, outcome)
+            if not link.submission.usable:
+                await self.close()
+            lost = outcome.verdict in (Verdict.UNREACHED, Verdict.PROTOCOL)
+            if not (reused and lost and not committed):
+                return outcome, group
+
+    async def _linked(self, sender: str) -> Link | Outcome:
+        """Return a greeted connection, or why there is none, as an outcome for one recipient."""
+        if self._link is not None and self._link.usable():
+            return self._link
+        self.abort()
+        link = Link(self.account, self._way, self._timeout, self._trace)
+        try:
+            await link.open(sender, self._tell)
+        except (Stop, SmtpsError) as error:
+            stop = as_stop(error)
+            status = HostUnknownError.status if isinstance(error, HostUnknownError) else None
+            return Outcome((Fate("", stop.verdict, stop.reply),), stop.text, status)
+        self._link = link
+        return link
+
+    async def _login(self, step: steps.Login, ask: Ask | None) -> Chosen | None:
         account = self.account
         if account.user is None and not account.mechanisms:
             return None
         from smtps.sasl import mechanisms
 
-        name = mechanisms.choose(offered, account.mechanisms, failed)
-        if self._ask is None:
+        name = mechanisms.choose(step.extensions.mechanisms, account.mechanisms, step.failed)
+        if ask is None:
             raise LoginError(f"No password is known for the login at {account.host}.")
-        credentials = await self._ask()
-        return mechanisms.REGISTRY[name](credentials.user, credentials.password)
+        credentials = await ask()
+        self._tried = self._digest(credentials)
+        exchange = mechanisms.REGISTRY[name](credentials.user, credentials.password)
+        return Chosen(exchange, self._tried == self._proven)
+
+    def _digest(self, credentials: Credentials) -> bytes:
+        secret = f"{credentials.user}\0{credentials.password}".encode()
+        return hashlib.blake2b(secret, key=self._salt).digest()
+
+    def _note(self, link: Link, outcome: Outcome) -> None:
+        """Remember whether the secret was taken."""
+        if link.authenticated:
+            self._proven = self._tried
+        elif outcome.verdict is Verdict.LOGIN:
+            self._proven = b""
 
 
-def _before(envelope: Envelope, error: Stop | SmtpsError) -> Outcome:
-    """Return the outcome of a mail that never came to its transaction."""
-    stop = as_stop(error)
-    status = HostUnknownError.status if isinstance(error, HostUnknownError) else None
-    fates = tuple(Fate(r, stop.verdict, stop.reply) for r in envelope.recipients)
-    return Outcome(fates, stop.text, status)
+def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list[int]:
+    """Return the recipients for another transaction: those not tried, and those too many.
+
+    Only a server that judges recipients, and not the mail as a whole, is asked again.
+    """
+    verdicts = {fate.verdict for fate in outcome.fates}
+    if outcome.verdict is Verdict.UNCERTAIN or not verdicts & {Verdict.ACCEPTED, Verdict.REFUSED}:
+        return []
+    again = {
+        index
+        for index, fate in zip(group, outcome.fates, strict=True)
+        if Verdict.ACCEPTED in verdicts and fate.reply is not None and too_many(fate.reply)
+    }
+    return [index for index in pending if index not in group or index in again]
+
+
+def _untried(last: Outcome) -> tuple[Verdict, Reply | None]:
+    """Return the verdict, and the reply, for recipients that were not tried after LAST."""
+    if last.verdict in (Verdict.UNCERTAIN, Verdict.ACCEPTED, Verdict.REFUSED):
+        return Verdict.UNREACHED, None
+    fate = next(fate for fate in last.fates if fate.verdict is last.verdict)
+    return fate.verdict, fate.reply
+
+
+def _together(fates: tuple[Fate, ...], outcomes: list[Outcome]) -> Outcome:
+    """Return what OUTCOMES, one a transaction, come to."""
+    if len(outcomes) == 1:
+        return replace(outcomes[0], fates=fates)
+    verdict = most_important(fate.verdict for fate in fates)
+    # The one that matters most tells why; the others went as the number says.
+    telling = next((o for o in outcomes if o.verdict is verdict), outcomes[-1])
+    accepted = sum(fate.verdict is Verdict.ACCEPTED for fate in fates)
+    text = (
+        f"In {len(outcomes)} transactions {accepted} of {len(fates)} recipients were accepted. "
+        f"{telling.text}"
+    )
+    return Outcome(fates, text, telling.status_override)

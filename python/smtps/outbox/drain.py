@@ -14,6 +14,7 @@ from pathlib import Path
 
 from smtps.client.account import Account
 from smtps.client.delivery import Credentials, Delivery
+from smtps.client.pool import Pool
 from smtps.errors import CredentialsLaterError, OutboxError, SmtpsError
 from smtps.net.loop import Loop
 from smtps.outbox import entry
@@ -39,6 +40,7 @@ class Drainer:
         self._root = root
         self._tell = tell
         self._ask = ask
+        self._pool = Pool(lambda account: Delivery(account, Loop()))
         self._woken = asyncio.Event()
         self._due: dict[str, float] = {}
         self._committed = False
@@ -61,6 +63,7 @@ class Drainer:
         if self._current is not None and not self._committed:
             self._current.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._pool.close()
 
     async def _run(self) -> None:
         try:
@@ -154,7 +157,7 @@ class Drainer:
             self._committed = True
             await asyncio.to_thread(
                 owned.journal.append,
-                entry.form("commit", attempt=attempt, recipients=list(recipients)),
+                entry.form("commit", attempt=attempt, recipients=[left[i] for i in recipients]),
                 reserve=True,
             )
 
@@ -170,14 +173,14 @@ class Drainer:
                 )
             return Credentials(*found)
 
-        pending = {i: f for i, f in _settled(records, mail.envelope).items()}
-        left = tuple(i for i in range(len(mail.envelope.recipients)) if i not in pending)
-        envelope = Envelope(mail.envelope.sender, tuple(mail.envelope.recipients[i] for i in left))
-        delivery = Delivery(mail.account, ask, Loop())
+        settled = _settled(records, mail.envelope)
+        left = tuple(i for i in range(len(mail.envelope.recipients)) if i not in settled)
+        delivery = await self._pool.take(mail.account)
         try:
-            outcome = await delivery.send(envelope, ready, commit)
+            outcome = await delivery.send(mail.envelope.only(left), ready, ask, commit)
         finally:
             self._committed = False
+            self._pool.rest(mail.account)
         await self._settle(owned, outcome, attempt, left, later)
 
     async def _settle(

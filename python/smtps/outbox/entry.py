@@ -8,13 +8,14 @@ import secrets
 import string
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from smtps.client.account import Account
 from smtps.errors import DamagedEntryError, OutboxError, SmtpsError, WireError
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import Outcome
+from smtps.protocol.parameters import NO_WISHES, Notices, Wishes
 from smtps.rpc import codec
 from smtps.rpc.codec import Keyword, Symbol, Value
 
@@ -91,10 +92,64 @@ def envelope_lines(
             sha256=sha256,
         ),
         form("account", **frozen),
-        form("mail", envelope.sender),
-        *(form("rcpt", recipient) for recipient in envelope.recipients),
+        form("mail", envelope.sender, **_wishes(envelope.wishes)),
+        *(
+            form("rcpt", recipient, **_notices(envelope.notice(index)))
+            for index, recipient in enumerate(envelope.recipients)
+        ),
         form("end"),
     ]
+
+
+def _wishes(wishes: Wishes) -> dict[str, Value]:
+    """Return the properties of the form mail: what is asked for, under the names of `Wishes`."""
+    facts: dict[str, Value] = {key: value for key, value in asdict(wishes).items() if value}
+    if wishes.priority is not None:
+        facts["priority"] = wishes.priority
+    return facts
+
+
+def _notices(notices: Notices) -> dict[str, Value]:
+    """Return the properties of a form rcpt."""
+    facts: dict[str, Value] = {}
+    if notices.notify:
+        facts["notify"] = [Symbol(word) for word in notices.notify]
+    if notices.orcpt:
+        facts["orcpt"] = notices.orcpt
+    return facts
+
+
+def _read_wishes(plist: dict[str, Value]) -> Wishes:
+    def text(name: str) -> str | None:
+        value = plist.get(name)
+        return str(value) if isinstance(value, str) and value else None
+
+    def number(name: str) -> int | None:
+        value = plist.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    unknown = set(plist) - {name.name.replace("_", "-") for name in fields(Wishes)}
+    if unknown:
+        raise WireError(f"its envelope asks for {', '.join(sorted(unknown))}, which is not known.")
+    return Wishes(
+        ret=text("ret"),
+        envid=text("envid"),
+        deliver_by=text("deliver-by"),
+        hold_for=number("hold-for"),
+        hold_until=text("hold-until"),
+        priority=number("priority"),
+        require_tls=plist.get("require-tls") is True,
+    )
+
+
+def _read_notices(plist: dict[str, Value]) -> Notices:
+    notify = plist.get("notify") or []
+    orcpt = plist.get("orcpt")
+    if not isinstance(notify, list) or set(plist) - {"notify", "orcpt"}:
+        raise WireError("a recipient has a parameter that is not known.")
+    return Notices(
+        tuple(str(word) for word in notify), str(orcpt) if isinstance(orcpt, str) else None
+    )
 
 
 @dataclass(frozen=True)
@@ -129,7 +184,9 @@ def read(directory: Path) -> Entry:
 def _read(directory: Path) -> Entry:
     account: Account | None = None
     sender: str | None = None
+    wishes = NO_WISHES
     recipients: list[str] = []
+    notices: list[Notices] = []
     head: dict[str, Value] = {}
     ended = False
     text = (directory / "envelope.sexp").read_text("utf-8")
@@ -142,15 +199,17 @@ def _read(directory: Path) -> Entry:
                 account = _account(codec.plist(rest))
             case "mail":
                 sender = str(rest[0])
+                wishes = _read_wishes(codec.plist(rest[1:]))
             case "rcpt":
                 recipients.append(str(rest[0]))
+                notices.append(_read_notices(codec.plist(rest[1:])))
             case "end":
                 ended = True
     if head.get("version") != VERSION or account is None or sender is None or not ended:
         raise WireError("its envelope is incomplete or of another version.")
     if (directory / "message.eml").stat().st_size != head["size"]:
         raise WireError("its message has another size than its envelope says.")
-    return Entry(directory, account, Envelope(sender, tuple(recipients)))
+    return Entry(directory, account, Envelope(sender, tuple(recipients), wishes, tuple(notices)))
 
 
 def _account(plist: dict[str, Value]) -> Account:

@@ -5,6 +5,7 @@ Streaming: chunks in, chunks out, constant memory.  A bare CR or LF never comes 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -19,21 +20,31 @@ def crlf(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
     An empty message stays empty.  No chunk that comes out ends between CR and LF.
     """
+    return (data for data, _ in _crlf(chunks))
+
+
+def _crlf(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield what `crlf` does, each with whether a line end was changed or added in it."""
     held = b""
     ended = True
     for chunk in chunks:
-        data = held + chunk
+        data = held + chunk if held else chunk
         held = b""
         if data.endswith(b"\r"):
             # Whether an LF follows decides if this is one line end or two.
             data, held = data[:-1], b"\r"
         if not data:
             continue
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        # Where each CR has its LF, this is what there was; it costs half of counting the pairs.
+        changed = data.translate(None, b"\r").replace(b"\n", b"\r\n") != data
+        if changed:
+            if b"\r" in data:
+                data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            data = data.replace(b"\n", b"\r\n")
         ended = data.endswith(b"\r\n")
-        yield data
+        yield data, changed
     if held or not ended:
-        yield b"\r\n"
+        yield b"\r\n", True
 
 
 def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -42,7 +53,7 @@ def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         if not chunk:
             continue
-        data = chunk.replace(b"\r\n.", b"\r\n..")
+        data = chunk.replace(b"\r\n.", b"\r\n..") if b"\n." in chunk else chunk
         if at_line_start and data.startswith(b"."):
             data = b"." + data
         at_line_start = data.endswith(b"\r\n")
@@ -55,22 +66,66 @@ class Shape:
 
     octets: int
     eight_bit: bool
+    """An octet over 127."""
     nul: bool
-    longest_line: int
+    long_lines: bool
+    """A line over `LINE_LIMIT`."""
+    canonical: bool
+    """Its line ends are CRLF already."""
+
+
+class _Lines:
+    """Finds whether a line is over the limit, looking at one octet in a thousand."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._open = 0
+        """Octets of the line that the last chunk did not end."""
+
+    def take(self, chunk: bytes) -> None:
+        if self.over:
+            return
+        # The line that is open may go on for so many octets, and its CRLF.
+        position = chunk.find(b"\n", 0, LINE_LIMIT - self._open + 2)
+        if position < 0:
+            self._open += len(chunk)
+            self.over = self._open > LINE_LIMIT
+            return
+        while position + LINE_LIMIT + 2 < len(chunk):
+            following = chunk.rfind(b"\n", position + 1, position + LINE_LIMIT + 3)
+            if following < 0:
+                self.over = True
+                return
+            position = following
+        last = chunk.rfind(b"\n", position)
+        self._open = len(chunk) - last - 1
 
 
 def shape(chunks: Iterable[bytes]) -> Shape:
     """Measure the message in CHUNKS as it will be sent."""
-    octets = line = longest = 0
+    octets = 0
     eight_bit = nul = False
-    for chunk in crlf(chunks):
+    canonical = True
+    lines = _Lines()
+    for chunk, changed in _crlf(chunks):
         octets += len(chunk)
+        canonical = canonical and not changed
         eight_bit = eight_bit or not chunk.isascii()
         nul = nul or b"\0" in chunk
-        first, *others = chunk.split(b"\r\n")
-        line += len(first)
-        longest = max(longest, line)
-        if others:
-            longest = max(longest, max(map(len, others)))
-            line = len(others[-1])
-    return Shape(octets, eight_bit, nul, longest)
+        lines.take(chunk)
+    return Shape(octets, eight_bit, nul, lines.over, canonical)
+
+
+_COMMAND_LINE = re.compile(
+    rb"^[ \t\0]*(?:MAIL|RCPT|DATA|BDAT|AUTH|STARTTLS|EHLO|HELO|LHLO|RSET|QUIT|NOOP|VRFY|EXPN|HELP"
+    rb"|SEND|SOML|SAML|TURN|ETRN|ATRN|BURL|XCLIENT|XFORWARD|\*[ \t]*\r?$)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def reads_as_command(octets: bytes) -> bool:
+    """Return True if a line of OCTETS, run by a server that did not swallow it, is a command.
+
+    Whatever the case and the blanks before it.
+    """
+    return _COMMAND_LINE.search(octets) is not None

@@ -39,10 +39,26 @@ class Extensions(Mapping[str, tuple[str, ...]]):
         """SASL mechanisms, in capitals, in the server's order (RFC 4954 section 3)."""
         return self.get("AUTH", ())
 
+    def number(self, keyword: str) -> int | None:
+        """Return the first parameter of KEYWORD as a number, None if it is none."""
+        return _number(next(iter(self.get(keyword, ())), ""))
+
     @property
     def size(self) -> int | None:
         """Octets of the largest message the server takes, None if not told (RFC 1870)."""
-        value = self.get("SIZE", ())
-        if not value or not value[0].isascii() or not value[0].isdigit() or len(value[0]) > 20:
-            return None
-        return int(value[0]) or None
+        return self.number("SIZE") or None
+
+    def limit(self, name: str) -> int | None:
+        """Return the limit NAME (RCPTMAX, MAILMAX, RCPTDOMAINMAX) of LIMITS (RFC 9422)."""
+        for word in self.get("LIMITS", ()):
+            key, _, value = word.partition("=")
+            if key.upper() == name:
+                return _number(value) or None
+        return None
+
+
+def _number(text: str) -> int | None:
+    # Twenty digits are RFC 1870's most; a longer one is no number of anything here.
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        return None
+    return int(text)

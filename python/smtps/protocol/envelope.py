@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from smtps.errors import MessageError
 from smtps.protocol import address
 from smtps.protocol.body import Shape
+from smtps.protocol.parameters import NO_NOTICES, NO_WISHES, Notices, Wishes
 
 Content = Callable[[], Iterable[bytes]]
 """Opens the message anew each time: its octets in chunks, line ends as they are."""
@@ -17,11 +18,14 @@ Content = Callable[[], Iterable[bytes]]
 class Envelope:
     """``sender`` is the reverse-path, empty for the null one; ``recipients`` forward-paths.
 
-    Raises MessageError or AddressError for what can't be sent to any server.
+    ``notices`` has something for each recipient, or is empty.  Raises MessageError or
+    AddressError for what can't be sent to any server.
     """
 
     sender: str
     recipients: tuple[str, ...]
+    wishes: Wishes = NO_WISHES
+    notices: tuple[Notices, ...] = ()
 
     def __post_init__(self) -> None:
         if self.sender:
@@ -30,11 +34,26 @@ class Envelope:
             raise MessageError("The message has no recipients.")
         for recipient in self.recipients:
             address.check(recipient)
+        if self.notices and len(self.notices) != len(self.recipients):
+            raise MessageError("There are notices for another number of recipients.")
 
     @property
     def international(self) -> bool:
         """True if an address needs SMTPUTF8 (RFC 6531)."""
         return not (self.sender + "".join(self.recipients)).isascii()
+
+    def notice(self, index: int) -> Notices:
+        """Return what is to be told about the recipient INDEX."""
+        return self.notices[index] if self.notices else NO_NOTICES
+
+    def only(self, indexes: Iterable[int]) -> Envelope:
+        """Return the envelope for the recipients INDEXES, in that order."""
+        chosen = tuple(indexes)
+        return replace(
+            self,
+            recipients=tuple(self.recipients[i] for i in chosen),
+            notices=tuple(self.notices[i] for i in chosen) if self.notices else (),
+        )
 
 
 @dataclass(frozen=True)

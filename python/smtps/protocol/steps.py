@@ -8,7 +8,7 @@ error into the generator.  Network trouble is a `NetworkError`, refused trust an
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -89,8 +89,16 @@ class Exchange(Protocol):
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """A mechanism to log in with; ``proven`` if the last login with this secret was accepted."""
+
+    exchange: Exchange
+    proven: bool = False
+
+
+@dataclass(frozen=True)
 class Login:
-    """Choose a mechanism and fetch the secret: send back an `Exchange`, or None for no login.
+    """Choose a mechanism and fetch the secret: send back a `Chosen`, or None for no login.
 
     ``failed`` names the mechanisms that this server turned down, for another reason than
     the secret.  Asked only when the server's identity is settled.
@@ -107,7 +115,17 @@ class Commit:
     recipients: tuple[int, ...]
 
 
-Step = Send | Receive | Peek | Handshake | Login | Commit
+@dataclass(frozen=True)
+class Work:
+    """Run ``function``, which reads the whole message and may take a while; send back its result.
+
+    Not where other connections are waited for.
+    """
+
+    function: Callable[[], Any]
+
+
+Step = Send | Receive | Peek | Handshake | Login | Commit | Work
 
 T = TypeVar("T")
 Steps = Generator[Step, Any, T]

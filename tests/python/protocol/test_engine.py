@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import deliver
 
-from smtps.errors import AddressError, ConnectionLostError, RemoteProtocolError, TimedOutError
-from smtps.protocol import address, body, commands, steps
+from smtps.errors import AddressError, RemoteProtocolError
+from smtps.protocol import address, body, commands
 from smtps.protocol.connection import (
     Connection,
     Ended,
@@ -19,111 +17,15 @@ from smtps.protocol.connection import (
     ReplyReceived,
     Violation,
 )
-from smtps.protocol.envelope import Envelope, Message
-from smtps.protocol.outcome import Outcome, Verdict
+from smtps.protocol.outcome import Verdict
 from smtps.protocol.replies import LINE_LIMIT, LineReader, Reply, ReplyAssembler
 from smtps.protocol.states import ALLOWED, TRANSITIONS, State
-from smtps.protocol.submission import Stop, Submission, as_stop
+from smtps.protocol.steps import Chosen
 from smtps.sasl.login import Login
 from smtps.sasl.plain import Plain
 
 EHLO = b"250-mx\r\n250-PIPELINING\r\n250-AUTH PLAIN LOGIN\r\n250 SIZE 1000\r\n"
 SLOW = b"250 mx\r\n"
-
-
-class Script:
-    """A server that plays REPLIES, one for each line or message it gets.
-
-    A reply of None closes the connection.
-    """
-
-    def __init__(self, replies: Iterable[bytes | None], single: bool = False) -> None:
-        self._replies = list(replies)
-        self._pending = b""
-        self._single = single
-        self.heard = b""
-        self.commits: list[tuple[int, ...]] = []
-        self.closed = False
-
-    def _play(self, count: int) -> None:
-        for _ in range(count):
-            if self._replies:
-                reply = self._replies.pop(0)
-                if reply is None:
-                    self.closed = True
-                    return
-                self._pending += reply
-
-    def run(self, engine: steps.Steps[Any], exchange: steps.Exchange | None = None) -> Any:
-        answer: Any = None
-        error: Exception | None = None
-        in_data = False
-        while True:
-            try:
-                step = engine.throw(error) if error else engine.send(answer)
-            except StopIteration as stop:
-                return stop.value
-            answer = error = None
-            match step:
-                case steps.Send(data, _):
-                    self.heard += data
-                    if self.closed:
-                        error = ConnectionLostError("gone")
-                        continue
-                    if in_data or self._pending.endswith(b"354 go\r\n"):
-                        if data.endswith(b"\r\n.\r\n") or data == b".\r\n":
-                            self._play(1)
-                            in_data = False
-                        continue
-                    self._play(data.count(b"\r\n"))
-                    in_data = self._pending.endswith(b"354 go\r\n")
-                case steps.Receive():
-                    if not self._pending:
-                        if not self.closed and not self._replies:
-                            error = TimedOutError("mx did not answer.")
-                        else:
-                            answer = b""
-                        continue
-                    size = 1 if self._single else len(self._pending)
-                    answer, self._pending = self._pending[:size], self._pending[size:]
-                case steps.Peek():
-                    answer = b""
-                case steps.Commit(recipients):
-                    self.commits.append(recipients)
-                case steps.Login():
-                    answer = exchange
-
-
-def deliver(
-    replies: Iterable[bytes | None],
-    recipients: tuple[str, ...] = ("a@x",),
-    text: bytes = b"S: x\n\n.dot\n",
-    single: bool = False,
-    exchange: steps.Exchange | None = None,
-) -> tuple[Outcome, Script]:
-    script = Script(replies, single)
-    script._play(1)
-    submission = Submission("none", "mx")
-    envelope = Envelope("me@x", recipients)
-    message = Message(lambda: [text], body.shape([text]))
-
-    def engine() -> steps.Steps[Outcome]:
-        try:
-            yield from submission.open()
-            yield from submission.login()
-        except (Stop, TimedOutError, RemoteProtocolError) as error:
-            stop = as_stop(error)
-            return submission._outcome(_transaction(envelope), stop)
-        return (yield from submission.deliver(envelope, message))
-
-    outcome: Outcome = script.run(engine(), exchange)
-    return outcome, script
-
-
-def _transaction(envelope: Envelope) -> Any:
-    from smtps.protocol.submission import _Transaction
-
-    return _Transaction(envelope, {})
 
 
 OK = b"250 2.0.0 ok\r\n"
@@ -177,16 +79,16 @@ CASES: list[tuple[str, list[bytes | None], int]] = [
 @pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
 @pytest.mark.parametrize(("replies", "status"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_verdict(replies: list[bytes | None], status: int, single: bool) -> None:
-    outcome, script = deliver(replies, single=single)
+    outcome, script, _ = deliver(replies, single=single)
     assert outcome.status == status, outcome
     assert outcome.text
     assert all(ord(c) >= 32 for c in outcome.text)
     # Nothing of a body leaves before the commit.
-    assert (b"S: x" in script.heard) <= bool(script.commits)
+    assert b"S: x" not in (script.before_commit if script.commits else script.heard)
 
 
 def test_one_refused_recipient_does_not_stop_the_other() -> None:
-    outcome, script = deliver(
+    outcome, script, _ = deliver(
         [b"220 hi\r\n", EHLO, OK, b"550 5.1.1 no\r\n", OK, GO, OK], ("a@x", "b@x")
     )
     assert [fate.verdict for fate in outcome.fates] == [Verdict.REFUSED, Verdict.ACCEPTED]
@@ -195,7 +97,7 @@ def test_one_refused_recipient_does_not_stop_the_other() -> None:
 
 
 def test_dots_are_stuffed_and_the_end_is_ours() -> None:
-    _, script = deliver([b"220 hi\r\n", EHLO, OK, OK, GO, OK], text=b".\r\nRCPT TO:<z@z>\n.\n")
+    _, script, _ = deliver([b"220 hi\r\n", EHLO, OK, OK, GO, OK], text=b".\r\nRCPT TO:<z@z>\n.\n")
     assert b"DATA\r\n..\r\nRCPT TO:<z@z>\r\n..\r\n.\r\n" in script.heard
 
 
@@ -203,12 +105,12 @@ def test_dots_are_stuffed_and_the_end_is_ours() -> None:
 @pytest.mark.parametrize("refused", [False, True])
 def test_logins(password: str, refused: bool) -> None:
     end = b"535 5.7.8 no\r\n" if refused else b"235 ok\r\n"
-    plain, heard = deliver(
-        [b"220 hi\r\n", EHLO, end, OK, OK, GO, OK], exchange=Plain("u", password)
+    plain, heard, _ = deliver(
+        [b"220 hi\r\n", EHLO, end, OK, OK, GO, OK], choice=Chosen(Plain("u", password))
     )
-    login, heard_too = deliver(
+    login, heard_too, _ = deliver(
         [b"220 hi\r\n", EHLO, b"334 User Name\r\n", b"334 eA==\r\n", end, OK, OK, GO, OK],
-        exchange=Login("u", password),
+        choice=Chosen(Login("u", password)),
     )
     assert plain.status == (77 if refused else 0)
     # A prompt that is not base64 ends the login.
@@ -219,9 +121,9 @@ def test_logins(password: str, refused: bool) -> None:
 
 
 def test_a_server_that_echoes_the_password_gets_it_masked() -> None:
-    outcome, _ = deliver(
+    outcome, _, _ = deliver(
         [b"220 hi\r\n", EHLO, b"535 bad password hunter2 aHVudGVyMg==\r\n"],
-        exchange=Plain("u", "hunter2"),
+        choice=Chosen(Plain("u", "hunter2")),
     )
     assert outcome.status == 77
     assert "hunter2" not in outcome.text
