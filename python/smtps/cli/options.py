@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 
 from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
-from smtps.errors import ConfigurationError, UsageError
+from smtps.errors import ConfigurationError, MessageError, UsageError
+from smtps.protocol.parameters import Notices, Wishes
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,52 @@ def add_login(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="a command that prints the password"
     )
+
+
+def add_wishes(parser: argparse.ArgumentParser) -> None:
+    """Add the options that ask something of the server; sendmail's names where it has one."""
+    group = parser.add_argument_group("what to ask of the server, where it offers that")
+    group.add_argument(
+        "-N",
+        "--notify",
+        metavar="WHEN",
+        help="notices to the sender: never, or success,failure,delay",
+    )
+    group.add_argument(
+        "-R", "--ret", metavar="WHAT", help="what a notice brings back: full or hdrs"
+    )
+    group.add_argument("-V", "--envid", metavar="ID", help="an identifier that notices repeat")
+    group.add_argument(
+        "--orcpt",
+        metavar="TYPE;ADDRESS",
+        help="the original recipient, as in rfc822;ann@example.org",
+    )
+    group.add_argument(
+        "--deliver-by", metavar="SECONDS[;R]", help="deliver within that time, or (R) give it back"
+    )
+    group.add_argument("--hold-for", metavar="SECONDS", type=int, help="let the server wait")
+    group.add_argument("--hold-until", metavar="TIME", help="the same, as in 2027-01-31T09:00:00Z")
+    group.add_argument("--priority", metavar="N", type=int, help="-9 to 9")
+    group.add_argument(
+        "--require-tls", action="store_true", help="under verified TLS to the end, or not at all"
+    )
+
+
+def wishes(arguments: argparse.Namespace) -> tuple[Wishes, Notices]:
+    """Return what ARGUMENTS ask for the mail, and for each recipient."""
+    words = tuple(filter(None, (arguments.notify or "").lower().split(",")))
+    try:
+        return Wishes(
+            ret=arguments.ret.lower() if arguments.ret else None,
+            envid=arguments.envid,
+            deliver_by=arguments.deliver_by,
+            hold_for=arguments.hold_for,
+            hold_until=arguments.hold_until,
+            priority=arguments.priority,
+            require_tls=arguments.require_tls,
+        ), Notices(words, arguments.orcpt)
+    except MessageError as error:
+        raise UsageError(error.text) from None
 
 
 def port(text: str) -> int:

@@ -50,9 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-F",
         "-B",
         "-o",
-        "-N",
-        "-R",
-        "-V",
         dest="ignored",
         metavar="X",
         action="append",
@@ -60,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_connection(parser)
     options.add_login(parser)
+    options.add_wishes(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
     parser.add_argument("--report", choices=("sexp", "json"), help="tell each recipient's fate")
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox to keep it in")
@@ -131,7 +129,9 @@ def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope
         if sender is None:
             raise MessageError("The message has no From, and no sender is given with -f.")
     sender = sender.removeprefix("<").removesuffix(">")
-    return Envelope(sender, tuple(dict.fromkeys(recipients)))
+    recipients = list(dict.fromkeys(recipients))
+    wishes, notices = options.wishes(arguments)
+    return Envelope(sender, tuple(recipients), wishes, (notices,) * len(recipients))
 
 
 def _send(arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned) -> int:
