@@ -74,14 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
         envelope = _envelope(arguments, header)
         chunks, identity = message.finished(header, _rest(file), envelope.sender)
         box = spool.Spool(arguments.outbox or spool.default())
-        directory = box.take_in(account, envelope, chunks, identity, "active")
+        owned = box.begin(account, envelope, chunks, identity)
     except OSError as error:
         raise MessageUnreadableError(f"The message can't be read: {error.strerror}.") from None
     finally:
         file.close()
-    owned = box.own(directory)
-    if owned is None:
-        raise OutboxError(f"The mail {directory.name} was taken by another process.")
     return _send(arguments, box, owned)
 
 

@@ -231,7 +231,7 @@ class Drainer:
                 self._event(name, "failed", error.text)
                 continue
             if not doubtful:
-                owned.finish("queue")
+                owned.finish(_state(owned.journal.records(), mail.envelope))
                 continue
             text = (
                 f"It broke off after the whole message may have left for {mail.account.host}: "
@@ -246,6 +246,15 @@ class Drainer:
             owned.journal.append(*entry.results(number, Outcome(fates, text), None, doubtful))
             owned.finish("failed")
             self._event(name, "failed", text, verdict=Symbol("uncertain"))
+
+
+def _state(records: list[tuple[str, list[Value]]], envelope: Envelope) -> str:
+    """Return where an entry belongs whose owner died with no commit unanswered."""
+    settled = _settled(records, envelope)
+    if len(settled) == len(envelope.recipients):
+        return "sent" if set(settled.values()) == {Verdict.ACCEPTED.value} else "failed"
+    attempts = [plist(rest) for name, rest in records if name == "attempt"]
+    return "failed" if attempts and attempts[-1].get("once") else "queue"
 
 
 def _settled(records: list[tuple[str, list[Value]]], envelope: Envelope) -> dict[int, str]:

@@ -5,9 +5,11 @@ Every change of owner is one rename; whoever loses it, stops.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from smtps.client.account import Account
@@ -87,40 +89,77 @@ class Spool:
 
         Raises OutboxError, and leaves nothing behind, if the disk does not take it.
         """
+        with self._new(account, envelope, chunks, message_id) as making:
+            return self._put(making, state)
+
+    def begin(
+        self,
+        account: Account,
+        envelope: Envelope,
+        chunks: Callable[[], Iterable[bytes]],
+        message_id: str,
+    ) -> Owned:
+        """Write a new entry into active/, owned from its first moment there, for one attempt.
+
+        Should its owner be killed, whoever finds it leaves it to the user: they were not told
+        that it was sent, and may have sent it by other means.
+        """
+        with self._new(account, envelope, chunks, message_id) as making:
+            Journal(making).append(
+                entry.form("attempt", number=1, time=int(time.time()), once=True)
+            )
+            lock = _locked(making / "lock")
+            try:
+                return Owned(self, self._put(making, "active"), lock)
+            except BaseException:
+                os.close(lock)
+                raise
+
+    @contextlib.contextmanager
+    def _new(
+        self,
+        account: Account,
+        envelope: Envelope,
+        chunks: Callable[[], Iterable[bytes]],
+        message_id: str,
+    ) -> Iterator[Path]:
         name = entry.new_id()
         making = self.root / "tmp" / name
-        target = self.root / state / name
         try:
             making.mkdir(mode=0o700)
             size, sha256 = entry.write(making / "message.eml", chunks())
             lines = entry.envelope_lines(name, account, envelope, message_id, size, sha256)
             entry.write(making / "envelope.sexp", (line.encode() for line in lines))
-            entry.flush(making)
-            making.rename(target)
-            entry.flush(target.parent)
+            yield making
         except OSError as error:
-            for left in making.glob("*"):
-                left.unlink(missing_ok=True)
-            if making.is_dir():
-                making.rmdir()
+            _discard(making)
             raise OutboxError(
                 f"The outbox {self.root} can't be written: {error.strerror}. Nothing was sent."
             ) from None
+        except BaseException:
+            # Interrupted, or the message can't be read: whoever hands it in still has it.
+            _discard(making)
+            raise
+
+    def _put(self, making: Path, state: str) -> Path:
+        target = self.root / state / making.name
+        entry.flush(making)
+        making.rename(target)
+        entry.flush(target.parent)
         return target
 
     def own(self, directory: Path) -> Owned | None:
         """Lock the entry at DIRECTORY, which lies in active/; None if somebody else has it."""
         path = directory / "lock"
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
+            lock = _locked(path)
+        except (FileNotFoundError, BlockingIOError):
             return None
         except OSError as error:
             raise OutboxError(
                 f"The outbox {self.root} can't be written: {error.strerror}."
             ) from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_ino != path.stat().st_ino:
                 raise FileNotFoundError
         except OSError:
@@ -147,6 +186,25 @@ class Spool:
     def entry(self, directory: Path) -> Entry:
         """Return the entry at DIRECTORY.  Raises DamagedEntryError."""
         return entry.read(directory)
+
+
+def _locked(path: Path) -> int:
+    """Return a descriptor of the file at PATH, locked.  Raises BlockingIOError if another is."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _discard(making: Path) -> None:
+    """Delete the unfinished entry MAKING; where it got its place already, there is none."""
+    with contextlib.suppress(OSError):
+        for left in making.glob("*"):
+            left.unlink(missing_ok=True)
+        making.rmdir()
 
 
 READ_SIZE = 64 * 1024
