@@ -19,6 +19,9 @@ HELP = "type the SMTP dialogue by hand over TLS"
 
 PROMPT = "send> "
 
+READ_SIZE = 65536
+"""Octets of standard input that are read at once: all that a pipe holds."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
@@ -75,14 +78,23 @@ class _Terminal:
         return 0
 
     def _read_input(self, loop: asyncio.AbstractEventLoop, held: Session) -> None:
+        # Not by sys.stdin: Python aborts at its exit if a thread is reading that.
+        rest = b""
         try:
-            for octets in sys.stdin.buffer:
-                text = octets.decode("utf-8", "surrogateescape").rstrip("\r\n")
-                loop.call_soon_threadsafe(self._take, held, text)
+            while octets := os.read(0, READ_SIZE):
+                *lines, rest = (rest + octets).split(b"\n")
+                for line in lines:
+                    self._hand_over(loop, held, line)
+            if rest:
+                self._hand_over(loop, held, rest)
             loop.call_soon_threadsafe(held.end_of_input)
         except (RuntimeError, OSError, ValueError):
             # The loop, or standard input, was closed under us: the session has ended.
             return
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, held: Session, line: bytes) -> None:
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r")
+        loop.call_soon_threadsafe(self._take, held, text)
 
     def _take(self, held: Session, text: str) -> None:
         self._at_prompt = False
