@@ -18,12 +18,12 @@
 ;;; Code:
 
 (require 'comint)
+(require 'seq)
 (require 'subr-x)
+(require 'smtps)
 (require 'smtps-base64)
 (require 'smtps-helper)
 (require 'smtps-wire)
-
-(defvar smtps-accounts)
 
 ;;;; Customization
 
@@ -73,9 +73,6 @@ It stops reading a server when 64 were not.")
 (defconst smtps-session--given-at-once 64
   "Lines that the helper is given before it has said that one has left.
 What is pasted may be long, and what the helper has can't be taken back.")
-
-(defconst smtps-session--ports '((implicit . 465) (starttls . 587) (none . 25))
-  "The port that belongs to a way of TLS (RFC 8314 3.3, RFC 6409 3.1).")
 
 (defvar smtps-session-history nil
   "Hosts that sessions were opened with.")
@@ -245,7 +242,7 @@ and \\[quit-window] puts the buffer away.
                         (port (plist-get (cdr account) :port)))
                     (and host
                          (if (memq port '(nil 465)) host (format "%s:%s" host port)))))
-                (bound-and-true-p smtps-accounts))))
+                smtps-accounts)))
 
 (defun smtps-session--read ()
   "Read the arguments of `smtps-session'."
@@ -261,38 +258,53 @@ PORT is nil where none is given."
   (setq text (string-trim text))
   (let* ((port (and (string-match "\\`\\(?:[^:]*\\|\\[.*]\\):\\([^]:]*\\)\\'" text)
                     (match-string 1 text)))
-         (host (if port (substring text 0 (- -1 (length port))) text))
-         (number (and port (string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
-                      (string-to-number port))))
+         (host (if port (substring text 0 (- -1 (length port))) text)))
     (when (string-match "\\`\\[\\(.*\\)]\\'" host)
       (setq host (match-string 1 host)))
-    (when (string= host "")
-      (user-error "No host was given"))
-    (when (and port (not number))
-      (user-error "“%s” is no port number" port))
-    (cons host number)))
+    (cond ((string= host "")
+           (user-error "No host was given"))
+          ;; Only an address of IPv6 has colons.
+          ((and (string-search ":" host)
+                (not (string-match-p "\\`[0-9a-fA-F:.]+\\(?:%.*\\)?\\'" host)))
+           (user-error "“%s” is no host" host)))
+    (cons host (and port (smtps-session--port port)))))
 
-(defun smtps-session--account (host port)
-  "Return the account for a session with HOST at PORT, a plist, or nil."
-  (cdr (seq-find (lambda (account)
-                   (and (equal (plist-get (cdr account) :host) host)
-                        (or (null port)
-                            (memql (plist-get (cdr account) :port) (list nil port)))))
-                 (bound-and-true-p smtps-accounts))))
+(defun smtps-session--port (port)
+  "Return PORT, a number or the text of one, as a number; refuse any other."
+  (let ((number (cond ((integerp port) port)
+                      ((string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
+                       (string-to-number port)))))
+    (unless (and number (< 0 number 65536))
+      (user-error "“%s” is no port: ports are numbers from 1 to 65535" port))
+    number))
+
+(defun smtps-session--account (host port tls)
+  "Return the account for a session with HOST, whole, or nil.
+Where PORT or TLS is not nil, it must be the account's."
+  (condition-case err
+      (seq-find (lambda (account)
+                  (and (memql port (list nil (plist-get account :port)))
+                       (memq tls (list nil (plist-get account :tls)))))
+                (mapcar (lambda (entry)
+                          (smtps--check-account (car entry) (cdr entry)))
+                        (seq-filter (lambda (entry)
+                                      (equal (plist-get (cdr entry) :host) host))
+                                    smtps-accounts)))
+    (smtps-account-error (user-error "%s" (cadr err)))))
 
 (defun smtps-session--plan (host port properties)
   "Return the helper's arguments for a session with HOST at PORT.
 PROPERTIES are as in `smtps-session'."
   (pcase-let* ((`(,host . ,typed) (smtps-session--split host))
-               (port (or port typed))
-               (account (smtps-session--account host port))
-               (tls (or (plist-get properties :tls) (plist-get account :tls)))
+               (port (if port (smtps-session--port port) typed))
+               (tls (plist-get properties :tls))
+               (account (smtps-session--account host port tls))
                (ca-file (or (plist-get properties :ca-file)
                             (plist-get account :ca-file))))
     (list :host host
           :port (or port (plist-get account :port)
-                    (alist-get tls smtps-session--ports 465))
-          :tls tls
+                    (alist-get tls smtps--ports 465))
+          :tls (or tls (plist-get account :tls))
           :ca-file (and ca-file (expand-file-name ca-file)))))
 
 ;;;###autoload

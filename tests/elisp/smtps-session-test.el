@@ -16,8 +16,6 @@
 (require 'cl-lib)
 (require 'smtps-session)
 
-(defvar smtps-accounts)
-
 ;;;; A helper that is none
 
 (defvar smtps-session-test-calls nil
@@ -143,18 +141,37 @@
         (should (equal (list (plist-get opened :host) (plist-get opened :port)
                              (plist-get opened :tls))
                        (list host port tls)))))
-    (dolist (bad '("" "  " "a.test:" "a.test:x" "a.test:123456" ":465"))
-      (should-error (smtps-session bad) :type 'user-error))))
+    (setq smtps-session-test-calls nil)
+    (dolist (bad '("" "  " "a.test:" "a.test:x" "a.test:0" "a.test:65536" "a.test:123456"
+                   ":465" "a.test:587:7" "a:b:c:test"))
+      (should-error (smtps-session bad) :type 'user-error))
+    (should-error (smtps-session "a.test" 0) :type 'user-error)
+    (should-not smtps-session-test-calls)))
 
 (ert-deftest smtps-session-test-an-account-gives-what-is-missing ()
   (smtps-session-test-with-helper
     (let ((smtps-accounts '(("a" :host "a.test" :port 2465 :tls implicit :ca-file "/ca.pem"))))
       (should (equal (smtps-session-test-opened "a.test")
                      '(:host "a.test" :port 2465 :tls implicit :ca-file "/ca.pem")))
-      ;; At another port its way of TLS does not hold.
+      ;; At another port its way of TLS does not hold, nor its port for another
+      ;; way.
       (should (equal (smtps-session-test-opened "a.test:587")
                      '(:host "a.test" :port 587 :tls nil :ca-file nil)))
-      (should (equal (smtps-session--hosts) '("a.test:2465"))))))
+      (should (equal (smtps-session-test-opened "a.test" nil :tls 'starttls)
+                     '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
+      (should (equal (smtps-session--hosts) '("a.test:2465"))))
+    ;; The port of an account that names none is its way's.
+    (let ((smtps-accounts '(("a" :host "a.test" :tls starttls))))
+      (should (equal (smtps-session-test-opened "a.test")
+                     '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
+      (should (equal (smtps-session-test-opened "a.test:465")
+                     '(:host "a.test" :port 465 :tls nil :ca-file nil))))
+    ;; One server may have two accounts.
+    (let ((smtps-accounts '(("a" :host "a.test") ("b" :host "a.test" :port 2525 :tls starttls))))
+      (should (equal (smtps-session-test-opened "a.test:2525")
+                     '(:host "a.test" :port 2525 :tls starttls :ca-file nil))))
+    (let ((smtps-accounts '(("a" :host "a.test" :tls none))))
+      (should-error (smtps-session "a.test") :type 'user-error))))
 
 (ert-deftest smtps-session-test-asks-for-the-host ()
   (smtps-session-test-with-helper
