@@ -87,7 +87,8 @@ What is pasted may be long, and what the helper has can't be taken back.")
   "The helper's number of this session; nil when it is closed.")
 
 (defvar-local smtps-session--opening nil
-  "Non-nil until the helper has said which number this session has.")
+  "Non-nil until the helper has said which number this session has.
+An object of its own for each time that the session is opened.")
 
 (defvar-local smtps-session--hung-up nil
   "Non-nil if it was we who closed the connection.")
@@ -349,18 +350,20 @@ What was not sent stands behind the new prompt."
     (make-pipe-process :name "smtps-session" :buffer (current-buffer)
                        :noquery t :filter #'ignore :sentinel #'ignore))
   (smtps-session--forget 'opening)
-  (setq smtps-session--opening t
+  (setq smtps-session--opening (list 'opening)
         smtps-session--hung-up nil
         buffer-read-only nil)
   (use-local-map smtps-session-mode-map)
   (smtps-session--show-prompt)
   (goto-char (point-max))
-  (let ((buffer (current-buffer)))
+  (let ((buffer (current-buffer))
+        (opening smtps-session--opening))
     (smtps-helper-call
      'session-open smtps-session--arguments
-     :then (lambda (value) (smtps-session--opened buffer (plist-get value :session)))
+     :then (lambda (value)
+             (smtps-session--opened buffer opening (plist-get value :session)))
      :else (lambda (err)
-             (when (buffer-live-p buffer)
+             (when (smtps-session--opening-p buffer opening)
                (with-current-buffer buffer
                  (smtps-session--closed (smtps-session--sentence err))))))))
 
@@ -368,17 +371,20 @@ What was not sent stands behind the new prompt."
   "Return the sentence in ERR, an error of the helper."
   (if (stringp (cadr err)) (cadr err) (error-message-string err)))
 
-(defun smtps-session--opened (buffer number)
-  "BUFFER's session has NUMBER."
-  (if (not (buffer-live-p buffer))
+(defun smtps-session--opening-p (buffer opening)
+  "Return non-nil if BUFFER still waits for the session OPENING to be open."
+  (and (buffer-live-p buffer)
+       (eq opening (buffer-local-value 'smtps-session--opening buffer))))
+
+(defun smtps-session--opened (buffer opening number)
+  "BUFFER's session OPENING is open and has NUMBER."
+  (if (not (smtps-session--opening-p buffer opening))
       (smtps-helper-call 'session-close (list :session number))
     (push (cons number buffer) smtps-session--buffers)
     (with-current-buffer buffer
       (setq smtps-session--number number
             smtps-session--opening nil)
-      (if smtps-session--hung-up
-          (smtps-helper-call 'session-close (list :session number))
-        (smtps-session--give-next)))))
+      (smtps-session--give-next))))
 
 ;;;; Sending
 
@@ -529,8 +535,9 @@ If nothing is waited for, ask first."
             (memq smtps-session-state '(opening greeting handshake closing))
             (y-or-n-p "Nothing is waited for; hang up without saying quit? "))
     (setq smtps-session--hung-up t)
-    (when smtps-session--number
-      (smtps-helper-call 'session-close (list :session smtps-session--number)))))
+    (if smtps-session--number
+        (smtps-helper-call 'session-close (list :session smtps-session--number))
+      (smtps-session--closed nil))))
 
 (defun smtps-session-kill-input ()
   "Kill what stands behind the prompt; if it is hidden, without a copy."
@@ -576,11 +583,8 @@ If nothing is waited for, ask first."
                                         (plist-get plist :decoded)))
       ('state (smtps-session--stands plist))
       ('closed
-       (cond
-        ((plist-get plist :error))
-        (smtps-session--hung-up
-         (smtps-session--insert "- You have hung up" 'smtps-session-info))
-        (t (smtps-session--insert (concat "recv> " text) 'smtps-session-info)))
+       (unless (or (plist-get plist :error) smtps-session--hung-up)
+         (smtps-session--insert (concat "recv> " text) 'smtps-session-info))
        (smtps-session--closed (and (plist-get plist :error)
                                    (plist-get plist :message)))))))
 
@@ -651,8 +655,10 @@ What was typed and not sent stays below, but for what may be a secret."
           (pending smtps-session--pending))
       (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
       (smtps-session--forget 'closed)
-      (when sentence
-        (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
+      (cond (sentence
+             (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
+            (smtps-session--hung-up
+             (smtps-session--insert "- You have hung up" 'smtps-session-info)))
       (when due
         (smtps-session--erase-secret due))
       (smtps-session--give-back pending)

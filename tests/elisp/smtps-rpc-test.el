@@ -386,6 +386,16 @@ Return a list whose car becomes the values that came back, last first."
       (should (memq (car end) '(smtps-remote-error smtps-helper-dead)))
       (should (equal smtps-rpc-test--events '((farewell)))))))
 
+(ert-deftest smtps-rpc-test-close-while-it-is-stopped ()
+  (smtps-rpc-test--with-peer peer "serve" nil
+    (smtps-rpc-call peer 'stop nil)
+    (smtps-rpc-test--wait (lambda () (eq (process-status process) 'stop)))
+    (smtps-rpc-close peer)
+    (should-not (smtps-rpc-live-p peer))
+    (signal-process process 'SIGCONT)
+    (smtps-rpc-test--wait (lambda () smtps-rpc-test--deaths))
+    (should (eq (process-status process) 'exit))))
+
 ;;;; Nonsense
 
 (ert-deftest smtps-rpc-test-garbage-from-the-start ()

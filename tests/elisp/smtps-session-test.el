@@ -107,6 +107,11 @@
   "Return the buffer's text."
   (buffer-substring-no-properties (point-min) (point-max)))
 
+(defun smtps-session-test-number-is (number)
+  "Let the helper say that the session opened last has NUMBER."
+  (funcall (plist-get (alist-get 'session-open smtps-session-test-keys) :then)
+           (list :session number)))
+
 (defun smtps-session-test-sent ()
   "Return the lines the helper was told to send, the first first."
   (nreverse
@@ -378,7 +383,7 @@
     (with-current-buffer (smtps-session "mx.test")
       (smtps-session-test-type "ehlo x\rnoop\r")
       (should-not (smtps-session-test-sent))
-      (smtps-session--opened (current-buffer) 5)
+      (smtps-session-test-number-is 5)
       (should (equal (smtps-session-test-sent) '("ehlo x" "noop"))))))
 
 (ert-deftest smtps-session-test-what-can-not-be-sent-stays ()
@@ -710,10 +715,28 @@
   (smtps-session-test-with-helper
     (setq smtps-session-test-number nil)
     (with-current-buffer (smtps-session "mx.test")
+      (smtps-session-test-type "ehlo x\rhalf")
       (smtps-session-test-press "C-c C-c")
+      (should (equal (smtps-session-test-text)
+                     (concat "- You have hung up\n"
+                             "- The session is closed; what follows was not sent, "
+                             "g connects again and keeps it\n"
+                             "ehlo x\nhalf")))
       (should-not (assq 'session-close smtps-session-test-calls))
-      (smtps-session--opened (current-buffer) 5)
-      (should (equal (car smtps-session-test-calls) '(session-close :session 5))))))
+      ;; A number that comes later is not that of the next session.
+      (let ((late (alist-get 'session-open smtps-session-test-keys)))
+        (smtps-session-test-press "g")
+        (funcall (plist-get late :then) '(:session 5))
+        (should (equal (car smtps-session-test-calls) '(session-close :session 5)))
+        (funcall (plist-get late :else) '(smtps-helper-dead "Late."))
+        (should-not smtps-session--number)
+        (should (equal (smtps-session-test-text)
+                       (concat "- You have hung up\n"
+                               "- The session is closed; what follows was not sent, "
+                               "g connects again and keeps it\n"
+                               "send> ehlo x\nhalf")))
+        (smtps-session-test-number-is 6)
+        (should (eql smtps-session--number 6))))))
 
 (ert-deftest smtps-session-test-killing-the-buffer-hangs-up ()
   (smtps-session-test-with
@@ -724,7 +747,7 @@
     (setq smtps-session-test-number nil)
     (let ((buffer (smtps-session "mx.test")))
       (kill-buffer buffer)
-      (smtps-session--opened buffer 5)
+      (smtps-session-test-number-is 5)
       (should (equal (car smtps-session-test-calls) '(session-close :session 5))))))
 
 ;;;; With the real helper
