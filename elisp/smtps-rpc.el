@@ -178,6 +178,12 @@ if the program can't be started."
        (not (smtps-rpc-peer-buried peer))
        (process-live-p (smtps-rpc-peer-process peer))))
 
+(defun smtps-rpc--dying-p (peer)
+  "Return non-nil if PEER has ended by itself, and nobody was told yet."
+  (not (or (smtps-rpc-peer-closing peer)
+           (smtps-rpc-peer-buried peer)
+           (process-live-p (smtps-rpc-peer-process peer)))))
+
 (defun smtps-rpc-close (peer)
   "End PEER's standard input: it finishes what it must, and exits by itself.
 Until then its events and answers are heard, but nothing new can be said."
@@ -281,9 +287,11 @@ seconds, by default `smtps-rpc-call-seconds', or `none' for no end.  Signal
                          #'smtps-rpc--timed-out peer uid method)))
     (condition-case err
         (smtps-rpc--post peer line form uid)
-      ;; From a timer: the caller is to have the number before the error.
       (smtps-rpc-error
-       (run-at-time 0 nil #'smtps-rpc--settle peer uid nil err)))
+       ;; One that has ended just now still has to say why.
+       (unless (smtps-rpc--dying-p peer)
+         ;; From a timer: the caller is to have the number before the error.
+         (run-at-time 0 nil #'smtps-rpc--settle peer uid nil err))))
     uid))
 
 (defun smtps-rpc--timed-out (peer uid method &optional looks)
