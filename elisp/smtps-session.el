@@ -137,12 +137,13 @@ AUTH LOGIN asks for two things in turn, the others for one."
 
 (defun smtps-session--assert-open ()
   "Signal an error unless this session is open; what was typed stays."
+  ;; It may have ended just now.  A new helper would not know us.
+  (when (and smtps-session--number (not (smtps-helper-live-p)))
+    (smtps-session--closed "The smtps helper has ended"))
   (unless (smtps-session--open-p)
-    (user-error "The session is closed; what you typed was not sent (g connects again)"))
-  ;; It may have ended just now.  A new one would not know us.
-  (unless (or smtps-session--opening (smtps-helper-live-p))
-    (smtps-session--closed "The smtps helper has ended")
-    (user-error "The session is closed; what you typed was not sent (g connects again)")))
+    (user-error (if (< (smtps-session--mark) (point-max))
+                    "The session is closed; what you typed was not sent (g connects again)"
+                  "The session is closed (g connects again)"))))
 
 ;;;; Mode
 
@@ -485,7 +486,7 @@ the server has given up waiting for them, nothing is sent."
   (smtps-session--assert-open)
   (let* ((buffer (current-buffer))
          (due (smtps-session--due))
-         (line (smtps-session--read-base64 due)))
+         (line (smtps-base64-door t (smtps-session--read-base64 due))))
     (unless (buffer-live-p buffer)
       (user-error "The session's buffer is gone; nothing was sent"))
     (with-current-buffer buffer
