@@ -23,6 +23,17 @@
   "Signal `smtps-base64-error' with FORMAT-STRING applied to ARGUMENTS."
   (signal 'smtps-base64-error (list (apply #'format format-string arguments))))
 
+(defmacro smtps-base64-door (by-a-person &rest body)
+  "Evaluate BODY; if BY-A-PERSON, show an error of base64 as a user's own.
+With any other condition, Emacs would print its sentence as Lisp."
+  (declare (indent 1) (debug t))
+  `(condition-case err
+       (progn ,@body)
+     (smtps-base64-error
+      (if ,by-a-person
+          (user-error "%s" (cadr err))
+        (signal (car err) (cdr err))))))
+
 ;;;###autoload
 (defun smtps-base64-encode-string (string)
   "Return STRING in base64, as UTF-8 and without line breaks."
@@ -80,24 +91,26 @@ out as raw bytes.  Signal `smtps-base64-error' if STRING is not base64."
   "Replace the base64 from BEG to END by its text.
 If it is not base64 signal `smtps-base64-error', and change nothing."
   (interactive "*r")
-  (smtps-base64--replace beg end #'smtps-base64-decode-string))
+  (smtps-base64-door (called-interactively-p 'any)
+    (smtps-base64--replace beg end #'smtps-base64-decode-string)))
 
 ;;;###autoload
 (defun smtps-base64-decode-at-point ()
   "Show the text of the base64 at point in the echo area, and return it.
 It is not kept in the buffer of messages, since it may be a secret."
   (interactive)
-  (let* ((digits "A-Za-z0-9+/=")
-         (word (buffer-substring-no-properties
-                (save-excursion (skip-chars-backward digits) (point))
-                (save-excursion (skip-chars-forward digits) (point)))))
-    (when (string= word "")
-      (smtps-base64--refuse "There is no base64 at point"))
-    (let ((text (smtps-base64-decode-string word)))
-      (when (called-interactively-p 'any)
-        (let ((message-log-max nil))
-          (message "“%s”" (smtps-base64-visible text))))
-      text)))
+  (smtps-base64-door (called-interactively-p 'any)
+    (let* ((digits "A-Za-z0-9+/=")
+           (word (buffer-substring-no-properties
+                  (save-excursion (skip-chars-backward digits) (point))
+                  (save-excursion (skip-chars-forward digits) (point)))))
+      (when (string= word "")
+        (smtps-base64--refuse "There is no base64 at point"))
+      (let ((text (smtps-base64-decode-string word)))
+        (when (called-interactively-p 'any)
+          (let ((message-log-max nil))
+            (message "“%s”" (smtps-base64-visible text))))
+        text))))
 
 ;;;###autoload
 (defun smtps-base64-auth-plain (user password)
@@ -111,17 +124,18 @@ or has a NUL."
      (list (read-string "User: ")
            (prog1 (read-passwd "Password: ")
              (clear-this-command-keys)))))
-  (when (or (string= user "") (string= password ""))
-    (smtps-base64--refuse "AUTH PLAIN needs a user and a password; one of them is empty"))
-  (when (string-match-p "\0" (concat user password))
-    (smtps-base64--refuse "Neither user nor password can have a NUL in AUTH PLAIN"))
-  (let* ((clear (concat "\0" user "\0" password))
-         (string (smtps-base64-encode-string clear)))
-    (clear-string clear)
-    (when (called-interactively-p 'any)
-      (clear-string password)
-      (insert string))
-    string))
+  (smtps-base64-door (called-interactively-p 'any)
+    (when (or (string= user "") (string= password ""))
+      (smtps-base64--refuse "AUTH PLAIN needs a user and a password; one of them is empty"))
+    (when (string-match-p "\0" (concat user password))
+      (smtps-base64--refuse "Neither user nor password can have a NUL in AUTH PLAIN"))
+    (let* ((clear (concat "\0" user "\0" password))
+           (string (smtps-base64-encode-string clear)))
+      (clear-string clear)
+      (when (called-interactively-p 'any)
+        (clear-string password)
+        (insert string))
+      string)))
 
 (provide 'smtps-base64)
 ;;; smtps-base64.el ends here

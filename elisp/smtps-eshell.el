@@ -51,12 +51,13 @@ A command that is a Lisp function may do so only if it is listed as complex."
   "Run the command `smtps' with ARGS: a host or a verb, and its words.
 The verbs are session, send, base64 and sandbox; --help tells of them."
   (let ((words (mapcar (lambda (word) (format "%s" word)) (flatten-tree args))))
-    (pcase words
-      (`("base64" ,(or "-d" "--decode") ,(and text (guard (not (string-prefix-p "-" text)))))
-       (smtps-base64-decode-string text))
-      (`("base64" ,(and text (guard (not (string-prefix-p "-" text)))))
-       (smtps-base64-encode-string text))
-      (_ (smtps-eshell--run words)))))
+    (smtps-base64-door t
+      (pcase words
+        (`("base64" ,(or "-d" "--decode") ,(and text (guard (not (string-prefix-p "-" text)))))
+         (smtps-base64-decode-string text))
+        (`("base64" ,(and text (guard (not (string-prefix-p "-" text)))))
+         (smtps-base64-encode-string text))
+        (_ (smtps-eshell--run words))))))
 
 ;; The text 007 is not the number 7.
 (put 'eshell/smtps 'eshell-no-numeric-conversions t)

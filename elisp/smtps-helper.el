@@ -37,6 +37,9 @@ Python of a checkout's `.venv', else `python3'."
 (defconst smtps-helper-hello-seconds 10
   "Seconds that the helper has for its first answer; it takes a fraction of one.")
 
+(defconst smtps-helper-alive-seconds 10
+  "Seconds after which a helper that does not even say that it is alive hangs.")
+
 (defconst smtps-helper--file
   (or load-file-name buffer-file-name default-directory)
   "This file, wherever it was loaded from.")
@@ -49,6 +52,9 @@ Python of a checkout's `.venv', else `python3'."
 
 (defvar smtps-helper--greeted nil
   "The helper's version, once it has answered our greeting.")
+
+(defvar smtps-helper--asked nil
+  "The peer that was asked whether it is alive and has not answered, or nil.")
 
 (defvar smtps-helper--waiting nil
   "Calls that wait for the greeting: lists (METHOD ARGS . KEYS), last first.")
@@ -139,8 +145,10 @@ from when the helper is up; see `smtps-rpc-call'."
           (smtps-wire-print (list 'call 0 method args))
           (smtps-helper--start)
           (if smtps-helper--greeted
-              (smtps-rpc-call smtps-helper--peer method args
-                              :then then :else else :timeout timeout)
+              (progn
+                (smtps-rpc-call smtps-helper--peer method args
+                                :then then :else else :timeout timeout)
+                (smtps-helper--see-if-alive))
             (push (list method args :then then :else else :timeout timeout)
                   smtps-helper--waiting)))
       (smtps-rpc-error (funcall else err))))
@@ -149,6 +157,28 @@ from when the helper is up; see `smtps-rpc-call'."
 (defun smtps-helper--show (err)
   "Show the sentence of ERR, an error as `condition-case' has it."
   (message "smtps: %s" (cadr err)))
+
+(defun smtps-helper--see-if-alive ()
+  "Ask the helper whether it is alive, and give it up if it does not answer.
+It answers at once whatever it is doing; calls may take their time."
+  (let ((peer smtps-helper--peer))
+    (unless (eq smtps-helper--asked peer)
+      (setq smtps-helper--asked peer)
+      (smtps-rpc-call
+       peer 'alive nil :timeout smtps-helper-alive-seconds
+       :then (lambda (_) (smtps-helper--answered peer))
+       :else (lambda (err)
+               (smtps-helper--answered peer)
+               (when (eq (car err) 'smtps-rpc-timeout)
+                 (smtps-rpc-abandon
+                  peer (list 'smtps-helper-dead
+                             (format "The smtps helper hangs: it did not answer within %d seconds"
+                                     smtps-helper-alive-seconds)))))))))
+
+(defun smtps-helper--answered (peer)
+  "Note that PEER is no longer asked whether it is alive."
+  (when (eq smtps-helper--asked peer)
+    (setq smtps-helper--asked nil)))
 
 (defun smtps-helper-event (topic plist)
   "Tell the helper of TOPIC with PLIST; if it does not run, do nothing."
@@ -187,10 +217,7 @@ command that needs the helper starts it again."
     (smtps-helper-stop))
   (unless (smtps-helper-live-p)
     (smtps-helper--forget)
-    (let ((peer (smtps-rpc-start
-                 :name "smtps-helper"
-                 :command (smtps-helper--command)
-                 :handlers 'smtps-helper--handlers)))
+    (let ((peer (smtps-helper--spawn (smtps-helper--command))))
       (setf (smtps-rpc-peer-on-event peer)
             (lambda (topic plist) (smtps-helper--heard peer topic plist))
             (smtps-rpc-peer-on-death peer)
@@ -201,6 +228,15 @@ command that needs the helper starts it again."
                       :timeout smtps-helper-hello-seconds
                       :then (lambda (value) (smtps-helper--hello peer value))
                       :else (lambda (err) (smtps-helper--not-greeted peer err))))))
+
+(defun smtps-helper--spawn (command)
+  "Start COMMAND and return the peer.
+Signal `smtps-helper-missing', with words that tell what to do, if it can't be."
+  (condition-case err
+      (smtps-rpc-start :name "smtps-helper" :command command
+                       :handlers 'smtps-helper--handlers)
+    (smtps-helper-missing
+     (signal 'smtps-helper-missing (cdr (smtps-helper--why-not err))))))
 
 (defun smtps-helper--hello (peer hello)
   "Take PEER's answer HELLO to our greeting, and go on with what waits."
@@ -228,7 +264,7 @@ command that needs the helper starts it again."
       (list 'smtps-helper-too-old
             (format "The smtps helper is of version %s, older than this package (%s).  %s"
                     version smtps-helper-version
-                    (if smtps-helper-command "See the option smtps-helper-command"
+                    (if smtps-helper-command (smtps-helper--advice)
                       "Install smtps anew"))))
      ((> wire smtps-helper-wire)
       (list 'smtps-helper-too-old
@@ -256,8 +292,14 @@ has loaded (%s).  Restart Emacs" version smtps-helper-version))))))
           (if (or (string-match-p "smtps-install-helper\\|was stopped" sentence)
                   (eq (car err) 'smtps-helper-too-old))
               sentence
-            (concat (string-remove-suffix "." sentence)
-                    ".  M-x smtps-install-helper may mend it")))))
+            (concat (string-remove-suffix "." sentence) ".  "
+                    (smtps-helper--advice))))))
+
+(defun smtps-helper--advice ()
+  "Return what to do about a helper that does not run."
+  (if smtps-helper-command
+      "See the option smtps-helper-command"
+    "M-x smtps-install-helper may mend it"))
 
 (defun smtps-helper--not-greeted (peer err)
   "Give up PEER, which did not greet us because of ERR, and tell who waits."

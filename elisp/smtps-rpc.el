@@ -34,6 +34,12 @@
 (defconst smtps-rpc-call-seconds 60
   "Seconds after which a call that was not answered is given up.")
 
+(defconst smtps-rpc--late-looks 50
+  "Looks for an answer in what has come and waits, before a call is given up.")
+
+(defconst smtps-rpc--late-pause 0.1
+  "Seconds between two such looks.")
+
 (defconst smtps-rpc--slice-seconds 0.01
   "Seconds for which messages are handled at once.
 Half of the twenty milliseconds in which a key has to be answered.")
@@ -66,6 +72,9 @@ It has been written, but may lie in the pipe behind our back.")
 (defconst smtps-rpc--last-words-age 2
   "Seconds before its end in which a process may have said why it ends.
 What was on its standard error long before has nothing to do with it.")
+
+(defconst smtps-rpc--execution-seconds 0.02
+  "Seconds in which it is known that a program can't be executed.")
 
 (defconst smtps-rpc--log-limit 100000
   "Characters kept of the log of messages.")
@@ -118,7 +127,7 @@ if the program can't be started."
     ;; Emacs looks for a program without a directory, but not for one with.
     (when (and (file-name-absolute-p program) (not (file-executable-p program)))
       (signal 'smtps-helper-missing
-              (list (format "The program %s is not there" program))))
+              (list (format "The program %s is not there, or may not be run" program))))
     (setq stderr (smtps-rpc--make-stderr peer))
     (setf (smtps-rpc-peer-stderr peer) stderr)
     (condition-case err
@@ -128,16 +137,23 @@ if the program can't be started."
                :connection-type 'pipe :coding 'binary :stderr stderr
                :filter (lambda (_process octets) (smtps-rpc--heard peer octets))
                :sentinel (lambda (process _event)
-                           (if (process-live-p process)
-                               ;; Somebody stopped it, or let it go on.
-                               (smtps-rpc--write-waiting peer)
-                             (smtps-rpc--ended peer)))))
+                           (cond ((not (process-live-p process))
+                                  (smtps-rpc--ended peer))
+                                 ;; Somebody stopped it, or let it go on.
+                                 ((smtps-rpc-peer-closing peer)
+                                  (smtps-rpc--send-eof peer))
+                                 (t (smtps-rpc--write-waiting peer))))))
       (error
        (delete-process stderr)
        (signal 'smtps-helper-missing
                (list (format "The program %s can't be started (%s)"
                              program
                              (or (nth 2 err) (error-message-string err)))))))
+    ;; In batch, to write to a program that could not be executed kills Emacs
+    ;; (SIGPIPE); so hear of that first.
+    (when noninteractive
+      (accept-process-output (smtps-rpc-peer-process peer)
+                             smtps-rpc--execution-seconds nil t))
     peer))
 
 (defun smtps-rpc--make-stderr (peer)
@@ -162,14 +178,25 @@ if the program can't be started."
        (not (smtps-rpc-peer-buried peer))
        (process-live-p (smtps-rpc-peer-process peer))))
 
+(defun smtps-rpc--dying-p (peer)
+  "Return non-nil if PEER has ended by itself, and nobody was told yet."
+  (not (or (smtps-rpc-peer-closing peer)
+           (smtps-rpc-peer-buried peer)
+           (process-live-p (smtps-rpc-peer-process peer)))))
+
 (defun smtps-rpc-close (peer)
   "End PEER's standard input: it finishes what it must, and exits by itself.
 Until then its events and answers are heard, but nothing new can be said."
   (unless (smtps-rpc-peer-closing peer)
     (setf (smtps-rpc-peer-closing peer) t
           (smtps-rpc-peer-outbox peer) nil)
-    (when (process-live-p (smtps-rpc-peer-process peer))
-      (ignore-errors (process-send-eof (smtps-rpc-peer-process peer))))))
+    (smtps-rpc--send-eof peer)))
+
+(defun smtps-rpc--send-eof (peer)
+  "End PEER's standard input, or leave that to the sentinel while it is stopped."
+  (let ((process (smtps-rpc-peer-process peer)))
+    (when (eq (process-status process) 'run)
+      (ignore-errors (process-send-eof process)))))
 
 (defun smtps-rpc-abandon (peer err)
   "Give up PEER because of ERR, an error as `condition-case' has it.
@@ -260,20 +287,36 @@ seconds, by default `smtps-rpc-call-seconds', or `none' for no end.  Signal
                          #'smtps-rpc--timed-out peer uid method)))
     (condition-case err
         (smtps-rpc--post peer line form uid)
-      ;; From a timer: the caller is to have the number before the error.
       (smtps-rpc-error
-       (run-at-time 0 nil #'smtps-rpc--settle peer uid nil err)))
+       ;; One that has ended just now still has to say why.
+       (unless (smtps-rpc--dying-p peer)
+         ;; From a timer: the caller is to have the number before the error.
+         (run-at-time 0 nil #'smtps-rpc--settle peer uid nil err))))
     uid))
 
-(defun smtps-rpc--timed-out (peer uid method)
-  "End the call UID of METHOD, which PEER has not answered."
-  (when (gethash uid (smtps-rpc-peer-calls peer))
-    (smtps-rpc--send-maybe peer (list 'cancel uid))
-    (smtps-rpc--settle peer uid nil
-                       (list 'smtps-rpc-timeout
-                             (format "The smtps helper did not answer `%s' in time"
-                                     method)
-                             :method method))))
+(defun smtps-rpc--timed-out (peer uid method &optional looks)
+  "End the call UID of METHOD, if PEER has not answered it.
+LOOKS is how many times the end was put off, since PEER had said more than
+was handled."
+  (let* ((process (smtps-rpc-peer-process peer))
+         (looks (or looks 0))
+         ;; While Emacs was busy with something else the time has passed, too.
+         (more (and (process-live-p process)
+                    (accept-process-output process 0 nil 1)))
+         (call (gethash uid (smtps-rpc-peer-calls peer))))
+    (cond
+     ((not call))
+     ((and (or more (smtps-rpc-peer-inbox peer)) (< looks smtps-rpc--late-looks))
+      (setf (nth 2 call)
+            (run-at-time smtps-rpc--late-pause nil
+                         #'smtps-rpc--timed-out peer uid method (1+ looks))))
+     (t
+      (smtps-rpc--send-maybe peer (list 'cancel uid))
+      (smtps-rpc--settle peer uid nil
+                         (list 'smtps-rpc-timeout
+                               (format "The smtps helper did not answer `%s' in time"
+                                       method)
+                               :method method))))))
 
 (defun smtps-rpc-request (peer method args &optional timeout)
   "Call METHOD of PEER with ARGS, wait for the value and return it.

@@ -18,12 +18,12 @@
 ;;; Code:
 
 (require 'comint)
+(require 'seq)
 (require 'subr-x)
+(require 'smtps)
 (require 'smtps-base64)
 (require 'smtps-helper)
 (require 'smtps-wire)
-
-(defvar smtps-accounts)
 
 ;;;; Customization
 
@@ -74,9 +74,6 @@ It stops reading a server when 64 were not.")
   "Lines that the helper is given before it has said that one has left.
 What is pasted may be long, and what the helper has can't be taken back.")
 
-(defconst smtps-session--ports '((implicit . 465) (starttls . 587) (none . 25))
-  "The port that belongs to a way of TLS (RFC 8314 3.3, RFC 6409 3.1).")
-
 (defvar smtps-session-history nil
   "Hosts that sessions were opened with.")
 
@@ -90,7 +87,8 @@ What is pasted may be long, and what the helper has can't be taken back.")
   "The helper's number of this session; nil when it is closed.")
 
 (defvar-local smtps-session--opening nil
-  "Non-nil until the helper has said which number this session has.")
+  "Non-nil until the helper has said which number this session has.
+An object of its own for each time that the session is opened.")
 
 (defvar-local smtps-session--hung-up nil
   "Non-nil if it was we who closed the connection.")
@@ -139,12 +137,13 @@ AUTH LOGIN asks for two things in turn, the others for one."
 
 (defun smtps-session--assert-open ()
   "Signal an error unless this session is open; what was typed stays."
+  ;; It may have ended just now.  A new helper would not know us.
+  (when (and smtps-session--number (not (smtps-helper-live-p)))
+    (smtps-session--closed "The smtps helper has ended"))
   (unless (smtps-session--open-p)
-    (user-error "The session is closed; what you typed was not sent (g connects again)"))
-  ;; It may have ended just now.  A new one would not know us.
-  (unless (or smtps-session--opening (smtps-helper-live-p))
-    (smtps-session--closed "The smtps helper has ended")
-    (user-error "The session is closed; what you typed was not sent (g connects again)")))
+    (user-error (if (< (smtps-session--mark) (point-max))
+                    "The session is closed; what you typed was not sent (g connects again)"
+                  "The session is closed (g connects again)"))))
 
 ;;;; Mode
 
@@ -245,7 +244,7 @@ and \\[quit-window] puts the buffer away.
                         (port (plist-get (cdr account) :port)))
                     (and host
                          (if (memq port '(nil 465)) host (format "%s:%s" host port)))))
-                (bound-and-true-p smtps-accounts))))
+                smtps-accounts)))
 
 (defun smtps-session--read ()
   "Read the arguments of `smtps-session'."
@@ -261,38 +260,53 @@ PORT is nil where none is given."
   (setq text (string-trim text))
   (let* ((port (and (string-match "\\`\\(?:[^:]*\\|\\[.*]\\):\\([^]:]*\\)\\'" text)
                     (match-string 1 text)))
-         (host (if port (substring text 0 (- -1 (length port))) text))
-         (number (and port (string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
-                      (string-to-number port))))
+         (host (if port (substring text 0 (- -1 (length port))) text)))
     (when (string-match "\\`\\[\\(.*\\)]\\'" host)
       (setq host (match-string 1 host)))
-    (when (string= host "")
-      (user-error "No host was given"))
-    (when (and port (not number))
-      (user-error "“%s” is no port number" port))
-    (cons host number)))
+    (cond ((string= host "")
+           (user-error "No host was given"))
+          ;; Only an address of IPv6 has colons.
+          ((and (string-search ":" host)
+                (not (string-match-p "\\`[0-9a-fA-F:.]+\\(?:%.*\\)?\\'" host)))
+           (user-error "“%s” is no host" host)))
+    (cons host (and port (smtps-session--port port)))))
 
-(defun smtps-session--account (host port)
-  "Return the account for a session with HOST at PORT, a plist, or nil."
-  (cdr (seq-find (lambda (account)
-                   (and (equal (plist-get (cdr account) :host) host)
-                        (or (null port)
-                            (memql (plist-get (cdr account) :port) (list nil port)))))
-                 (bound-and-true-p smtps-accounts))))
+(defun smtps-session--port (port)
+  "Return PORT, a number or the text of one, as a number; refuse any other."
+  (let ((number (cond ((integerp port) port)
+                      ((string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
+                       (string-to-number port)))))
+    (unless (and number (< 0 number 65536))
+      (user-error "“%s” is no port: ports are numbers from 1 to 65535" port))
+    number))
+
+(defun smtps-session--account (host port tls)
+  "Return the account for a session with HOST, whole, or nil.
+Where PORT or TLS is not nil, it must be the account's."
+  (condition-case err
+      (seq-find (lambda (account)
+                  (and (memql port (list nil (plist-get account :port)))
+                       (memq tls (list nil (plist-get account :tls)))))
+                (mapcar (lambda (entry)
+                          (smtps--check-account (car entry) (cdr entry)))
+                        (seq-filter (lambda (entry)
+                                      (equal (plist-get (cdr entry) :host) host))
+                                    smtps-accounts)))
+    (smtps-account-error (user-error "%s" (cadr err)))))
 
 (defun smtps-session--plan (host port properties)
   "Return the helper's arguments for a session with HOST at PORT.
 PROPERTIES are as in `smtps-session'."
   (pcase-let* ((`(,host . ,typed) (smtps-session--split host))
-               (port (or port typed))
-               (account (smtps-session--account host port))
-               (tls (or (plist-get properties :tls) (plist-get account :tls)))
+               (port (if port (smtps-session--port port) typed))
+               (tls (plist-get properties :tls))
+               (account (smtps-session--account host port tls))
                (ca-file (or (plist-get properties :ca-file)
                             (plist-get account :ca-file))))
     (list :host host
           :port (or port (plist-get account :port)
-                    (alist-get tls smtps-session--ports 465))
-          :tls tls
+                    (alist-get tls smtps--ports 465))
+          :tls (or tls (plist-get account :tls))
           :ca-file (and ca-file (expand-file-name ca-file)))))
 
 ;;;###autoload
@@ -337,18 +351,20 @@ What was not sent stands behind the new prompt."
     (make-pipe-process :name "smtps-session" :buffer (current-buffer)
                        :noquery t :filter #'ignore :sentinel #'ignore))
   (smtps-session--forget 'opening)
-  (setq smtps-session--opening t
+  (setq smtps-session--opening (list 'opening)
         smtps-session--hung-up nil
         buffer-read-only nil)
   (use-local-map smtps-session-mode-map)
   (smtps-session--show-prompt)
   (goto-char (point-max))
-  (let ((buffer (current-buffer)))
+  (let ((buffer (current-buffer))
+        (opening smtps-session--opening))
     (smtps-helper-call
      'session-open smtps-session--arguments
-     :then (lambda (value) (smtps-session--opened buffer (plist-get value :session)))
+     :then (lambda (value)
+             (smtps-session--opened buffer opening (plist-get value :session)))
      :else (lambda (err)
-             (when (buffer-live-p buffer)
+             (when (smtps-session--opening-p buffer opening)
                (with-current-buffer buffer
                  (smtps-session--closed (smtps-session--sentence err))))))))
 
@@ -356,17 +372,20 @@ What was not sent stands behind the new prompt."
   "Return the sentence in ERR, an error of the helper."
   (if (stringp (cadr err)) (cadr err) (error-message-string err)))
 
-(defun smtps-session--opened (buffer number)
-  "BUFFER's session has NUMBER."
-  (if (not (buffer-live-p buffer))
+(defun smtps-session--opening-p (buffer opening)
+  "Return non-nil if BUFFER still waits for the session OPENING to be open."
+  (and (buffer-live-p buffer)
+       (eq opening (buffer-local-value 'smtps-session--opening buffer))))
+
+(defun smtps-session--opened (buffer opening number)
+  "BUFFER's session OPENING is open and has NUMBER."
+  (if (not (smtps-session--opening-p buffer opening))
       (smtps-helper-call 'session-close (list :session number))
     (push (cons number buffer) smtps-session--buffers)
     (with-current-buffer buffer
       (setq smtps-session--number number
             smtps-session--opening nil)
-      (if smtps-session--hung-up
-          (smtps-helper-call 'session-close (list :session number))
-        (smtps-session--give-next)))))
+      (smtps-session--give-next))))
 
 ;;;; Sending
 
@@ -467,7 +486,7 @@ the server has given up waiting for them, nothing is sent."
   (smtps-session--assert-open)
   (let* ((buffer (current-buffer))
          (due (smtps-session--due))
-         (line (smtps-session--read-base64 due)))
+         (line (smtps-base64-door t (smtps-session--read-base64 due))))
     (unless (buffer-live-p buffer)
       (user-error "The session's buffer is gone; nothing was sent"))
     (with-current-buffer buffer
@@ -517,8 +536,9 @@ If nothing is waited for, ask first."
             (memq smtps-session-state '(opening greeting handshake closing))
             (y-or-n-p "Nothing is waited for; hang up without saying quit? "))
     (setq smtps-session--hung-up t)
-    (when smtps-session--number
-      (smtps-helper-call 'session-close (list :session smtps-session--number)))))
+    (if smtps-session--number
+        (smtps-helper-call 'session-close (list :session smtps-session--number))
+      (smtps-session--closed nil))))
 
 (defun smtps-session-kill-input ()
   "Kill what stands behind the prompt; if it is hidden, without a copy."
@@ -564,11 +584,8 @@ If nothing is waited for, ask first."
                                         (plist-get plist :decoded)))
       ('state (smtps-session--stands plist))
       ('closed
-       (cond
-        ((plist-get plist :error))
-        (smtps-session--hung-up
-         (smtps-session--insert "- You have hung up" 'smtps-session-info))
-        (t (smtps-session--insert (concat "recv> " text) 'smtps-session-info)))
+       (unless (or (plist-get plist :error) smtps-session--hung-up)
+         (smtps-session--insert (concat "recv> " text) 'smtps-session-info))
        (smtps-session--closed (and (plist-get plist :error)
                                    (plist-get plist :message)))))))
 
@@ -639,8 +656,10 @@ What was typed and not sent stays below, but for what may be a secret."
           (pending smtps-session--pending))
       (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
       (smtps-session--forget 'closed)
-      (when sentence
-        (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
+      (cond (sentence
+             (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
+            (smtps-session--hung-up
+             (smtps-session--insert "- You have hung up" 'smtps-session-info)))
       (when due
         (smtps-session--erase-secret due))
       (smtps-session--give-back pending)

@@ -433,6 +433,12 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-base64-encode-region "smtps-base64" nil t)
 (autoload 'smtps-base64-decode-region "smtps-base64" nil t)
 (autoload 'smtps-base64-decode-at-point "smtps-base64" nil t)
+(autoload 'smtps-base64-auth-plain "smtps-base64" nil t)
+(autoload 'smtps-base64-encode-string "smtps-base64")
+(autoload 'smtps-base64-decode-string "smtps-base64")
+(autoload 'eshell/smtps "smtps-eshell")
+(autoload 'smtps-eshell-setup "smtps-eshell")
+(add-hook 'eshell-mode-hook #'smtps-eshell-setup)
 
 (easy-menu-define smtps-menu nil
   "Menu of smtps, for the keymap of any mode."

@@ -75,6 +75,25 @@
     (goto-char (point-max))
     (should-error (smtps-base64-decode-at-point) :type 'smtps-base64-error)))
 
+(ert-deftest smtps-base64-test-a-person-reads-no-lisp ()
+  (with-temp-buffer
+    (insert "not base64\n\n")
+    (goto-char 5)
+    (should (equal (should-error (call-interactively #'smtps-base64-decode-at-point))
+                   '(user-error "This is not base64: of 6 characters, which is no \
+multiple of four, some are missing")))
+    (goto-char (point-max))
+    (should (equal (should-error (call-interactively #'smtps-base64-decode-at-point))
+                   '(user-error "There is no base64 at point")))
+    (set-mark (point-min))
+    (should (eq (car (should-error (call-interactively #'smtps-base64-decode-region)))
+                'user-error))
+    (should (equal (buffer-string) "not base64\n\n"))
+    (cl-letf (((symbol-function 'read-string) (lambda (&rest _) ""))
+              ((symbol-function 'read-passwd) (lambda (&rest _) "p")))
+      (should (eq (car (should-error (call-interactively #'smtps-base64-auth-plain)))
+                  'user-error)))))
+
 (ert-deftest smtps-base64-test-what-is-shown-is-kept-nowhere ()
   (let (shown logged)
     (with-temp-buffer

@@ -20,6 +20,7 @@
 (require 'smtps-wire)
 
 (defvar eshell-history-file-name)
+(defvar eshell-history-ring)
 (defvar eshell-last-dir-ring-file-name)
 (defvar eshell-banner-message)
 
@@ -86,7 +87,8 @@
     (should (equal (smtps-eshell-test-run "smtps base64 007")
                    (smtps-base64-encode-string "007")))
     (should (equal (smtps-eshell-test-run "smtps base64 -d VXNlcm5hbWU6") "Username:"))
-    (should (string-match-p "not base64" (smtps-eshell-test-run "smtps base64 -d VXN")))))
+    (should (string-prefix-p "This is not base64: of 3 characters"
+                             (smtps-eshell-test-run "smtps base64 -d VXN")))))
 
 (ert-deftest smtps-eshell-test-base64-of-what-is-piped-in ()
   (smtps-eshell-test-with
@@ -141,6 +143,26 @@
             (funcall said "recv> 250 SIZE")
             (smtps-eshell-test-type "mail from:<a@b.c>")
             (funcall said "recv> 530")
+            (smtps-eshell-test-type "auth login")
+            (funcall said "recv> 334 VXNlcm5hbWU6")
+            ;; The password is read in the minibuffer, and kept nowhere.
+            (let* ((password (smtps-base64-encode-string (plist-get sandbox :password)))
+                   (prompts nil))
+              (cl-letf (((symbol-function 'read-passwd)
+                         (lambda (prompt &rest _)
+                           (push prompt prompts)
+                           (copy-sequence password))))
+                (smtps-eshell-test-type
+                 (smtps-base64-encode-string (plist-get sandbox :user)))
+                (funcall said "recv> 235"))
+              (should (= (length prompts) 1))
+              (should (string-search "send> <the-base64-password>" (smtps-eshell-test-text)))
+              (should-not (string-search password (smtps-eshell-test-text)))
+              (should-not (member password (ring-elements eshell-history-ring))))
+            ;; Nothing is shown twice since.
+            (smtps-eshell-test-type "noop")
+            (funcall said "recv> 250 ")
+            (should-not (string-search "noop\nnoop" (smtps-eshell-test-text)))
             (smtps-eshell-test-type "quit")
             (smtps-eshell-test-until (not eshell-current-command))
             (should (string-match-p "\nrecv> 221 .*\nrecv> - Peer has closed the TLS connection\n"

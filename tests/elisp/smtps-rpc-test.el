@@ -153,9 +153,26 @@ TIMEOUT is that of `smtps-rpc-request'."
 
 (ert-deftest smtps-rpc-test-time-out-cancels ()
   (smtps-rpc-test--with-peer peer "serve" nil
+    (let* ((end nil)
+           (uid (smtps-rpc-call peer 'wait nil
+                                :else (lambda (err) (setq end err))))
+           (timer (nth 2 (gethash uid (smtps-rpc-peer-calls peer)))))
+      ;; A call that is cancelled before the peer has come to it never begins.
+      (smtps-rpc-request peer 'echo nil)
+      (cancel-timer timer)
+      (timer-set-time timer nil)
+      (timer-activate timer)
+      (smtps-rpc-test--wait (lambda () end))
+      (should (eq (car end) 'smtps-rpc-timeout))
+      (should (= (smtps-rpc-request peer 'how-many-cancelled nil) 1))
+      (should (= (hash-table-count (smtps-rpc-peer-calls peer)) 0)))))
+
+(ert-deftest smtps-rpc-test-time-out-is-in-time ()
+  (smtps-rpc-test--with-peer peer "serve" nil
     (should (eq (car (smtps-rpc-test--error peer 'wait nil 0.05)) 'smtps-rpc-timeout))
-    (should (= (smtps-rpc-request peer 'how-many-cancelled nil) 1))
-    (should (= (hash-table-count (smtps-rpc-peer-calls peer)) 0))))
+    (should (= (hash-table-count (smtps-rpc-peer-calls peer)) 0))
+    ;; An answer that comes too late is nobody's.
+    (should (= (smtps-rpc-request peer 'echo '(:value 1)) 1))))
 
 (ert-deftest smtps-rpc-test-cancel-ends-the-call-once ()
   (smtps-rpc-test--with-peer peer "serve" nil
@@ -172,9 +189,20 @@ TIMEOUT is that of `smtps-rpc-request'."
 
 (ert-deftest smtps-rpc-test-quitting-a-request-cancels ()
   (smtps-rpc-test--with-peer peer "serve" nil
-    (smtps-rpc-request peer 'echo nil)
-    (should (eq (with-timeout (0.05 'left) (smtps-rpc-request peer 'wait nil)) 'left))
-    (should (= (smtps-rpc-request peer 'how-many-cancelled nil) 1))))
+    (let* ((begun nil)
+           (timer (run-at-time
+                   0.01 0.01
+                   (lambda ()
+                     (pcase begun
+                       ('nil
+                        (setq begun 'asked)
+                        (smtps-rpc-call peer 'echo nil
+                                        :then (lambda (_) (setq begun 'yes))))
+                       ('yes (throw 'quit 'left)))))))
+      (unwind-protect
+          (should (eq (catch 'quit (smtps-rpc-request peer 'wait nil)) 'left))
+        (cancel-timer timer))
+      (should (= (smtps-rpc-request peer 'how-many-cancelled nil) 1)))))
 
 ;;;; Events
 
@@ -259,8 +287,8 @@ Return a list whose car becomes the values that came back, last first."
     answers))
 
 (defun smtps-rpc-test--much-came-back (peer answers)
-  "Wait until PEER has answered all that led to ANSWERS, in order."
-  (smtps-rpc-test--wait (lambda () (= (length (car answers)) 400)))
+  "Wait until PEER has answered all, and what led to ANSWERS in order."
+  (smtps-rpc-test--wait (lambda () (= (hash-table-count (smtps-rpc-peer-calls peer)) 0)))
   (should (equal (reverse (car answers)) (number-sequence 0 399)))
   (should-not (smtps-rpc-peer-outbox peer))
   (should (= (smtps-rpc-peer-outbox-octets peer) 0)))
@@ -269,15 +297,19 @@ Return a list whose car becomes the values that came back, last first."
   (smtps-rpc-test--with-peer peer "deaf" nil
     (smtps-rpc-request peer 'hello nil)
     (let ((answers (smtps-rpc-test--send-much peer))
-          (refused nil))
+          (refused nil)
+          (kept 0))
       ;; More than is kept: an error, still no waiting.
       (dotimes (_ 30)
         (smtps-rpc-call peer 'echo (list :text (make-string 60000 ?x))
+                        :then (lambda (_) (cl-incf kept))
                         :else (lambda (err) (push err refused))))
       (smtps-rpc-test--wait (lambda () refused))
       (should (string-search "hangs" (cadr (car refused))))
+      (should (<= (smtps-rpc-peer-outbox-octets peer) smtps-rpc--outbox-limit))
       (signal-process process 'SIGUSR1)
       (smtps-rpc-test--much-came-back peer answers)
+      (should (= (+ kept (length refused)) 30))
       (should (smtps-rpc-request peer 'echo '(:value t))))))
 
 (ert-deftest smtps-rpc-test-stopped-peer-misses-nothing ()
@@ -353,6 +385,16 @@ Return a list whose car becomes the values that came back, last first."
       ;; By the peer's last answer, or by its end.
       (should (memq (car end) '(smtps-remote-error smtps-helper-dead)))
       (should (equal smtps-rpc-test--events '((farewell)))))))
+
+(ert-deftest smtps-rpc-test-close-while-it-is-stopped ()
+  (smtps-rpc-test--with-peer peer "serve" nil
+    (smtps-rpc-call peer 'stop nil)
+    (smtps-rpc-test--wait (lambda () (eq (process-status process) 'stop)))
+    (smtps-rpc-close peer)
+    (should-not (smtps-rpc-live-p peer))
+    (signal-process process 'SIGCONT)
+    (smtps-rpc-test--wait (lambda () smtps-rpc-test--deaths))
+    (should (eq (process-status process) 'exit))))
 
 ;;;; Nonsense
 

@@ -16,8 +16,6 @@
 (require 'cl-lib)
 (require 'smtps-session)
 
-(defvar smtps-accounts)
-
 ;;;; A helper that is none
 
 (defvar smtps-session-test-calls nil
@@ -109,6 +107,11 @@
   "Return the buffer's text."
   (buffer-substring-no-properties (point-min) (point-max)))
 
+(defun smtps-session-test-number-is (number)
+  "Let the helper say that the session opened last has NUMBER."
+  (funcall (plist-get (alist-get 'session-open smtps-session-test-keys) :then)
+           (list :session number)))
+
 (defun smtps-session-test-sent ()
   "Return the lines the helper was told to send, the first first."
   (nreverse
@@ -143,18 +146,37 @@
         (should (equal (list (plist-get opened :host) (plist-get opened :port)
                              (plist-get opened :tls))
                        (list host port tls)))))
-    (dolist (bad '("" "  " "a.test:" "a.test:x" "a.test:123456" ":465"))
-      (should-error (smtps-session bad) :type 'user-error))))
+    (setq smtps-session-test-calls nil)
+    (dolist (bad '("" "  " "a.test:" "a.test:x" "a.test:0" "a.test:65536" "a.test:123456"
+                   ":465" "a.test:587:7" "a:b:c:test"))
+      (should-error (smtps-session bad) :type 'user-error))
+    (should-error (smtps-session "a.test" 0) :type 'user-error)
+    (should-not smtps-session-test-calls)))
 
 (ert-deftest smtps-session-test-an-account-gives-what-is-missing ()
   (smtps-session-test-with-helper
     (let ((smtps-accounts '(("a" :host "a.test" :port 2465 :tls implicit :ca-file "/ca.pem"))))
       (should (equal (smtps-session-test-opened "a.test")
                      '(:host "a.test" :port 2465 :tls implicit :ca-file "/ca.pem")))
-      ;; At another port its way of TLS does not hold.
+      ;; At another port its way of TLS does not hold, nor its port for another
+      ;; way.
       (should (equal (smtps-session-test-opened "a.test:587")
                      '(:host "a.test" :port 587 :tls nil :ca-file nil)))
-      (should (equal (smtps-session--hosts) '("a.test:2465"))))))
+      (should (equal (smtps-session-test-opened "a.test" nil :tls 'starttls)
+                     '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
+      (should (equal (smtps-session--hosts) '("a.test:2465"))))
+    ;; The port of an account that names none is its way's.
+    (let ((smtps-accounts '(("a" :host "a.test" :tls starttls))))
+      (should (equal (smtps-session-test-opened "a.test")
+                     '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
+      (should (equal (smtps-session-test-opened "a.test:465")
+                     '(:host "a.test" :port 465 :tls nil :ca-file nil))))
+    ;; One server may have two accounts.
+    (let ((smtps-accounts '(("a" :host "a.test") ("b" :host "a.test" :port 2525 :tls starttls))))
+      (should (equal (smtps-session-test-opened "a.test:2525")
+                     '(:host "a.test" :port 2525 :tls starttls :ca-file nil))))
+    (let ((smtps-accounts '(("a" :host "a.test" :tls none))))
+      (should-error (smtps-session "a.test") :type 'user-error))))
 
 (ert-deftest smtps-session-test-asks-for-the-host ()
   (smtps-session-test-with-helper
@@ -361,7 +383,7 @@
     (with-current-buffer (smtps-session "mx.test")
       (smtps-session-test-type "ehlo x\rnoop\r")
       (should-not (smtps-session-test-sent))
-      (smtps-session--opened (current-buffer) 5)
+      (smtps-session-test-number-is 5)
       (should (equal (smtps-session-test-sent) '("ehlo x" "noop"))))))
 
 (ert-deftest smtps-session-test-what-can-not-be-sent-stays ()
@@ -693,10 +715,28 @@
   (smtps-session-test-with-helper
     (setq smtps-session-test-number nil)
     (with-current-buffer (smtps-session "mx.test")
+      (smtps-session-test-type "ehlo x\rhalf")
       (smtps-session-test-press "C-c C-c")
+      (should (equal (smtps-session-test-text)
+                     (concat "- You have hung up\n"
+                             "- The session is closed; what follows was not sent, "
+                             "g connects again and keeps it\n"
+                             "ehlo x\nhalf")))
       (should-not (assq 'session-close smtps-session-test-calls))
-      (smtps-session--opened (current-buffer) 5)
-      (should (equal (car smtps-session-test-calls) '(session-close :session 5))))))
+      ;; A number that comes later is not that of the next session.
+      (let ((late (alist-get 'session-open smtps-session-test-keys)))
+        (smtps-session-test-press "g")
+        (funcall (plist-get late :then) '(:session 5))
+        (should (equal (car smtps-session-test-calls) '(session-close :session 5)))
+        (funcall (plist-get late :else) '(smtps-helper-dead "Late."))
+        (should-not smtps-session--number)
+        (should (equal (smtps-session-test-text)
+                       (concat "- You have hung up\n"
+                               "- The session is closed; what follows was not sent, "
+                               "g connects again and keeps it\n"
+                               "send> ehlo x\nhalf")))
+        (smtps-session-test-number-is 6)
+        (should (eql smtps-session--number 6))))))
 
 (ert-deftest smtps-session-test-killing-the-buffer-hangs-up ()
   (smtps-session-test-with
@@ -707,7 +747,7 @@
     (setq smtps-session-test-number nil)
     (let ((buffer (smtps-session "mx.test")))
       (kill-buffer buffer)
-      (smtps-session--opened buffer 5)
+      (smtps-session-test-number-is 5)
       (should (equal (car smtps-session-test-calls) '(session-close :session 5))))))
 
 ;;;; With the real helper

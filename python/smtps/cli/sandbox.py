@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="what a password may take after the user name, until the login is reset (10)",
     )
+    parser.add_argument(
+        "--offer",
+        action="append",
+        default=[],
+        metavar="KEYWORD[,KEYWORD]",
+        help="offer, and take, these too: CHUNKING, say, or 'SIZE 1000'",
+    )
     parser.add_argument("--report", choices=("sexp",), help="tell where it listens in one form")
 
 
@@ -54,7 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="smtps-sandbox-") as temporary:
         directory = (arguments.directory or Path(temporary)).absolute()
         with Sandbox(
-            directory, arguments.port, arguments.starttls_port, arguments.login_seconds
+            directory,
+            arguments.port,
+            arguments.starttls_port,
+            arguments.login_seconds,
+            more=[keyword for words in arguments.offer for keyword in words.split(",")],
         ) as box:
             print(_form(box) if arguments.report else _words(box), flush=True)
             ended.wait()

@@ -19,6 +19,17 @@ HELP = "type the SMTP dialogue by hand over TLS"
 
 PROMPT = "send> "
 
+SECRET_PROMPTS = {
+    "password": "Password in base64: ",
+    "credentials": "Password with user in base64: ",
+    "response": "Password response in base64: ",
+}
+"""Prompts by which Emacs's shells know that they are to read in the minibuffer, unseen: what
+is typed in their buffers is kept in a history, even on disk."""
+
+READ_SIZE = 65536
+"""Octets of standard input that are read at once: all that a pipe holds."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
@@ -50,6 +61,7 @@ class _Terminal:
         self._at_prompt = False
         self._typed = 0
         self._echo_off = False
+        self._unseen = False
         try:
             self._transcript = open(transcript, "w", encoding="utf-8") if transcript else None  # noqa: SIM115, PTH123
         except OSError as error:
@@ -75,20 +87,30 @@ class _Terminal:
         return 0
 
     def _read_input(self, loop: asyncio.AbstractEventLoop, held: Session) -> None:
+        # Not by sys.stdin: Python aborts at its exit if a thread is reading that.
+        rest = b""
         try:
-            for octets in sys.stdin.buffer:
-                text = octets.decode("utf-8", "surrogateescape").rstrip("\r\n")
-                loop.call_soon_threadsafe(self._take, held, text)
+            while octets := os.read(0, READ_SIZE):
+                *lines, rest = (rest + octets).split(b"\n")
+                for line in lines:
+                    self._hand_over(loop, held, line)
+            if rest:
+                self._hand_over(loop, held, rest)
             loop.call_soon_threadsafe(held.end_of_input)
         except (RuntimeError, OSError, ValueError):
             # The loop, or standard input, was closed under us: the session has ended.
             return
 
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, held: Session, line: bytes) -> None:
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r")
+        loop.call_soon_threadsafe(self._take, held, text)
+
     def _take(self, held: Session, text: str) -> None:
         self._at_prompt = False
         self._typed += 1
-        if self._echo_off:
+        if self._unseen:
             self._write("\n")
+            self._unseen = False
         held.send(text)
 
     def _show(self, event: session.Event) -> None:
@@ -115,9 +137,11 @@ class _Terminal:
         ready = stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
         if not self._prompts or not ready:
             return
-        self._echo(stands.secret not in ("password", "credentials", "response"))
+        secret_prompt = SECRET_PROMPTS.get(stands.secret or "")
+        self._unseen = secret_prompt is not None
+        self._echo(not self._unseen)
         if not self._at_prompt:
-            self._write(PROMPT)
+            self._write((secret_prompt if "INSIDE_EMACS" in os.environ else None) or PROMPT)
             self._at_prompt = True
 
     def _echo(self, wanted: bool) -> None:
@@ -127,6 +151,9 @@ class _Terminal:
 
         try:
             modes = termios.tcgetattr(0)
+            if not wanted and not modes[3] & termios.ECHO:
+                # So it is under Emacs, and is to stay so.
+                return
             modes[3] = modes[3] | termios.ECHO if wanted else modes[3] & ~termios.ECHO
             termios.tcsetattr(0, termios.TCSADRAIN, modes)
             self._echo_off = not wanted

@@ -11,9 +11,9 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from smtps.sandbox import parameters
+from smtps.sandbox import extensions, parameters
 from smtps.sandbox.logins import MECHANISMS, Login, Logins
 
 NAME = "sandbox.localhost"
@@ -64,7 +64,7 @@ class Offer:
     The lines of EHLO are given as they stand.
     """
 
-    greeting: str = f"{NAME} ESMTP Service"
+    greeting: str = f"{NAME} ESMTP Service ready"
     clear: tuple[str, ...] = ()
     """EHLO's lines in clear; none of them counts under TLS."""
     secure: tuple[str, ...] = ()
@@ -83,6 +83,19 @@ class Offer:
             found.setdefault(keyword, []).extend(words)
         return found
 
+    def with_more(self, more: Sequence[str]) -> Offer:
+        """Return this offer with MORE extensions, each a keyword and what may follow it.
+
+        Raises UsageError where the sandbox does not have one.
+        """
+        lines = [extensions.line(text) for text in more]
+        return replace(
+            self,
+            # Who offers nothing in clear does not begin in clear.
+            clear=extensions.added(self.clear, lines, secure=False) if self.clear else (),
+            secure=extensions.added(self.secure, lines, secure=True),
+        )
+
 
 DOCUMENTED_IMPLICIT = Offer(
     secure=(
@@ -99,7 +112,7 @@ DOCUMENTED_IMPLICIT = Offer(
 """The EHLO list of the documented dialogue over implicit TLS, to the letter."""
 
 DOCUMENTED_STARTTLS = Offer(
-    greeting=f"{NAME} ESMTP",
+    greeting=f"{NAME} ESMTP ready",
     clear=("SIZE 35651584", "8BITMIME", "STARTTLS", "ENHANCEDSTATUSCODES", "PIPELINING"),
     secure=("SIZE 35651584", "8BITMIME", "AUTH LOGIN PLAIN", "ENHANCEDSTATUSCODES", "PIPELINING"),
     texts={
@@ -132,6 +145,8 @@ class _Transaction:
     sender: str
     parameters: tuple[str, ...]
     recipients: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    asked: int = 0
+    """How many recipients were named, refused ones too."""
     octets: bytearray = field(default_factory=bytearray)
     chunked: bool = False
     too_large: bool = False
@@ -165,6 +180,8 @@ _VERB = re.compile(rb"[A-Za-z]*")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _LONG = re.compile(rb"[^\r\n]{999}")
 """RFC 5321 4.5.3.1.6."""
+_HEADER = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)*+")
+"""RFC 5322 2.2; empty where a message begins with its text."""
 
 
 class ServerMachine:
@@ -209,6 +226,8 @@ class ServerMachine:
         self._chunk_refused: tuple[int, str, str] | None = None
         self._errors = 0
         self._mails = 0
+        self._begun = 0
+        self._domains: set[str] = set()
         if not self._overridden("GREETING", ""):
             self._say(f"220 {offer.greeting}")
 
@@ -346,8 +365,8 @@ class ServerMachine:
 
     def _limit(self) -> int:
         words = self._offer.keywords(self._tls).get("SIZE") or ["0"]
-        named = int(words[0]) if words[0].isdigit() else 0
-        return min(named or MESSAGE_LIMIT, MESSAGE_LIMIT)
+        # RFC 1870 section 3: 0, like no number, names no limit.
+        return min(int(words[0]) or MESSAGE_LIMIT, MESSAGE_LIMIT)
 
     def _grown(self, transaction: _Transaction) -> None:
         # Before they are unstuffed, dots take up to a third more.
@@ -397,6 +416,8 @@ class ServerMachine:
         rest = line[len(verb) :].strip(" ")
         if handler is None or line[len(verb) : len(verb) + 1].strip():
             self._reply(500, "5.5.2", "unrecognised command")
+        elif not line.isascii() and verb not in _OWN_CHECK:
+            self._reply(501, "5.5.4", f"{verb} is followed by ASCII only")
         elif verb in _WITHOUT_WORDS and rest:
             self._reply(501, "5.5.4", f"{verb} stands alone")
         else:
@@ -505,7 +526,7 @@ class ServerMachine:
             self._reply(refused.code, refused.enhanced, refused.text)
             return None
         transaction = self._transaction or _Transaction(address, words)
-        if not address.isascii() and not transaction.has("SMTPUTF8"):
+        if not (match[0].isascii() or transaction.has("SMTPUTF8")):
             self._reply(553, "5.6.7", "SMTPUTF8 is needed for this address")
             return None
         return address, words
@@ -516,7 +537,7 @@ class ServerMachine:
             self._reply(503, "5.5.1", "MAIL out of order")
         elif self._offer.login_needed and self.user is None:
             self._reply(530, "5.7.0", self._wanting())
-        elif most is not None and self._mails >= most:
+        elif most is not None and self._begun >= most:
             self._reply(452, "4.5.3", "no more mails on this connection")
         elif path := self._path(rest, "FROM:", parameters.MAIL):
             size = next((word[5:] for word in path[1] if word.upper().startswith("SIZE=")), "0")
@@ -526,27 +547,37 @@ class ServerMachine:
                 self._reply(501, "5.1.7", "a sender has a domain")
             else:
                 self._transaction = _Transaction(*path)
+                self._begun += 1
                 self._texted(250, "2.1.0", "mail", path[0])
 
     def _rcpt(self, rest: str) -> None:
         transaction = self._transaction
         if transaction is None or transaction.chunked:
             self._reply(503, "5.5.1", "RCPT out of order")
-        elif path := self._path(rest, "TO:", parameters.RCPT):
-            most = self._limits("RCPTMAX")
+            return
+        transaction.asked += 1
+        if path := self._path(rest, "TO:", parameters.RCPT):
+            domain = path[0].rpartition("@")[2].lower()
             if not path[0]:
                 self._reply(501, "5.1.3", "a recipient is missing")
-            elif len(transaction.recipients) >= (RECIPIENTS_LIMIT if most is None else most):
+            elif transaction.asked > (self._limits("RCPTMAX") or RECIPIENTS_LIMIT):
                 self._reply(452, "4.5.3", "too many recipients")
+            elif not self._domain_allowed(domain):
+                self._reply(452, "4.5.3", "recipients in too many domains")
             else:
+                self._domains.add(domain)
                 transaction.recipients.append(path)
                 self._texted(250, "2.1.5", "rcpt", path[0])
 
+    def _domain_allowed(self, domain: str) -> bool:
+        most = self._limits("RCPTDOMAINMAX")
+        return most is None or domain in self._domains or len(self._domains) < most
+
     def _limits(self, name: str) -> int | None:
-        """Return what RFC 9422's LIMITS says of NAME; None if nothing."""
+        """Return what LIMITS says of NAME, None if nothing.  Source: RFC 9422 section 4."""
         for word in self._offered().get("LIMITS", []):
             key, _, value = word.partition("=")
-            if key == name and value.isdigit():
+            if key == name:
                 return int(value)
         return None
 
@@ -564,12 +595,8 @@ class ServerMachine:
             transaction.octets += b"\r\n"
 
     def _bdat(self, rest: str) -> None:
-        words = rest.upper().split()
-        if (
-            "CHUNKING" not in self._offered()
-            or not re.fullmatch(r"[0-9]{1,20}", words[0] if words else "", re.ASCII)
-            or words[1:] not in ([], ["LAST"])
-        ):
+        words = re.fullmatch("([0-9]{1,20})( +LAST)?", rest, re.IGNORECASE | re.ASCII)
+        if words is None or "CHUNKING" not in self._offered():
             self._reply(501, "5.5.4", "BDAT octets [LAST], where CHUNKING is offered")
             # How many octets follow is not known.
             self.closed = True
@@ -582,11 +609,11 @@ class ServerMachine:
             self._chunk_refused = (554, "5.5.1", "no valid recipients")
         else:
             transaction.chunked = True
-        self._chunk_last = len(words) == 2
+        self._chunk_last = words[2] is not None
         if self._chunk_refused and not self._offer.swallows_chunks:
             self._end_of_chunk()
             return
-        self._begin_chunk(int(words[0]))
+        self._begin_chunk(int(words[1]))
 
     def _bdat_overridden(self, line: str) -> None:
         match = re.match(r"BDAT +([0-9]{1,20})", line, re.IGNORECASE | re.ASCII)
@@ -628,6 +655,10 @@ class ServerMachine:
             transaction.has("BODY=8BITMIME") or transaction.has("SMTPUTF8")
         ):
             self._fault("8-bit text without BODY=8BITMIME")
+        if not (_HEADER.match(octets)[0].isascii() or transaction.has("SMTPUTF8")):  # type: ignore[index]
+            self._fault("an 8-bit header without SMTPUTF8")
+        if b"\0" in octets:
+            self._fault("NUL in the message")
         return None
 
     def _end_of_message(self, octets: bytes) -> None:
@@ -698,6 +729,9 @@ COMMANDS: Mapping[str, Callable[[ServerMachine, str], None]] = {
 """Verb to what it does."""
 
 _WITHOUT_WORDS = ("STARTTLS", "DATA", "RSET", "QUIT")
+
+_OWN_CHECK = ("MAIL", "RCPT", "VRFY", "BDAT")
+"""Whose words may be in UTF-8 (RFC 6531 sections 3.3 and 3.7.4.2), or end it where they are."""
 
 _LAST_OF_GROUP: Sequence[str] = ("EHLO", "HELO", "STARTTLS", "DATA", "VRFY", "NOOP", "QUIT")
 """RFC 2920 section 3.1.  (AUTH is not among them: RFC 4954 section 4.)"""

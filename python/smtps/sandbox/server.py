@@ -7,7 +7,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
@@ -43,6 +44,8 @@ STOP_SECONDS = 5.0
 
 CONNECTIONS_LIMIT = 100
 
+FAULTS_REMEMBERED = 100
+
 REMEMBERED_LIMIT = 128 * 1024 * 1024
 """Octets of mails in ``accepted``; the Maildir has them all."""
 
@@ -51,8 +54,10 @@ class Sandbox:
     """A running sandbox, as a context manager; files lie below DIRECTORY.
 
     Port 0 takes a free one.  LOGIN_SECONDS is what a password may take after the user name.
-    OVERRIDE can change the reply to any command.  Raises ConfigurationError where a port
-    can't be had, DIRECTORY can't be written, or the library trustme is missing.
+    IMPLICIT and STARTTLS are what the ports offer, MORE what they offer beside that, each a
+    keyword of `extensions` and what may follow it in EHLO.  OVERRIDE can change the reply to
+    any command.  Raises UsageError where MORE can't be offered, and ConfigurationError where
+    a port can't be had, DIRECTORY can't be written, or the library trustme is missing.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Sandbox:
         login_seconds: float = LOGIN_SECONDS,
         implicit: Offer = DOCUMENTED_IMPLICIT,
         starttls: Offer = DOCUMENTED_STARTTLS,
+        more: Sequence[str] = (),
         override: Override | None = None,
     ) -> None:
         self.host = HOST
@@ -72,10 +78,12 @@ class Sandbox:
         self.ca_file = directory / "ca.pem"
         self.maildir = directory / "Maildir"
         self.accepted: list[Accepted] = []
-        """The last mails, as `REMEMBERED_LIMIT` allows."""
+        """The last mails, as `REMEMBERED_LIMIT` allows: envelope, parameters, and the octets."""
+        self.faults: deque[str] = deque(maxlen=FAULTS_REMEMBERED)
+        """What clients did wrong and was taken all the same, the last of it."""
         self._login_seconds = login_seconds
         self._override = override
-        self._offers = {True: implicit, False: starttls}
+        self._offers = {True: implicit.with_more(more), False: starttls.with_more(more)}
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
@@ -223,6 +231,8 @@ class Sandbox:
             if not data:
                 return
             machine.receive(data)
+            self.faults.extend(machine.faults)
+            machine.faults.clear()
 
     def _secured(self, connected: socket.socket, opened: ExitStack) -> ssl.SSLSocket:
         connected.settimeout(HANDSHAKE_SECONDS)

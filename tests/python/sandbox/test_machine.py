@@ -64,7 +64,7 @@ def at_envelope(offer: Offer = EVERYTHING) -> ServerMachine:
 
 def test_the_dialogue_with_tls_at_once() -> None:
     machine = ServerMachine(DOCUMENTED_IMPLICIT, LOGINS)
-    assert machine.data_to_send() == b"220 sandbox.localhost ESMTP Service\r\n"
+    assert machine.data_to_send() == b"220 sandbox.localhost ESMTP Service ready\r\n"
     assert said(machine, "ehlo localhost.localdomain")[1:] == [
         "250-DSN",
         "250-8BITMIME",
@@ -93,6 +93,7 @@ def test_the_dialogue_with_tls_at_once() -> None:
 
 def test_the_dialogue_with_starttls() -> None:
     machine = ServerMachine(DOCUMENTED_STARTTLS, LOGINS, tls=False)
+    assert machine.data_to_send() == b"220 sandbox.localhost ESMTP ready\r\n"
     before = ["250-SIZE 35651584", "250-8BITMIME", "250-STARTTLS", "250-ENHANCEDSTATUSCODES"]
     after = [*before[:2], "250-AUTH LOGIN PLAIN", before[3]]
     assert said(machine, "ehlo x")[1:] == [*before, "250 PIPELINING"]
@@ -255,10 +256,13 @@ def test_order(lines: list[str], expected: int) -> None:
         ("MAIL FROM:<a@b> SIZE=2000 BODY=8BITMIME", 250),
         ("MAIL FROM:<a@b> SIZE=2001", 552),
         ("MAIL FROM:<a@b> SIZE=", 501),
+        ("MAIL FROM:<a@b> SIZE=²", 501),
+        ("MAIL FROM:<a@b> ſIZE=1", 555),
         ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501),
         ("MAIL FROM:<a@b> BODY=9BIT", 501),
         ("MAIL FROM:<a@b> RET=HDRS ENVID=a+20b", 250),
         ("MAIL FROM:<a@b> ENVID=a+b", 501),
+        ("MAIL FROM:<a@b> ENVID=a+2b", 501),
         (f"MAIL FROM:<a@b> ENVID={'e' * 101}", 501),
         ("MAIL FROM:<a@b> AUTH=<>", 250),
         ("MAIL FROM:<a@b> BY=120;R", 250),
@@ -266,7 +270,14 @@ def test_order(lines: list[str], expected: int) -> None:
         ("MAIL FROM:<a@b> BY=0;R", 501),
         ("MAIL FROM:<a@b> HOLDFOR=60", 250),
         ("MAIL FROM:<a@b> HOLDUNTIL=2026-01-01T00:00:00Z", 250),
+        ("MAIL FROM:<a@b> HOLDUNTIL=2026-01-01t00:00:00+02:00", 250),
+        ("MAIL FROM:<a@b> HOLDUNTIL=2026-13-01T00:00:00Z", 501),
+        ("MAIL FROM:<a@b> HOLDUNTIL=2026-01-01T00:00:00", 501),
+        ("MAIL FROM:<a@b> HOLDFOR=60 HOLDUNTIL=2026-01-01T00:00:00Z", 501),
         ("MAIL FROM:<a@b> MT-PRIORITY=-3", 250),
+        ("MAIL FROM:<a@b> MT-PRIORITY=0", 250),
+        ("MAIL FROM:<a@b> MT-PRIORITY=-0", 501),
+        ("MAIL FROM:<a@b> MT-PRIORITY=10", 501),
         ("MAIL FROM:<a@b> REQUIRETLS", 250),
         ("MAIL FROM:<a@b> NOTIFY=NEVER", 555),
         ("MAIL FROM:<a@b> NONSENSE", 555),
@@ -291,7 +302,13 @@ def test_a_parameter_needs_its_offer(word: str) -> None:
         ("RCPT TO:<é@b>", 553),
         ("RCPT TO:<a@b> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+2Bb@c", 250),
         ("RCPT TO:<a@b> NOTIFY=NEVER,DELAY", 501),
+        ("RCPT TO:<a@b> NOTIFY=DELAY,delay", 501),
+        ("RCPT TO:<a@b> RET=HDRS", 555),
         ("RCPT TO:<a@b> ORCPT=a@b", 501),
+        ("RCPT TO:<a@b> ORCPT=rfc822;a=b@c", 501),
+        ("RCPT TO:<a@b> ORCPT=utf-8;\\x{E9}@c", 250),
+        ("RCPT TO:<a@b> ORCPT=utf-8;a+2Bb@c", 501),
+        ("RCPT TO:<a@b> ORCPT=utf-8;é@c", 553),
         ("RCPT TO:<a@b> SIZE=1", 555),
     ],
 )
@@ -300,11 +317,29 @@ def test_rcpt(line: str, expected: int) -> None:
     assert code(machine, "EHLO x", "MAIL FROM:<a@b>", line) == expected
 
 
+def test_an_original_recipient_in_utf_8() -> None:
+    machine = ServerMachine(EVERYTHING)
+    assert code(machine, "EHLO x", "MAIL FROM:<a@b> SMTPUTF8") == 250
+    assert code(machine, "RCPT TO:<a@b> ORCPT=utf-8;é@c") == 250
+    assert code(machine, "RCPT TO:<a@b> ORCPT=rfc822;é@c") == 501
+
+
 def test_limits() -> None:
-    machine = ServerMachine(Offer(secure=("LIMITS RCPTMAX=1 MAILMAX=1",), login_needed=False))
-    assert code(machine, *ENVELOPE, "RCPT TO:<e@f>") == 452
+    machine = ServerMachine(Offer(secure=("LIMITS RCPTMAX=2 MAILMAX=2",), login_needed=False))
+    # What is refused counts, too: RFC 9422 section 4 speaks of commands.
+    assert code(machine, *ENVELOPE, "RCPT TO:<>") == 501
+    assert code(machine, "RCPT TO:<e@f>") == 452
     assert code(machine, "DATA", ".") == 250
+    assert code(machine, "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "RSET") == 250
     assert code(machine, "MAIL FROM:<a@b>") == 452
+
+
+def test_the_limit_of_domains() -> None:
+    machine = ServerMachine(Offer(secure=("LIMITS RCPTDOMAINMAX=1",), login_needed=False))
+    assert code(machine, *ENVELOPE, "RCPT TO:<e@D>") == 250
+    assert code(machine, "RCPT TO:<c@e>") == 452
+    # Of the connection, not of a mail.
+    assert code(machine, "RSET", "MAIL FROM:<a@b>", "RCPT TO:<c@e>") == 452
 
 
 # The message
@@ -353,6 +388,66 @@ def test_8_bit_text_undeclared_is_a_fault() -> None:
     machine = at_envelope()
     assert text_of(machine, "é\r\n.\r\n".encode())[0] == 250
     assert machine.faults == ["8-bit text without BODY=8BITMIME"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "text", "faults"),
+    [
+        ("BODY=8BITMIME", "Subject: x\r\n\r\né\r\n", []),
+        ("BODY=8BITMIME", "é: no header\r\n", []),
+        ("BODY=8BITMIME", "A: b\r\nSubject:\r\n é\r\n\r\n", ["an 8-bit header without SMTPUTF8"]),
+        ("SMTPUTF8", "Subject: é\r\n\r\n", []),
+        ("SIZE=1", "S: x\r\n\r\n\0\r\n", ["NUL in the message"]),
+    ],
+)
+def test_what_is_wrong_and_yet_taken(parameter: str, text: str, faults: list[str]) -> None:
+    machine = ServerMachine(EVERYTHING)
+    assert code(machine, "EHLO x", f"MAIL FROM:<a@b> {parameter}", "RCPT TO:<c@d>") == 250
+    assert text_of(machine, text.encode() + b".\r\n")[0] == 250
+    assert machine.faults == faults
+
+
+def test_binary() -> None:
+    machine = ServerMachine(EVERYTHING)
+    assert code(machine, "EHLO x", "MAIL FROM:<a@b> BODY=BINARYMIME", "RCPT TO:<c@d>") == 250
+    octets = b"S: x\r\n\r\n\0\n\r\xff" + b"x" * 999
+    machine.receive(b"BDAT %d LAST\r\n" % len(octets) + octets)
+    assert machine.data_to_send().startswith(b"250 ")
+    assert machine.accepted[0].octets == octets
+    assert machine.faults == []
+
+
+@pytest.mark.parametrize("line", ["BDAT ²", "BDAT 1 LAſT", "BDAT 1 LAST more", "BDAT -1", "BDAT"])
+def test_a_bdat_that_is_none_ends_it(line: str) -> None:
+    machine = at_envelope()
+    assert code(machine, line) == 501
+    # How many octets follow is not known.
+    assert machine.closed
+
+
+@pytest.mark.parametrize("line", ["EHLO é", "NOOP é", "AUTH LOGıN", "QUIT é"])
+def test_a_line_that_is_not_ascii(line: str) -> None:
+    machine = ServerMachine(EVERYTHING)
+    assert code(machine, "EHLO x", line) == 501
+    assert code(machine, "NOOP") == 250
+
+
+@pytest.mark.parametrize("refused", ["MAIL", "RCPT"])
+def test_the_chunk_of_a_refused_envelope_is_swallowed(refused: str) -> None:
+    machine = ServerMachine(
+        EVERYTHING, override=lambda verb, _: "550 no\r\n" if verb == refused else None
+    )
+    said(machine, "EHLO x")
+    machine.receive(
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\n"
+    )
+    codes = [line[:3] for line in machine.data_to_send().split(b"\r\n")[:-1]]
+    assert codes == ([b"550", b"503"] if refused == "MAIL" else [b"250", b"550"]) + [
+        b"503" if refused == "MAIL" else b"554",
+        b"503",
+    ]
+    assert not machine.closed
+    assert machine.accepted == []
 
 
 def test_bdat() -> None:

@@ -20,7 +20,7 @@ from servers import PYTHON, Run
 
 from smtps.errors import ConfigurationError
 from smtps.rpc import codec
-from smtps.sandbox.machine import DOCUMENTED_IMPLICIT
+from smtps.sandbox.machine import DOCUMENTED_IMPLICIT, Accepted
 from smtps.sandbox.server import (
     ADDRESS,
     ADDRESS_6,
@@ -131,6 +131,45 @@ def test_a_password_that_comes_too_slowly_resets_the_login(tmp_path: Path) -> No
         assert b"\r\n235 " in until(client, b"\r\n235 login authentication successful\r\n")
 
 
+def test_the_time_for_a_password_is_not_prolonged_by_its_octets(tmp_path: Path) -> None:
+    user = base64.b64encode(USER.encode())
+    with Sandbox(tmp_path, login_seconds=0.5) as slow, connected(slow) as client:
+        client.sendall(b"ehlo x\r\nauth login\r\n" + user + b"\r\n")
+        until(client, b"\r\n334 UGFzc3dvcmQ6\r\n")
+        heard = b""
+        end = time.monotonic() + SECONDS
+        client.settimeout(0.05)
+        while not heard and time.monotonic() < end:
+            client.sendall(b"A")
+            with suppress(TimeoutError):
+                heard = client.recv(4096)
+        assert heard == b"535 authentication failed\r\n"
+
+
+def test_more_can_be_offered_and_is_taken(tmp_path: Path) -> None:
+    more = ["CHUNKING", "SMTPUTF8", "LIMITS RCPTMAX=1"]
+    with Sandbox(tmp_path, more=more) as sandbox, connected(sandbox) as client:
+        plain = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
+        client.sendall(b"ehlo x\r\n")
+        assert until(client, b"RCPTMAX=1\r\n").splitlines()[1:] == [
+            *(f"250-{line}".encode() for line in DOCUMENTED_IMPLICIT.secure),
+            b"250-CHUNKING", b"250-SMTPUTF8", b"250 LIMITS RCPTMAX=1",
+        ]  # fmt: skip
+        client.sendall(
+            b"auth plain " + plain + b"\r\n"
+            b"mail from:<a@b> SMTPUTF8 BODY=8BITMIME\r\nrcpt to:<\xc3\xa9@d> NOTIFY=NEVER\r\n"
+            b"rcpt to:<e@f>\r\nbdat 3\r\n\0\r\nbdat 4 last\r\n.\r\n\n"
+        )
+        assert b"\r\n550 " in until(client, b"message\r\n")
+        client.sendall(b"mail from:<a@b> SMTPUTF8\r\nrcpt to:<\xc3\xa9@d> NOTIFY=NEVER\r\n")
+        client.sendall(b"bdat 3\r\n\0\r\nbdat 3 last\r\n.\r\n")
+        until(client, b"accepted\r\n")
+        assert sandbox.accepted == [
+            Accepted("a@b", ("é@d",), ("SMTPUTF8",), (("NOTIFY=NEVER",),), b"\0\r\n.\r\n", USER)
+        ]
+        assert list(sandbox.faults) == ["NUL in the message"]
+
+
 def test_nothing_sent_in_clear_reaches_the_other_side_of_starttls(sandbox: Sandbox) -> None:
     context = ssl.create_default_context(cafile=str(sandbox.ca_file))
     with socket.create_connection((ADDRESS, sandbox.starttls_port), timeout=SECONDS) as clear:
@@ -232,6 +271,26 @@ def test_the_directory_that_was_named_stays(tmp_path: Path) -> None:
         assert running.stdout is not None
         assert "mail server on this machine only" in running.stdout.readline()
     assert (tmp_path / "mine" / "Maildir" / "new").is_dir()
+
+
+def test_the_process_offers_what_it_is_told(smtps: Run) -> None:
+    with process("--report", "sexp", "--offer", "CHUNKING,size 9", "--offer", "DSN") as running:
+        assert running.stdout is not None
+        report = codec.loads(running.stdout.readline().rstrip("\n"))
+        assert isinstance(report, list)
+        facts = codec.plist(report[1:])
+        done = smtps(
+            f"localhost:{facts['port']}", "--tls", "implicit", "--ca-file", str(facts["ca-file"]),
+            text="ehlo x\nquit\n",
+        )  # fmt: skip
+    assert "recv> 250-SIZE 9\nrecv> 250 CHUNKING\n" in done.stdout
+
+
+def test_an_offer_that_is_none_is_told(smtps: Run) -> None:
+    done = smtps("sandbox", "--offer", "BURL")
+    assert done.returncode == 64
+    assert "The sandbox can't offer BURL." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 DIALOGUE = f"""ehlo localhost.localdomain
