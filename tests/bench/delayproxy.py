@@ -6,7 +6,7 @@ takes at least twice the delay, whatever else the machine does.  Bandwidth is no
 
 As a command, it tells each connection's flights at its end, and those of the open ones
 whenever a line comes in on standard input: that is the mark, since under TLS nobody but the
-two ends knows which flight carried what.  In a process, `Proxy.flights` is asked instead.
+two ends knows which flight carried what.  In a process, `Proxy.connection` is asked instead.
 """
 
 from __future__ import annotations
@@ -35,10 +35,8 @@ class Connection:
     to an older flight which is still on its way is not taken for one to the newest.
     """
 
-    def __init__(self, opened: float, round_trip: float) -> None:
+    def __init__(self, opened: float) -> None:
         self.opened = opened
-        self.usable = opened + round_trip
-        """When the client's connect would have come back: it sends nothing before."""
         self.flights = 1
         self.reached = 1
         """The newest flight that has come to the server."""
@@ -132,7 +130,7 @@ class Proxy:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         now = asyncio.get_running_loop().time()
-        connection = Connection(now, 2 * self.delay)
+        connection = Connection(now)
         await asyncio.sleep(self.delay)
         there_reader, there_writer = await asyncio.open_connection(HOST, self._target)
         port = there_writer.get_extra_info("sockname")[1]
@@ -146,10 +144,16 @@ class Proxy:
 
         directions = [
             asyncio.create_task(
-                self._direction(reader, there_writer, connection, connection.client_sent, reached)
+                # The connect takes there and back before the client can send,
+                self._direction(
+                    reader, there_writer, now + 2 * self.delay, connection.client_sent, reached
+                )
             ),
             asyncio.create_task(
-                self._direction(there_reader, writer, connection, connection.server_sent, heard)
+                # and there once more before the server sees that it stands.
+                self._direction(
+                    there_reader, writer, now + 3 * self.delay, connection.server_sent, heard
+                )
             ),
         ]
         try:
@@ -164,11 +168,14 @@ class Proxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        connection: Connection,
+        earliest: float,
         sent: Callable[[], int],
         came: Callable[[int], None],
     ) -> None:
-        """Carry one direction to its end; SENT numbers what leaves, CAME hears that it came."""
+        """Carry one direction to its end.
+
+        Nothing leaves before EARLIEST; SENT numbers what leaves, CAME hears that it came.
+        """
         loop = asyncio.get_running_loop()
         on_the_way: asyncio.Queue[tuple[float, int, bytes]] = asyncio.Queue()
 
@@ -189,7 +196,7 @@ class Proxy:
             data = b"begin"
             while data:
                 data = await reader.read(READ_SIZE)
-                due = max(loop.time(), connection.usable) + self.delay
+                due = max(loop.time(), earliest) + self.delay
                 on_the_way.put_nowait((due, sent() if data else 0, data))
             await arriving
         finally:
