@@ -55,7 +55,7 @@ TYPED = (
     "ehlo x", "helo x", "noop", "mail from:<a@x>", "rcpt to:<b@x>", "data", ".", "text", "..", "",
     "auth plain AHUAc2VjcmV0", "auth login", "auth login dQ==", "AUTH PLAIN", "AUTH CRAM-MD5",
     "dQ==", "c2VjcmV0", "*", "quit", "rset", "starttls", "bdat 3", "bdat 0 last", "bdat x",
-    "bdat 99 LAST", "vrfy x", "help", "expn y", "nonsense", "\x00", "\udcff", "mail", " rcpt", "bdat",
+    "bdat 99 LAST", "vrfy x", "help", "expn y", "nonsense", "\x00", "\udcff", "mail", " rcpt",
 )  # fmt: skip
 
 
