@@ -565,7 +565,7 @@ class _Quoted:
         safe = _SAFE.match(data, 0, len(data) - 1)
         cut = safe.end() if safe else 0
         self._held = data[cut:]
-        return self._wrapped(data[:cut] + b"\r\n")[:-2] + b"=\r\n" if cut else b""
+        return self._wrapped(data[:cut] + b"\r\n")[:-2] + b"=\r\n"
 
     def end(self) -> bytes:
         """Return the rest."""

@@ -305,6 +305,7 @@ def test_other_parts_become_base64() -> None:
         (b"base64", b"QU\0J\xe9D!\r\n QQ=\r\n=\r\n", b"QUJDQQ=="),
         (b"quoted-printable", b"soft=\r\ncaf\xe9 =3D=3d =\r\n", b"soft=\r\ncaf=E9 =3D=3d =\r\n"),
         (b"quoted-printable", b"== =x =", b"== =x ="),
+        (b"quoted-printable", b"padded= \t\r\nsoft \0= ", b"padded= \t\r\nsoft =00= "),
         (b"quoted-printable", b"== =x \0=", b"=3D =3Dx =00="),
         (b"quoted-printable", b"x" * 72 + b"=3D" * 400, None),
     ],
@@ -392,6 +393,15 @@ def test_what_is_around_says_what_is_inside(
     assert re.findall(field + b"([78]bit)\r\n", done) == [expected, expected]
 
 
+def test_a_header_that_stays_8bit_is_told_around() -> None:
+    label = b"Content-Transfer-Encoding: binary"
+    inside = part(b"Subject: \xc3\xa9", b"MIME-Version: 1.0", b"Content-Type: a/b", body=LONG)
+    done = run(part(b"Content-Type: message/global", label, body=inside), True)
+    assert done.startswith(
+        part(b"Content-Type: message/global", label.replace(b"binary", b"8bit"), body=b"")
+    )
+
+
 def test_what_needs_nothing_says_what_it_said() -> None:
     message = part(
         RAW.strip(), b"Content-Type: message/rfc822", body=part(RAW.strip(), body=b"x\r\n")
@@ -416,12 +426,24 @@ def test_an_outer_delimiter_ends_all_inside() -> None:
 
 
 def test_a_delimiter_that_looks_like_a_header_is_one() -> None:
-    message = part(
-        b'Content-Type: multipart/mixed; boundary="b:c"', body=b"--b:c\r\nA: b\r\n--b:c\r\n\r\n\xe9"
-    )
-    assert run(message).endswith(
-        b"--b:c\r\nA: b\r\n--b:c\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=E9\r\n"
-    )
+    label = b"Content-Transfer-Encoding: "
+    first = b"--b:c\r\n" + label + b"base64\r\n--b:c\r\n"
+    header = b'Content-Type: multipart/mixed; boundary="b:c"'
+    done = run(part(header, body=first + b"\r\n\xe9"))
+    assert done == part(header, body=first + label + b"quoted-printable\r\n\r\n=E9\r\n")
+
+
+def test_after_the_last_delimiter_there_are_no_parts() -> None:
+    message = multipart(part(body=b"\xe9")) + b"--b\r\n\r\nleft\r\n"
+    assert run(message).endswith(b"=E9\r\n--b--\r\n--b\r\n\r\nleft\r\n")
+    with pytest.raises(MessageError, match="before, between or after"):
+        reencoded(lambda: [message.replace(b"left", b"\xe9")], False)
+
+
+def test_an_encoded_message_is_a_leaf() -> None:
+    header = (b"Content-Type: message/global", b"Content-Transfer-Encoding: base64")
+    done = run(multipart(part(*header, body=b"QUJD" * 300)))
+    assert done.startswith(multipart(part(*header, body=b"QUJD" * 19))[: -len(b"\r\n--b--\r\n")])
 
 
 def test_the_missing_last_delimiter_takes_its_line_end() -> None:
