@@ -19,7 +19,7 @@ from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Fate, Outcome, Verdict, most_important
 from smtps.protocol.replies import Reply
 from smtps.protocol.steps import Chosen
-from smtps.protocol.transaction import next_group, too_many
+from smtps.protocol.transaction import too_many
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ class Delivery:
                     for i in pending
                 )
                 return replace(link, fates=fates), tuple(pending)
-            offered = link.submission.connection.extensions
-            group = next_group(
-                envelope, pending, offered.limit("RCPTMAX"), offered.limit("RCPTDOMAINMAX")
-            )
+            group = link.submission.next_group(envelope, pending)
+            if not group:
+                await self.close()
+                continue
 
             async def commit_group(
                 recipients: tuple[int, ...], group: tuple[int, ...] = group

@@ -50,7 +50,7 @@ def check(address: str) -> str:
     return address
 
 
-def domain(address: str) -> str | None:
-    """Return the domain of ADDRESS, or None if it has none."""
+def domain(address: str) -> str:
+    """Return the domain of ADDRESS in lower case, "" if it has none."""
     match = _MAILBOX.fullmatch(address)
-    return match["domain"] if match else None
+    return (match["domain"] or "").lower() if match else ""

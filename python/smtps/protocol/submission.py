@@ -6,6 +6,8 @@ always returns an `Outcome`: what goes wrong on the way is a verdict, not an err
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from smtps.errors import RemoteProtocolError, SmtpsError
 from smtps.protocol import commands, login
 from smtps.protocol.address import domain
@@ -17,7 +19,7 @@ from smtps.protocol.outcome import Outcome, Verdict
 from smtps.protocol.replies import Reply
 from smtps.protocol.states import ALLOWED, State
 from smtps.protocol.steps import Handshake, Peek, Steps
-from smtps.protocol.transaction import Transaction
+from smtps.protocol.transaction import Transaction, next_group
 
 HELLO_NAME = "[127.0.0.1]"
 """Tells nothing about the machine, and is valid everywhere (RFC 5321 4.1.3)."""
@@ -38,6 +40,8 @@ class Submission:
         self.tls = tls
         self.host = host
         self._transactions = 0
+        self._domains: set[str] = set()
+        """Of all recipients that were named on this connection."""
 
     @property
     def connection(self) -> Connection:
@@ -61,7 +65,7 @@ class Submission:
         say = self.dialogue.say
         reply = (yield from say(commands.ehlo(HELLO_NAME))).reply
         if _wants_a_name(reply):
-            name = domain(sender) if sender else None
+            name = domain(sender)
             if name and name.isascii():
                 reply = (yield from say(commands.ehlo(name))).reply
         if reply.code in WORD_NOT_KNOWN and self.tls != "starttls":
@@ -109,7 +113,18 @@ class Submission:
             # Left by a transaction of which nothing came.
             yield from self.dialogue.say(commands.rset())
         self._transactions += 1
+        self._domains |= set(map(domain, envelope.recipients))
         return (yield from Transaction(self.dialogue, envelope, message, recent).run())
+
+    def next_group(self, envelope: Envelope, pending: Sequence[int]) -> tuple[int, ...]:
+        """Return those of the recipients PENDING (by index) that the next transaction takes.
+
+        Empty if there can be no other on this connection.
+        """
+        limit = self.connection.extensions.limit
+        return next_group(
+            envelope, pending, limit("RCPTMAX"), limit("RCPTDOMAINMAX"), self._domains
+        )
 
     @property
     def usable(self) -> bool:

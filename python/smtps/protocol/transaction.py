@@ -10,10 +10,10 @@ is not answered after it is *uncertain*, unless an answer that came excludes acc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from smtps.errors import ConnectionLostError, MessageError, RemoteProtocolError, SmtpsError
-from smtps.protocol import body, commands, login, parameters
+from smtps.protocol import address, body, commands, login, parameters
 from smtps.protocol.commands import Command, Verb
 from smtps.protocol.connection import SERVICE_CLOSING, ReplyReceived
 from smtps.protocol.dialogue import Dialogue, Stop, as_stop
@@ -491,19 +491,23 @@ def too_many(reply: Reply) -> bool:
 
 
 def next_group(
-    envelope: Envelope, pending: Sequence[int], most: int | None, domains: int | None
+    envelope: Envelope,
+    pending: Sequence[int],
+    most: int | None,
+    domains: int | None = None,
+    named: Collection[str] = (),
 ) -> tuple[int, ...]:
     """Return those of the recipients PENDING that go into the next transaction.
 
-    MOST recipients in DOMAINS different domains fit in (RCPTMAX and RCPTDOMAINMAX of RFC
-    9422; None: any number).
+    It takes MOST recipients (RCPTMAX of RFC 9422), and the connection DOMAINS different ones
+    (RCPTDOMAINMAX), of which those NAMED have been; None: any number.
     """
     group: list[int] = []
-    seen: set[str] = set()
+    seen = set(named)
     for index in pending:
         if most is not None and len(group) >= most:
             break
-        domain = envelope.recipients[index].rpartition("@")[2].lower()
+        domain = address.domain(envelope.recipients[index])
         if domains is not None and domain not in seen and len(seen) >= domains:
             continue
         seen.add(domain)
