@@ -17,6 +17,18 @@ INTERRUPTED = 130
 """What shells report for SIGINT."""
 
 
+WIDTH = 80
+"""Columns of --help where COLUMNS says nothing."""
+
+
+class _Help(argparse.HelpFormatter):
+    """Knows its width beforehand: to find it out costs an import for every option."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        super().__init__(prog, width=(int(columns) if columns.isdecimal() else WIDTH) - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}. “{self.prog} --help” tells the options.")
@@ -71,7 +83,12 @@ def _run(words: list[str]) -> int:
     elif verb.startswith("-") or "." in verb or ":" in verb or verb == "localhost" or len(words):
         verb = "session"
     module = importlib.import_module(f"smtps.cli.{verb}")
-    parser = _Parser(prog=f"smtps {verb}", description=module.HELP, allow_abbrev=False)
+    parser = _Parser(
+        prog=f"smtps {verb}",
+        description=module.HELP,
+        allow_abbrev=False,
+        formatter_class=_Help,
+    )
     module.add_arguments(parser)
     status: int = module.run(parser.parse_args(words))
     return status

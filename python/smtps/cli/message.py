@@ -6,11 +6,11 @@ touched: header octets are never parsed and written anew.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from smtps.errors import MessageError
 
@@ -24,8 +24,7 @@ _RECIPIENTS = (b"to", b"cc", b"bcc")
 _REMOVED = (b"bcc", b"resent-bcc")
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """A header field: its name in lower case, its body, and its octets as they stand."""
 
     name: bytes
@@ -33,8 +32,7 @@ class Field:
     octets: bytes
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """The header section, and what was read beyond it."""
 
     fields: tuple[Field, ...]
@@ -152,17 +150,14 @@ def finished(
     identity = message_id(header)
     end = b"\r\n" if header.fields and header.fields[0].octets.endswith(b"\r\n") else b"\n"
     if identity is None:
-        from email.utils import make_msgid
-
         domain = from_address.rpartition("@")[2] or "localhost"
         if not domain.isascii() or domain.startswith("["):
             domain = "localhost"
-        identity = make_msgid(domain=domain)
+        # email.utils has both, and takes longer to import than all of this file.
+        identity = f"<{time.time_ns():x}.{os.urandom(8).hex()}@{domain}>"
         added += b"Message-ID: " + identity.encode() + end
     if not header.values(b"date"):
-        from email.utils import formatdate
-
-        added += b"Date: " + formatdate(time.time(), localtime=True).encode() + end
+        added += b"Date: " + time.strftime("%a, %d %b %Y %H:%M:%S %z").encode() + end
     kept = b"".join(f.octets for f in header.fields if f.name not in _REMOVED)
     if kept and not kept.endswith((b"\n", b"\r")):
         kept += end

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from smtps.cli import message, options
 from smtps.cli.front import INTERRUPTED, complain
-from smtps.client.delivery import Credentials, Delivery
+from smtps.client.dialling import Ahead
 from smtps.errors import (
     MessageError,
     MessageUnreadableError,
@@ -21,10 +22,12 @@ from smtps.errors import (
     UsageError,
 )
 from smtps.net.streams import run as run_blocking
-from smtps.outbox import entry, spool
-from smtps.protocol import body
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Fate, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from smtps.client.account import Account
+    from smtps.outbox import spool
 
 HELP = "send the message on standard input; sendmail's options hold too"
 
@@ -63,23 +66,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox to keep it in")
 
 
+class _Sending:
+    """What one run of the command holds.  The connection is made while the mail is written to
+    the disk, but not before all of it has come: a server does not wait for a slow pipe."""
+
+    def __init__(self, arguments: argparse.Namespace, account: Account) -> None:
+        self.arguments = arguments
+        self.account = account
+        self.trace: list[str] = []
+        self._ahead: Ahead | None = None
+
+    def connect(self) -> None:
+        """Begin to connect, if that was not done."""
+        if self._ahead is None:
+            self._ahead = Ahead(self.account, self.arguments.timeout)
+
+    def connection(self) -> Ahead:
+        """Return the connection that is being made."""
+        self.connect()
+        assert self._ahead is not None
+        return self._ahead
+
+    def give_up(self) -> None:
+        """Drop the connection that is being made."""
+        if self._ahead is not None:
+            self._ahead.give_up()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Send the message and return the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments.recipients = _file_after_t(arguments)
-    account = options.account(arguments)
+    sending = _Sending(arguments, options.account(arguments))
     file = _open(arguments)
     try:
         header = message.read_header(file)
         envelope = _envelope(arguments, header)
-        chunks, identity = message.finished(header, _rest(file), envelope.sender)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            sending.connect()
+        # Behind the connect: what writes the outbox takes its time to load.
+        from smtps.outbox import spool
+
+        rest = _rest(file, sending.connect)
+        chunks, identity = message.finished(header, rest, envelope.sender)
         box = spool.Spool(arguments.outbox or spool.default())
-        owned = box.begin(account, envelope, chunks, identity)
-    except OSError as error:
-        raise MessageUnreadableError(f"The message can't be read: {error.strerror}.") from None
+        owned = box.begin(sending.account, envelope, chunks, identity)
+    except BaseException as error:
+        sending.give_up()
+        if isinstance(error, OSError):
+            raise MessageUnreadableError(f"The message can't be read: {error.strerror}.") from None
+        raise
     finally:
         file.close()
-    return _send(arguments, box, owned)
+    return _send(sending, envelope, owned)
 
 
 def _file_after_t(arguments: argparse.Namespace) -> list[str]:
@@ -106,10 +145,11 @@ def _open(arguments: argparse.Namespace) -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _rest(file: BinaryIO) -> Callable[[], Iterator[bytes]]:
+def _rest(file: BinaryIO, at_end: Callable[[], None]) -> Callable[[], Iterator[bytes]]:
     def chunks() -> Iterator[bytes]:
         while chunk := file.read(message.READ_SIZE):
             yield chunk
+        at_end()
 
     return chunks
 
@@ -131,32 +171,33 @@ def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope
     return Envelope(sender, tuple(recipients), wishes, (notices,) * len(recipients))
 
 
-def _send(arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned) -> int:
-    trace: list[str] = []
+def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
+    arguments = sending.arguments
     try:
-        outcome = _deliver(arguments, box, owned, trace)
+        outcome = _deliver(sending, envelope, owned)
     except SmtpsError as error:
         kept = owned.finish("failed")
         complain(f"{error.text} {_kept(kept)}")
         return error.status
     except KeyboardInterrupt:
-        return _interrupted(box, owned)
+        return _interrupted(envelope, owned)
     finally:
         if arguments.transcript:
-            _write_transcript(Path(arguments.transcript), trace)
+            _write_transcript(Path(arguments.transcript), sending.trace)
     return _settle(arguments, owned, outcome)
 
 
-def _interrupted(box: spool.Spool, owned: spool.Owned) -> int:
+def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
     """Keep the mail that a signal interrupted, as what it is, and return the status."""
-    recipients = box.entry(owned.directory).envelope.recipients
+    from smtps.outbox import entry
+
     doubtful = entry.unanswered(owned.journal.records())
     if not doubtful:
         kept = owned.finish("failed")
         complain(f"Interrupted before the message was sent. {_kept(kept)}")
         return INTERRUPTED
     outcome = Outcome(
-        tuple(Fate(recipients[index], Verdict.UNCERTAIN) for index in doubtful),
+        tuple(Fate(envelope.recipients[index], Verdict.UNCERTAIN) for index in doubtful),
         "Interrupted when the message may have left already: whether it arrives is uncertain.",
     )
     owned.journal.append(*entry.results(1, outcome, None, doubtful))
@@ -164,11 +205,13 @@ def _interrupted(box: spool.Spool, owned: spool.Owned) -> int:
     return outcome.status
 
 
-def _deliver(
-    arguments: argparse.Namespace, box: spool.Spool, owned: spool.Owned, trace: list[str]
-) -> Outcome:
-    mail = box.entry(owned.directory)
-    content = spool.octets(mail.message)
+def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outcome:
+    from smtps.client.delivery import Credentials, Delivery
+    from smtps.outbox import entry, spool
+    from smtps.protocol import body
+
+    account, timeout = sending.account, sending.arguments.timeout
+    content = spool.octets(owned.directory / entry.MESSAGE)
     ready = Message(content, body.shape(content()))
 
     async def commit(recipients: tuple[int, ...]) -> None:
@@ -179,18 +222,17 @@ def _deliver(
     async def ask() -> Credentials:
         from smtps.cli.secrets import password
 
-        user = mail.account.user or ""
-        return Credentials(user, password(mail.account, user))
+        user = account.user or ""
+        return Credentials(user, password(account, user))
 
-    delivery = Delivery(
-        mail.account,
-        timeout=arguments.timeout,
-        trace=lambda direction, text: trace.append(f"{direction}> {text}\n"),
-    )
+    def trace(direction: str, text: str) -> None:
+        sending.trace.append(f"{direction}> {text}\n")
+
+    delivery = Delivery(account, timeout=timeout, trace=trace, ahead=sending.connection())
 
     async def sent() -> Outcome:
         try:
-            return await delivery.send(mail.envelope, ready, ask, commit)
+            return await delivery.send(envelope, ready, ask, commit)
         finally:
             await delivery.close()
 
@@ -198,6 +240,8 @@ def _deliver(
 
 
 def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:
+    from smtps.outbox import entry
+
     state = "sent" if outcome.status == 0 else "failed"
     try:
         owned.journal.append(*entry.results(1, outcome))

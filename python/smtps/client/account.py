@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 from smtps.errors import ConfigurationError
 
@@ -13,13 +12,7 @@ PORTS = {"implicit": 465, "starttls": 587, "none": 25}
 TLS_BY_PORT = {465: "implicit", 587: "starttls", 25: "starttls"}
 
 
-@dataclass(frozen=True)
-class Account:
-    """A server and a login.  ``tls`` is implicit, starttls or none; ``user`` None for no login.
-
-    Raises ConfigurationError where the parts do not fit.
-    """
-
+class _Account(NamedTuple):
     host: str
     port: int
     tls: str
@@ -29,20 +22,31 @@ class Account:
     ca_file: str | None = None
     password_command: str | None = None
 
-    def __post_init__(self) -> None:
-        if not self.host or any(ord(c) <= 0x20 or ord(c) == 0x7F for c in self.host):
-            raise ConfigurationError(f"{self.host!r} is not the name of a host.")
-        if not 0 < self.port < 65536:
-            raise ConfigurationError(f"{self.port} is not a port: ports go from 1 to 65535.")
-        if self.tls not in PORTS:
+
+class Account(_Account):
+    """A server and a login.  ``tls`` is implicit, starttls or none; ``user`` None for no login.
+
+    Raises ConfigurationError where the parts do not fit.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **properties: Any) -> Self:
+        """Check that the parts fit."""
+        made = super().__new__(cls, *args, **properties)
+        host, port, tls = made.host, made.port, made.tls
+        if not host or any(ord(c) <= 0x20 or ord(c) == 0x7F for c in host):
+            raise ConfigurationError(f"{host!r} is not the name of a host.")
+        if not 0 < port < 65536:
+            raise ConfigurationError(f"{port} is not a port: ports go from 1 to 65535.")
+        if tls not in PORTS:
+            raise ConfigurationError(f"{tls!r} is no way of TLS; there are {', '.join(PORTS)}.")
+        if tls == "none" and not is_loopback(host):
             raise ConfigurationError(
-                f"{self.tls!r} is no way of TLS; there are {', '.join(PORTS)}."
-            )
-        if self.tls == "none" and not is_loopback(self.host):
-            raise ConfigurationError(
-                f"Without TLS the mail and the password could be read on the way to {self.host}; "
+                f"Without TLS the mail and the password could be read on the way to {host}; "
                 "“none” is for this machine itself only."
             )
+        return made
 
     @property
     def address(self) -> str:
@@ -54,6 +58,8 @@ def is_loopback(host: str) -> bool:
     """Return True if HOST can only be this machine."""
     if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
         return True
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

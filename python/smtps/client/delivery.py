@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from smtps.client.account import Account
-from smtps.client.dialling import Tell, quiet
+from smtps.client.dialling import Ahead, Tell, quiet
 from smtps.client.link import Link, OnCommit
 from smtps.errors import HostUnknownError, LoginError, SmtpsError
 from smtps.net.streams import Way
@@ -22,12 +22,14 @@ from smtps.protocol.steps import Chosen
 from smtps.protocol.transaction import too_many
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(NamedTuple):
     """A user and the secret, which stays out of every repr."""
 
     user: str
-    password: str = field(repr=False)
+    password: str
+
+    def __repr__(self) -> str:
+        return f"<the credentials of {self.user}>"
 
 
 Ask = Callable[[], Awaitable[Credentials]]
@@ -37,7 +39,8 @@ Ask = Callable[[], Awaitable[Credentials]]
 class Delivery:
     """Delivers mails to ACCOUNT's server, one after the other.
 
-    WAY None blocks, so that no event loop is needed.  TIMEOUT None takes each phase's own.
+    WAY None blocks, so that no event loop is needed.  TIMEOUT None takes each phase's own.  The
+    first connection is the one made AHEAD, if there is one.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Delivery:
         timeout: float | None = None,
         tell: Tell = quiet,
         trace: Trace | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         self.account = account
+        self._ahead = ahead
         self._way = way
         self._timeout = timeout
         self._tell = tell
@@ -119,7 +124,7 @@ class Delivery:
                     Fate(envelope.recipients[i], link.fates[0].verdict, link.fates[0].reply)
                     for i in pending
                 )
-                return replace(link, fates=fates), tuple(pending)
+                return link._replace(fates=fates), tuple(pending)
             group = link.submission.next_group(envelope, pending)
             if not group:
                 await self.close()
@@ -154,7 +159,8 @@ class Delivery:
         self.abort()
         link = Link(self.account, self._way, self._timeout, self._trace)
         try:
-            await link.open(sender, self._tell)
+            ahead, self._ahead = self._ahead, None
+            await link.open(sender, self._tell, ahead)
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             status = HostUnknownError.status if isinstance(error, HostUnknownError) else None
@@ -215,7 +221,7 @@ def _untried(last: Outcome) -> tuple[Verdict, Reply | None]:
 def _together(fates: tuple[Fate, ...], outcomes: list[Outcome]) -> Outcome:
     """Return what OUTCOMES, one a transaction, come to."""
     if len(outcomes) == 1:
-        return replace(outcomes[0], fates=fates)
+        return outcomes[0]._replace(fates=fates)
     verdict = most_important(fate.verdict for fate in fates)
     # The one that matters most tells why; the others went as the number says.
     telling = next((o for o in outcomes if o.verdict is verdict), outcomes[-1])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 
 from smtps.client.account import Account
 from smtps.client.timeouts import seconds
 from smtps.errors import CertificateError
 from smtps.net import dial
-from smtps.net.streams import Stream, Way
+from smtps.net.streams import Stream, Way, run
 from smtps.protocol.steps import Phase
 from smtps.protocol.visible import visible
 
@@ -41,11 +40,46 @@ async def dialled(account: Account, way: Way | None, timeout: float | None, tell
     return stream
 
 
+class Ahead:
+    """A connection to ACCOUNT's server that is made in a thread while its user writes files."""
+
+    def __init__(self, account: Account, timeout: float | None) -> None:
+        import threading
+
+        self._stream: Stream | None = None
+        self._error: BaseException | None = None
+        self._given_up = False
+        self._thread = threading.Thread(target=self._make, args=(account, timeout), daemon=True)
+        self._thread.start()
+
+    def _make(self, account: Account, timeout: float | None) -> None:
+        try:
+            self._stream = run(dialled(account, None, timeout, quiet))
+        except BaseException as error:
+            self._error = error
+        if self._given_up and self._stream is not None:
+            self._stream.abort()
+
+    def take(self) -> Stream:
+        """Wait for it and return it.  Raises what `dialled` does."""
+        self._thread.join()
+        if self._stream is None:
+            assert self._error is not None
+            raise self._error
+        return self._stream
+
+    def give_up(self) -> None:
+        """Drop it, now or when it is made."""
+        self._given_up = True
+        if self._stream is not None:
+            self._stream.abort()
+
+
 async def handshake(stream: Stream, account: Account, timeout: float | None, tell: Tell) -> None:
     """Make STREAM a verified TLS connection and tell what was found."""
     from smtps.net import tls
 
-    made: ssl.SSLContext = tls.context(account.ca_file)
+    made = tls.context(account.ca_file)
     try:
         found = await stream.start_tls(made, seconds(Phase.HANDSHAKE, timeout))
     except CertificateError as error:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from smtps.client.account import Account
-from smtps.client.dialling import Tell, dialled, handshake, quiet
+from smtps.client.dialling import Ahead, Tell, dialled, handshake, quiet
 from smtps.client.timeouts import seconds
 from smtps.errors import SmtpsError, TimedOutError
 from smtps.net.streams import Stream, Way
@@ -48,10 +48,16 @@ class Link:
         self.mails = 0
         """Mails that were begun on it."""
 
-    async def open(self, sender: str, tell: Tell = quiet) -> None:
-        """Connect and greet.  Raises Stop or SmtpsError; it is closed then."""
+    async def open(self, sender: str, tell: Tell = quiet, ahead: Ahead | None = None) -> None:
+        """Connect, or take what was connected AHEAD, and greet.
+
+        Raises Stop or SmtpsError; it is closed then.
+        """
         try:
-            self._stream = await dialled(self._account, self._way, self._timeout, tell)
+            if ahead is not None:
+                self._stream = ahead.take()
+            else:
+                self._stream = await dialled(self._account, self._way, self._timeout, tell)
             await self._drive(self.submission.open(sender), tell=tell)
         except BaseException:
             self.abort()

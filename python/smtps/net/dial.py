@@ -20,9 +20,11 @@ Tell = Callable[[str], None]
 def found(host: str, port: int) -> list[Address]:
     """Return the addresses of HOST.  Raises HostUnknownError."""
     try:
+        # What is ASCII needs none of Python's own IDNA, whose tables take long to load.
+        name = host.encode("ascii") if host.isascii() else host
         return [
             (family, address)
-            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            for family, _, _, _, address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         ]
     except (socket.gaierror, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)

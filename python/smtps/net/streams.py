@@ -8,12 +8,15 @@ asyncio.  Errors of sockets and of ssl become ours here and nowhere else.
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from smtps.errors import ConnectionLostError, SmtpsError, TimedOutError
-from smtps.net.tls import Established, Layer
+
+if TYPE_CHECKING:
+    import ssl
+
+    from smtps.net.tls import Established, Layer
 
 READ_SIZE = 65536
 
@@ -82,6 +85,8 @@ class Stream:
     async def start_tls(self, made: ssl.SSLContext, timeout: float) -> Established:
         """Make the TLS handshake, verified as the context MADE says, within TIMEOUT seconds."""
         import time
+
+        from smtps.net.tls import Layer
 
         layer = Layer(made, self._host)
         deadline = time.monotonic() + timeout

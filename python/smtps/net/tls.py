@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smtps.errors import (
     CertificateError,
@@ -62,8 +62,7 @@ def context(ca_file: str | None = None) -> ssl.SSLContext:
     return made
 
 
-@dataclass(frozen=True)
-class Established:
+class Established(NamedTuple):
     """What the handshake came to."""
 
     version: str

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import string
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from smtps.client.account import Account
 from smtps.errors import DamagedEntryError, OutboxError, SmtpsError, WireError
@@ -21,15 +19,20 @@ from smtps.rpc.codec import Keyword, Symbol, Value
 
 VERSION = 1
 
+MESSAGE = "message.eml"
+"""The file in an entry that is sent."""
+
 RESERVED = 64 * 1024
 """Octets set aside before the commit, so that the result fits on a disk that fills up."""
 
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz012345"
+
+
 def new_id() -> str:
     """Return a new entry's name: the time in UTC, and ten letters that nobody else has."""
-    letters = string.ascii_lowercase + string.digits
     return time.strftime("%Y%m%dT%H%M%S-", time.gmtime()) + "".join(
-        secrets.choice(letters) for _ in range(10)
+        _LETTERS[octet % len(_LETTERS)] for octet in os.urandom(10)
     )
 
 
@@ -77,7 +80,7 @@ def envelope_lines(
     entry_id: str, account: Account, envelope: Envelope, message_id: str, size: int, sha256: str
 ) -> list[str]:
     """Return the lines of envelope.sexp."""
-    frozen: Mapping[str, Value] = asdict(account) | {
+    frozen: Mapping[str, Value] = account._asdict() | {
         "tls": Symbol(account.tls),
         "mechanisms": [Symbol(name.lower()) for name in account.mechanisms],
     }
@@ -103,7 +106,7 @@ def envelope_lines(
 
 def _wishes(wishes: Wishes) -> dict[str, Value]:
     """Return the properties of the form mail: what is asked for, under the names of `Wishes`."""
-    facts: dict[str, Value] = {key: value for key, value in asdict(wishes).items() if value}
+    facts: dict[str, Value] = {key: value for key, value in wishes._asdict().items() if value}
     if wishes.priority is not None:
         facts["priority"] = wishes.priority
     return facts
@@ -128,7 +131,7 @@ def _read_wishes(plist: dict[str, Value]) -> Wishes:
         value = plist.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
-    unknown = set(plist) - {name.name.replace("_", "-") for name in fields(Wishes)}
+    unknown = set(plist) - {name.replace("_", "-") for name in Wishes._fields}
     if unknown:
         raise WireError(f"its envelope asks for {', '.join(sorted(unknown))}, which is not known.")
     return Wishes(
@@ -152,8 +155,7 @@ def _read_notices(plist: dict[str, Value]) -> Notices:
     )
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A mail as it lies in DIRECTORY."""
 
     directory: Path
@@ -168,7 +170,7 @@ class Entry:
     @property
     def message(self) -> Path:
         """The file that is sent."""
-        return self.directory / "message.eml"
+        return self.directory / MESSAGE
 
 
 def read(directory: Path) -> Entry:
@@ -207,7 +209,7 @@ def _read(directory: Path) -> Entry:
                 ended = True
     if head.get("version") != VERSION or account is None or sender is None or not ended:
         raise WireError("its envelope is incomplete or of another version.")
-    if (directory / "message.eml").stat().st_size != head["size"]:
+    if (directory / MESSAGE).stat().st_size != head["size"]:
         raise WireError("its message has another size than its envelope says.")
     return Entry(directory, account, Envelope(sender, tuple(recipients), wishes, tuple(notices)))
 

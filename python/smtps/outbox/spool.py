@@ -127,7 +127,7 @@ class Spool:
         making = self.root / "tmp" / name
         try:
             making.mkdir(mode=0o700)
-            size, sha256 = entry.write(making / "message.eml", chunks())
+            size, sha256 = entry.write(making / entry.MESSAGE, chunks())
             lines = entry.envelope_lines(name, account, envelope, message_id, size, sha256)
             entry.write(making / "envelope.sexp", (line.encode() for line in lines))
             yield making

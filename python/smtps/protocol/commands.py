@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from smtps.errors import LocalProtocolError
 from smtps.protocol import address
@@ -58,17 +58,19 @@ RESPONSE_MASK = "<the-sasl-response>"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A line to send.  ``line`` has its CRLF and stays out of every repr."""
 
     verb: Verb
-    line: bytes = field(repr=False)
+    line: bytes
     shown: str
     """The line for a transcript: harmless, and masked."""
-    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    secrets: tuple[bytes, ...] = ()
     """Octets that a server's text must not show again."""
     mechanism: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.verb}: {self.shown}>"
 
 
 def line(

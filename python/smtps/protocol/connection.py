@@ -15,7 +15,7 @@ import base64
 import binascii
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from smtps.errors import LocalProtocolError, RemoteProtocolError
 from smtps.protocol import commands, states
@@ -31,8 +31,7 @@ SERVICE_CLOSING = 421
 SECRET_MASK = b"<secret>"
 
 
-@dataclass(frozen=True)
-class LineReceived:
+class LineReceived(NamedTuple):
     """A line of the server's, harmless and masked; ``decoded`` is a challenge in clear."""
 
     text: str
@@ -40,8 +39,7 @@ class LineReceived:
     decoded: str | None = None
 
 
-@dataclass(frozen=True)
-class ReplyReceived:
+class ReplyReceived(NamedTuple):
     """A whole reply and the command it answers; ``command`` is None for an unasked 421."""
 
     command: Command | None
@@ -50,16 +48,17 @@ class ReplyReceived:
     """The text of a 334 as it came, still in base64."""
 
 
-@dataclass(frozen=True)
-class Violation:
+class Violation(NamedTuple):
     """By hand only: what the server did against the protocol, in a sentence."""
 
     text: str
 
 
-@dataclass(frozen=True)
 class Ended:
     """The server closed the connection."""
+
+
+ENDED = Ended()
 
 
 Event = LineReceived | ReplyReceived | Violation | Ended
@@ -235,7 +234,7 @@ class Connection:
             return self._events.popleft()
         if self._end and self.state is not State.CLOSED:
             self.state = State.CLOSED
-            return Ended()
+            return ENDED
         return None
 
     def _mask(self, text: bytes) -> bytes:
@@ -256,7 +255,7 @@ class Connection:
         if reply is None:
             return
         challenge = reply.lines[0] if reply.code == 334 else None
-        reply = replace(reply, lines=tuple(map(self._mask, reply.lines)))
+        reply = reply._replace(lines=tuple(map(self._mask, reply.lines)))
         if reply.code == SERVICE_CLOSING and not self.owed:
             self.state = State.CLOSING
             self._events.append(ReplyReceived(None, reply))

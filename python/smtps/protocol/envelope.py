@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 from smtps.errors import MessageError
 from smtps.protocol import address
@@ -14,28 +14,39 @@ Content = Callable[[], Iterable[bytes]]
 """Opens the message anew each time: its octets in chunks, line ends as they are."""
 
 
-@dataclass(frozen=True)
-class Envelope:
+class _Envelope(NamedTuple):
+    sender: str
+    recipients: tuple[str, ...]
+    wishes: Wishes = NO_WISHES
+    notices: tuple[Notices, ...] = ()
+
+
+class Envelope(_Envelope):
     """``sender`` is the reverse-path, empty for the null one; ``recipients`` forward-paths.
 
     ``notices`` has something for each recipient, or is empty.  Raises MessageError or
     AddressError for what can't be sent to any server.
     """
 
-    sender: str
-    recipients: tuple[str, ...]
-    wishes: Wishes = NO_WISHES
-    notices: tuple[Notices, ...] = ()
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if self.sender:
-            address.check(self.sender)
-        if not self.recipients:
+    def __new__(
+        cls,
+        sender: str,
+        recipients: tuple[str, ...],
+        wishes: Wishes = NO_WISHES,
+        notices: tuple[Notices, ...] = (),
+    ) -> Self:
+        """Check the addresses, and that there is somebody to send to."""
+        if sender:
+            address.check(sender)
+        if not recipients:
             raise MessageError("The message has no recipients.")
-        for recipient in self.recipients:
+        for recipient in recipients:
             address.check(recipient)
-        if self.notices and len(self.notices) != len(self.recipients):
+        if notices and len(notices) != len(recipients):
             raise MessageError("There are notices for another number of recipients.")
+        return super().__new__(cls, sender, recipients, wishes, notices)
 
     @property
     def international(self) -> bool:
@@ -49,15 +60,13 @@ class Envelope:
     def only(self, indexes: Iterable[int]) -> Envelope:
         """Return the envelope for the recipients INDEXES, in that order."""
         chosen = tuple(indexes)
-        return replace(
-            self,
+        return self._replace(
             recipients=tuple(self.recipients[i] for i in chosen),
             notices=tuple(self.notices[i] for i in chosen) if self.notices else (),
         )
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """What is sent: how to read it, and its shape."""
 
     content: Content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from smtps.protocol.replies import Reply
 
@@ -52,8 +52,7 @@ RETRIED = frozenset({Verdict.DEFERRED, Verdict.UNREACHED, Verdict.PROTOCOL})
 """What is worth another try by itself."""
 
 
-@dataclass(frozen=True)
-class Fate:
+class Fate(NamedTuple):
     """One recipient's fate: ADDRESS, the verdict, and the reply that decided, if one did."""
 
     address: str
@@ -61,14 +60,13 @@ class Fate:
     reply: Reply | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A transaction's end: a fate a recipient, in the envelope's order, and the reason."""
 
     fates: tuple[Fate, ...]
     text: str
     """One sentence for a person."""
-    status_override: int | None = field(default=None)
+    status_override: int | None = None
     """An exit status finer than the verdicts' (68: the host is unknown)."""
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 from smtps.errors import AddressError, MessageError
 from smtps.protocol.ehlo import Extensions
@@ -56,15 +56,7 @@ def _one_line(text: str, what: str, limit: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What is asked for a mail as a whole: parameters of MAIL.
-
-    RET full or hdrs and ENVID (RFC 3461); DELIVER_BY seconds and a mode, as ``120;R`` (RFC
-    2852); HOLD_FOR seconds or HOLD_UNTIL a date-time (RFC 4865); PRIORITY -9 to 9 (RFC
-    6710); REQUIRE_TLS (RFC 8689).  Raises MessageError for what can't be asked.
-    """
-
+class _Wishes(NamedTuple):
     ret: str | None = None
     envid: str | None = None
     deliver_by: str | None = None
@@ -73,56 +65,73 @@ class Wishes:
     priority: int | None = None
     require_tls: bool = False
 
-    def __post_init__(self) -> None:
-        if self.ret is not None and self.ret not in RET:
-            raise MessageError(f"RET is {' or '.join(RET)}, not “{visible(self.ret, 60)}”.")
-        if self.envid is not None:
-            _one_line(self.envid, "an envelope identifier (ENVID)", ENVID_LIMIT)
-            if not self.envid.isascii():
+
+class Wishes(_Wishes):
+    """What is asked for a mail as a whole: parameters of MAIL.
+
+    RET full or hdrs and ENVID (RFC 3461); DELIVER_BY seconds and a mode, as ``120;R`` (RFC
+    2852); HOLD_FOR seconds or HOLD_UNTIL a date-time (RFC 4865); PRIORITY -9 to 9 (RFC
+    6710); REQUIRE_TLS (RFC 8689).  Raises MessageError for what can't be asked.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **properties: Any) -> Self:
+        """Check each wish by itself, and those that exclude each other."""
+        made = super().__new__(cls, *args, **properties)
+        if made.ret is not None and made.ret not in RET:
+            raise MessageError(f"RET is {' or '.join(RET)}, not “{visible(made.ret, 60)}”.")
+        if made.envid is not None:
+            _one_line(made.envid, "an envelope identifier (ENVID)", ENVID_LIMIT)
+            if not made.envid.isascii():
                 raise MessageError("An envelope identifier (ENVID) is ASCII.")
-        if self.deliver_by is not None and not _DELIVER_BY.fullmatch(self.deliver_by):
+        if made.deliver_by is not None and not _DELIVER_BY.fullmatch(made.deliver_by):
             raise MessageError(
-                f"“{visible(self.deliver_by, 60)}” is no time to deliver by: write seconds, and "
+                f"“{visible(made.deliver_by, 60)}” is no time to deliver by: write seconds, and "
                 "behind them ;R to have the mail back or ;N to be notified."
             )
-        if self.hold_for is not None and not 0 < self.hold_for < 10**9:
+        if made.hold_for is not None and not 0 < made.hold_for < 10**9:
             raise MessageError("The seconds to hold a mail for go from 1 to 999999999.")
-        if self.hold_until is not None and not _DATE_TIME.fullmatch(self.hold_until):
+        if made.hold_until is not None and not _DATE_TIME.fullmatch(made.hold_until):
             raise MessageError(
-                f"“{visible(self.hold_until, 60)}” is no date and time to hold a mail until: "
+                f"“{visible(made.hold_until, 60)}” is no date and time to hold a mail until: "
                 "write it as 2027-01-31T09:00:00+01:00."
             )
-        if self.hold_for is not None and self.hold_until is not None:
+        if made.hold_for is not None and made.hold_until is not None:
             raise MessageError("A mail is held for a time or until a time, not both.")
-        if self.priority is not None and not -9 <= self.priority <= 9:
+        if made.priority is not None and not -9 <= made.priority <= 9:
             raise MessageError("A priority goes from -9 to 9.")
+        return made
 
 
 NO_WISHES = Wishes()
 
 
-@dataclass(frozen=True)
-class Notices:
+class _Notices(NamedTuple):
+    notify: tuple[str, ...] = ()
+    orcpt: str | None = None
+
+
+class Notices(_Notices):
     """What is to be told about one recipient: parameters of RCPT (RFC 3461 4.1 and 4.2).
 
     NOTIFY is ``("never",)`` or some of success, failure, delay; ORCPT is ``TYPE;ADDRESS``,
     TYPE mostly rfc822.  Raises MessageError or AddressError.
     """
 
-    notify: tuple[str, ...] = ()
-    orcpt: str | None = None
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if any(word not in NOTIFY for word in self.notify) or (
-            "never" in self.notify and len(self.notify) > 1
-        ):
+    def __new__(cls, notify: tuple[str, ...] = (), orcpt: str | None = None) -> Self:
+        """Check the words."""
+        if any(word not in NOTIFY for word in notify) or ("never" in notify and len(notify) > 1):
             raise MessageError("NOTIFY is never, alone, or some of success, failure and delay.")
-        if self.orcpt is not None:
-            _one_line(self.orcpt, "an original recipient (ORCPT)", ORCPT_LIMIT)
-            if not _ORCPT.fullmatch(self.orcpt):
+        if orcpt is not None:
+            _one_line(orcpt, "an original recipient (ORCPT)", ORCPT_LIMIT)
+            if not _ORCPT.fullmatch(orcpt):
                 raise AddressError(
-                    f"“{visible(self.orcpt, 60)}” is no original recipient: write rfc822;ADDRESS."
+                    f"“{visible(orcpt, 60)}” is no original recipient: write rfc822;ADDRESS."
                 )
+        return super().__new__(cls, notify, orcpt)
 
 
 NO_NOTICES = Notices()

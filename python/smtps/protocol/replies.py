@@ -7,7 +7,7 @@ Rule for this file: whatever a server sends, memory stays bounded, and the only 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smtps.errors import RemoteProtocolError
 from smtps.protocol import enhanced
@@ -28,8 +28,7 @@ EXCERPT = 60
 """Characters of a bad line that an error repeats."""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A whole reply: its code, and the text of each line without code and separator."""
 
     code: int

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from smtps.protocol.ehlo import Extensions
 
@@ -29,16 +28,17 @@ class Phase(enum.Enum):
     QUIT = "quit"
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """Write ``data``, all of it, in one piece where the network allows."""
 
-    data: bytes = field(repr=False)
+    data: bytes
     phase: Phase
 
+    def __repr__(self) -> str:
+        return f"<{len(self.data)} octets, {self.phase}>"
 
-@dataclass(frozen=True)
-class Receive:
+
+class Receive(NamedTuple):
     """Wait for octets and send them back; ``b""`` is the end of the connection.
 
     ``wait`` counts the replies waited for: the time-out of ``phase`` runs from the first
@@ -49,12 +49,10 @@ class Receive:
     wait: int
 
 
-@dataclass(frozen=True)
 class Peek:
     """Send back what has already arrived, without waiting; ``b""`` if nothing has."""
 
 
-@dataclass(frozen=True)
 class Handshake:
     """Start TLS on the open connection, verified (RFC 3207 section 4.1)."""
 
@@ -88,16 +86,14 @@ class Exchange(Protocol):
         """Octets that may never be shown."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """A mechanism to log in with; ``proven`` if the last login with this secret was accepted."""
 
     exchange: Exchange
     proven: bool = False
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(NamedTuple):
     """Choose a mechanism and fetch the secret: send back a `Chosen`, or None for no login.
 
     ``failed`` names the mechanisms that this server turned down, for another reason than
@@ -108,15 +104,13 @@ class Login:
     failed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """Write down, and flush, that from now on these recipients (by index) may have the mail."""
 
     recipients: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """Run ``function``, which reads the whole message and may take a while; send back its result.
 
     Not where other connections are waited for.

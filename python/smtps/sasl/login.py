@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
 
 from smtps.errors import LoginError
 
 
-@dataclass
 class Login:
     """User name and password, each to a prompt.  Prompts are counted, not read."""
 
-    user: str
-    password: str = field(repr=False)
-    name: str = "LOGIN"
-    single: bool = False
-    masks: tuple[str, ...] = ("<the-base64-username>", "<the-base64-password>")
-    _answers: int = 0
+    name = "LOGIN"
+    single = False
+    masks = ("<the-base64-username>", "<the-base64-password>")
+
+    def __init__(self, user: str, password: str) -> None:
+        self.user = user
+        self.password = password
+        self._answers = 0
 
     def initial(self) -> None:
         """The server speaks first."""

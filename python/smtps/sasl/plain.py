@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
 
 from smtps.errors import LoginError
 
 
-@dataclass(frozen=True)
 class Plain:
     """One message: authorization identity (empty), NUL, user, NUL, password, in UTF-8."""
 
-    user: str
-    password: str = field(repr=False)
-    name: str = "PLAIN"
-    single: bool = True
-    masks: tuple[str, ...] = ("<the-encoded-auth-credentials>",)
+    name = "PLAIN"
+    single = True
+    masks = ("<the-encoded-auth-credentials>",)
 
-    def __post_init__(self) -> None:
-        if "\0" in self.user + self.password:
+    def __init__(self, user: str, password: str) -> None:
+        if "\0" in user + password:
             raise LoginError("A user name or password with a NUL in it can't be sent by PLAIN.")
+        self.user = user
+        self.password = password
 
     def initial(self) -> bytes:
         """The credentials."""

@@ -397,7 +397,7 @@ def test_what_changes_the_mails_way_is_met_or_nothing_is_sent(
 )
 def test_what_cannot_be_asked_is_refused_at_the_door(bad: dict[str, object]) -> None:
     with pytest.raises(MessageError):
-        Wishes(**bad)  # type: ignore[arg-type]
+        Wishes(**bad)
 
 
 @pytest.mark.parametrize(
