@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from smtps.errors import MessageError
+from smtps.protocol import mailboxes
 
 HEADER_LIMIT = 1024 * 1024
 """Octets of a header section; a longer one is no header."""
@@ -98,37 +99,29 @@ def recipients(header: Header) -> list[str]:
     """Return the addresses in To, Cc and Bcc, or in the Resent- ones where there are such."""
     resent = any(field.name.startswith(b"resent-") for field in header.fields)
     prefix = b"resent-" if resent else b""
-    return addresses(body for name in _RECIPIENTS for body in header.values(prefix + name))
+    return addresses(header, *(prefix + name for name in _RECIPIENTS))
 
 
 def sender(header: Header) -> str | None:
     """Return the address in (Resent-)Sender or From, or None."""
     for name in (b"resent-sender", b"resent-from", b"sender", b"from"):
-        found = addresses(header.values(name)[:1])
+        found = addresses(header, name)
         if found:
             return found[0]
     return None
 
 
-def addresses(bodies: Iterable[bytes]) -> list[str]:
-    """Return the bare addresses in address-list field BODIES, each once, in order."""
-    from email.utils import getaddresses
-
-    texts = []
-    for body in bodies:
-        try:
-            text = body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise MessageError("An address field is not UTF-8 text.") from None
-        texts.append(re.sub(r"[\r\n]+(?=[ \t])", "", text).strip())
-    found = []
-    for text in texts:
-        if not text:
-            continue
-        pairs = getaddresses([text])
-        if any(not address for _, address in pairs):
-            raise MessageError(f"The addresses in “{text[:100]}” can't be understood.")
-        found += [address for _, address in pairs]
+def addresses(header: Header, *names: bytes) -> list[str]:
+    """Return the bare addresses in the fields NAMES of HEADER, each once, in order."""
+    found: list[str] = []
+    for field in header.fields:
+        if field.name in names:
+            name = field.name.decode("ascii").title()
+            try:
+                text = field.body.decode("utf-8")
+            except UnicodeDecodeError:
+                raise MessageError(f"The field {name} is not UTF-8 text.") from None
+            found += mailboxes.addresses(re.sub(r"[\r\n]+(?=[ \t])", "", text), name)
     return list(dict.fromkeys(found))
 
 

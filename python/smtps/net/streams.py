@@ -105,6 +105,8 @@ class Stream:
                 deadline - time.monotonic(), f"{self._host} did not finish the TLS handshake"
             )
         self._tls = layer
+        # Under TLS 1.2 the server may speak in the segment that ends the handshake.
+        self._clear, _, self._ended = layer.decrypt(None)
         return layer.established
 
     async def _farewell(self, alert: bytes) -> None:
@@ -133,6 +135,9 @@ class Stream:
 
     def peek(self) -> bytes:
         """Return what has arrived, without waiting."""
+        if self._clear:
+            clear, self._clear = self._clear, b""
+            return clear
         if self._ended:
             return b""
         try:

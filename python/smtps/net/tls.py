@@ -166,7 +166,7 @@ class Layer:
             view = view[self._object.write(view) :]
         return self._out.read()
 
-    def decrypt(self, data: bytes) -> tuple[bytes, bytes, bool]:
+    def decrypt(self, data: bytes | None) -> tuple[bytes, bytes, bool]:
         """Take ciphertext DATA; return the clear text, what is to be sent, and if it is the end.
 
         A connection cut without TLS's own close counts as an end like any other: what was
@@ -174,10 +174,10 @@ class Layer:
         """
         if data:
             self._in.write(data)
-        else:
+        elif data is not None:
             self._in.write_eof()
         clear = []
-        ended = not data
+        ended = data == b""
         while True:
             try:
                 piece = self._object.read(RECORD)

@@ -113,7 +113,7 @@ def starttls() -> Command:
 def auth(mechanism: str, response: str | None, secrets: tuple[bytes, ...] = ()) -> Command:
     """AUTH MECHANISM, with RESPONSE, base64 or ``=``, as initial response (RFC 4954 section 4)."""
     if response is None:
-        return line(Verb.AUTH, f"AUTH {mechanism}", mechanism=mechanism)
+        return line(Verb.AUTH, f"AUTH {mechanism}", None, secrets, mechanism)
     return line(
         Verb.AUTH,
         f"AUTH {mechanism} {response}",

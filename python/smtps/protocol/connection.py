@@ -251,7 +251,7 @@ class Connection:
             code = int(line[:3]) if line[:3].isdigit() and line[:3].isascii() else None
             decoded = _decoded(masked[4:]) if line.startswith(b"334 ") else None
             self._events.append(LineReceived(text, code, decoded))
-        reply = self._assembler.add(line)
+        reply = self._assembler.add(line, masked)
         if reply is None:
             return
         challenge = reply.lines[0] if reply.code == 334 else None

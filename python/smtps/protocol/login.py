@@ -88,7 +88,7 @@ def authenticate(dialogue: Dialogue, exchange: Exchange) -> Steps[Reply]:
     if first:
         next(masks, None)
     event = yield from dialogue.say(
-        commands.auth(exchange.name, encoded if first else None, exchange.secrets if first else ())
+        commands.auth(exchange.name, encoded if first else None, exchange.secrets)
     )
     answers = 0
     while event.challenge is not None:

@@ -27,6 +27,9 @@ _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 EXCERPT = 60
 """Characters of a bad line that an error repeats."""
 
+TEXT_LIMIT = 400
+"""Characters of a reply's text that are repeated: some lines of a terminal."""
+
 
 class Reply(NamedTuple):
     """A whole reply: its code, and the text of each line without code and separator."""
@@ -52,7 +55,7 @@ class Reply(NamedTuple):
         parts = [
             line.removeprefix(prefix).strip() if prefix else line.strip() for line in self.lines
         ]
-        return visible(b" ".join(part for part in parts if part))
+        return visible(b" ".join(part for part in parts if part), TEXT_LIMIT)
 
     def __str__(self) -> str:
         code = self.enhanced
@@ -68,6 +71,8 @@ class LineReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
+        self._dropping = False
+        """True until the end of a line that was over the limit."""
 
     def __len__(self) -> int:
         """Octets received and not yet returned."""
@@ -75,6 +80,9 @@ class LineReader:
 
     def feed(self, data: bytes) -> None:
         """Add DATA from the server."""
+        if self._dropping:
+            _, end, data = data.partition(b"\n")
+            self._dropping = not end
         self._buffer += data
 
     def next_line(self) -> bytes | None:
@@ -87,11 +95,9 @@ class LineReader:
         if end < 0:
             self._searched = min(len(self._buffer), LINE_LIMIT)
             if len(self._buffer) > LINE_LIMIT:
-                excerpt = visible(bytes(self._buffer[:EXCERPT]))
                 self.discard_line()
                 raise RemoteProtocolError(
-                    f"The server sent a line of more than {LINE_LIMIT} octets, "
-                    f"which begins with “{excerpt}”."
+                    f"The server sent a line of more than {LINE_LIMIT} octets."
                 )
             return None
         line = bytes(self._buffer[:end])
@@ -102,11 +108,13 @@ class LineReader:
     def discard_line(self) -> None:
         """Drop what is buffered up to and including the next line end."""
         end = self._buffer.find(b"\n")
+        self._dropping = end < 0
         del self._buffer[: end + 1 if end >= 0 else len(self._buffer)]
         self._searched = 0
 
     def clear(self) -> None:
         """Forget everything received."""
+        self._dropping = False
         self._buffer.clear()
         self._searched = 0
 
@@ -124,8 +132,10 @@ class ReplyAssembler:
         """True in the middle of a reply of several lines."""
         return bool(self._lines)
 
-    def add(self, line: bytes) -> Reply | None:
+    def add(self, line: bytes, shown: bytes) -> Reply | None:
         """Take the next LINE; return the reply if it is the last line of one.
+
+        SHOWN is LINE as it may be shown, where it is no line of a reply.
 
         Raises RemoteProtocolError for what is no reply line, for another code within a
         reply, and beyond the limits; the assembler is then empty again.
@@ -133,7 +143,7 @@ class ReplyAssembler:
         match = _LINE.fullmatch(line)
         if match is None:
             raise self._broken(
-                f"The server sent “{visible(line, EXCERPT)}”, which is not a line of an SMTP reply."
+                f"The server sent “{visible(shown, EXCERPT)}”, which is no line of an SMTP reply."
             )
         code, separator, text = int(match[1]), match[2], match[3] or b""
         if self._lines and code != self._code:

@@ -397,7 +397,6 @@ class Transaction:
         for reply in self._rcpts:
             wanted = self._login_wanted(reply)
             if wanted is not None:
-                self._rcpts = []
                 return wanted
         last = self._rcpts[-1]
         return Stop(
@@ -464,7 +463,9 @@ class Transaction:
         return self._outcome(stop)
 
     def _outcome(self, stop: Stop) -> Outcome:
-        own = dict(enumerate(self._rcpts)) if self._whole else {}
+        # Where a login is wanted, no reply to RCPT is about its recipient.
+        judged = self._whole and stop.verdict is not Verdict.LOGIN
+        own = dict(enumerate(self._rcpts)) if judged else {}
         fates = []
         for index, recipient in enumerate(self._envelope.recipients):
             reply = own.get(index)

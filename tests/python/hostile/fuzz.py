@@ -182,7 +182,7 @@ def read(octets: bytes, size: int) -> list[Outcome]:
                 found = reader.next_line()
                 if found is None:
                     break
-                made = assembler.add(found)
+                made = assembler.add(found, found)
                 if made is not None:
                     told.append(("reply", (made, str(made))))
             except RemoteProtocolError as error:

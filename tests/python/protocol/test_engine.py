@@ -178,7 +178,7 @@ def test_replies_do_not_depend_on_how_they_arrive(octets: bytes, size: int) -> N
             reader.feed(piece)
             try:
                 while (line := reader.next_line()) is not None:
-                    found.append(assembler.add(line))
+                    found.append(assembler.add(line, line))
             except RemoteProtocolError as error:
                 found.append(error.text)
                 return found
