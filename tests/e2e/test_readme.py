@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import os
 import re
 import shutil
@@ -283,6 +284,36 @@ def test_each_key_is_bound_as_told(house: House) -> None:
     ]
     load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-session)))'
     assert in_emacs(house, load, *forms) == list(BOUND.values())
+
+
+def alike(session: str) -> list[str]:
+    """Return the lines of SESSION without what differs from one sandbox to the next."""
+    for pattern in (
+        r"(?<=localhost:|127\.0\.0\.1:)[0-9]+", "#[A-Za-z0-9_-]+", "serial 0x[0-9a-f]+",
+        "fingerprint [0-9a-f]{64}", "pin-sha256 [A-Za-z0-9+/=]{44}", "in [0-9]+ days",
+    ):  # fmt: skip
+        session = re.sub(pattern, "...", session)
+    return session.splitlines()
+
+
+def test_the_session_is_as_it_stands_there(house: House) -> None:
+    (told,) = re.findall(r"^#\+begin_example\n(.*?)^#\+end_example$", README, re.M | re.S)
+    sandbox = house.sandbox
+    program = f'(smtps-session "localhost" {sandbox.port} :ca-file "{sandbox.ca_file}")'
+    command = f"emacs -Q -nw -L {ELISP} -l smtps --eval '{program}' -f delete-other-windows"
+    secrets = {
+        "<the-base64-username>": base64.b64encode(sandbox.user.encode()).decode(),
+        "<the-base64-password>": base64.b64encode(sandbox.password.encode()).decode(),
+    }
+    steps = re.findall(r"^send>(?: (.*))?\n((?:(?!send>).*\n)*)", told, re.M)
+    with Terminal(command, house.environment(), size=(160, told.count("\n") + 4)) as terminal:
+        screen = terminal.until(r"^recv> 220 .*\nsend>$")
+        for line, answers in steps:
+            shown = re.escape(f"send> {line}".rstrip())
+            prompt = "send>$" if line != "quit" else "$"
+            after = f"^{shown}\n" + r".+\n" * answers.count("\n") + prompt
+            screen = terminal.enter(secrets.get(line, line), after)
+    assert alike(screen[screen.index("Resolving") : screen.index("\n\n")]) == alike(told)
 
 
 def test_each_name_is_one_of_emacs(house: House) -> None:
