@@ -465,6 +465,20 @@ Nothing may be left of that mail."
       (should (string-match-p "no recipients.+Nothing was sent"
                               (smtps-send-test-refused #'smtps-send-buffer))))))
 
+(ert-deftest smtps-send-test-no-recipients-in-message-mode ()
+  "message.el sees that first, and would speak of methods."
+  (dolist (headers '(nil ((Cc . "")) ((Bcc . " "))))
+    (smtps-send-test-with 'sent
+      (let ((message-send-hook (list #'smtps-send-check-recipients)))
+        (smtps-send-test-compose "" headers)
+        (should (string-match-p "\\`The mail has no recipients.+Nothing was sent"
+                                (smtps-send-test-refused #'message-send-and-exit)))
+        (should (string-search "Text for interactive attempt." (buffer-string))))))
+  (dolist (headers '(((Cc . "a@b.example")) ((Bcc . "a@b.example"))))
+    (smtps-send-test-with 'sent
+      (smtps-send-test-compose "" headers)
+      (smtps-send-check-recipients))))
+
 (ert-deftest smtps-send-test-no-sender ()
   (smtps-send-test-with 'sent
     (with-temp-buffer
@@ -741,6 +755,24 @@ Nothing may be left of that mail."
       (smtps-send--event event)
       (should (equal smtps-send-test-told
                      '("Accepted for 1 recipient by h as Q1."))))))
+
+(ert-deftest smtps-send-test-told-of-which-mail ()
+  (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") ("" "It is accepted.")))
+    (smtps-send-test-with 'sent
+      (let ((noninteractive nil))
+        (smtps-send-test-compose "to@y.example")
+        (message-goto-subject)
+        (delete-region (line-beginning-position) (line-end-position))
+        (insert "Subject: " (car case))
+        (cl-letf (((symbol-function 'y-or-n-p) #'always))
+          (message-send))
+        (should (member (cadr case) smtps-send-test-told)))))
+  (should (equal (smtps-send--short " a\u202eb\n\tc\ed ") "a\ufffdb c\ufffdd"))
+  (should (equal (smtps-send--short "=?utf-8?Q?G=C3=BC=1B?=") "Gü\ufffd"))
+  (should (= (length (smtps-send--short (make-string 1000 ?x))) 50))
+  (should-not (smtps-send--short " \n "))
+  (should-not (smtps-send--label "no-such"))
+  (should-not (smtps-send--label nil)))
 
 (ert-deftest smtps-send-test-server-text-is-harmless ()
   (smtps-send-test-with 'nothing
