@@ -33,7 +33,8 @@ class Terminal:
         self._directory = tempfile.TemporaryDirectory(prefix="smtps-tmux-", dir="/tmp")
         self._tmux = ["tmux", "-u", "-f", "/dev/null", "-S", str(Path(self._directory.name, "s"))]
         self._command = f"{command}; echo status=$?; exec cat"
-        self._environment = dict(environment)
+        # Which kind of terminal it is, tmux tells.
+        self._environment = {n: v for n, v in environment.items() if n not in ("TERM", "TMUX")}
         self._size = [str(number) for number in size]
 
     def __enter__(self) -> Terminal:
