@@ -1029,6 +1029,9 @@ the script's back."
                ('active (not smtps-send--trouble))))
       (accept-process-output nil smtps-send--poll))
     (unless (eq state 'sent)
+      ;; The event that tells of it may still be on its way.
+      (when (eq (plist-get outcome :verdict) 'login)
+        (smtps-send--forget-login id))
       (signal 'smtps-send-error
               (list (smtps-send--batch-sentence id state outcome))))))
 
