@@ -798,7 +798,9 @@ Its report, a plist, is the variable `sandbox'."
                ,@body))
          (smtps-session-test-clean)
          (smtps-helper-stop)
-         (delete-process process)
+         ;; Killed, it would leave files behind.
+         (signal-process process 'SIGTERM)
+         (smtps-session-test-until (not (process-live-p process)))
          (delete-directory directory t)))))
 
 (defun smtps-session-test-mail (sandbox)
