@@ -37,8 +37,10 @@
 (declare-function mail-send "sendmail" ())
 (declare-function message-send "message" (&optional arg))
 (declare-function message-encode-message-body "message" ())
+(declare-function message-fetch-field "message" (header &optional first))
 (declare-function message-use-send-mail-function "message" ())
 (declare-function mml-quote-region "mml" (beg end))
+(declare-function rfc2047-decode-string "rfc2047" (string &optional address-mime))
 (declare-function rfc2047-encode-message-header "rfc2047" ())
 (defvar mail-aliases)
 (defvar mail-envelope-from)
@@ -48,6 +50,7 @@
 (defvar message-send-mail-function)
 (defvar message-send-mail-hook)
 (defvar message-send-mail-real-function)
+(defvar message-send-method-alist)
 (defvar message-sent-message-via)
 (defvar message-server-alist)
 (defvar message-this-is-mail)
@@ -308,6 +311,11 @@ Letter case counts in the local part only."
   "Return non-nil if FIELDS are of a mail that is sent on (RFC 5322 3.6.6)."
   (smtps-send--values fields "resent-to" "resent-cc" "resent-bcc"))
 
+(defun smtps-send--refuse-no-recipients ()
+  "Signal `smtps-send-error', since the mail is for nobody."
+  (smtps-send--refuse
+   "The mail has no recipients: To, Cc and Bcc are empty or missing."))
+
 (defun smtps-send--recipients (fields)
   "Return the addresses that FIELDS name as recipients; at least one.
 When the mail is sent on, those of old don't count."
@@ -317,8 +325,7 @@ When the mail is sent on, those of old don't count."
                         '("to" "cc" "bcc"))))
         (domain (bound-and-true-p smtpmail-sendto-domain)))
     (unless found
-      (smtps-send--refuse
-       "The mail has no recipients: To, Cc and Bcc are empty or missing."))
+      (smtps-send--refuse-no-recipients))
     (smtps-send--distinct
      (if (and domain (null smtps-accounts))
          (mapcar (lambda (address)
@@ -743,6 +750,19 @@ X-Message-SMTP-Method with `smtp'.  `smtps-mode' puts this function on
       (setq-local message-send-mail-real-function #'smtps-send-it))))
 
 ;;;###autoload
+(defun smtps-send-check-recipients ()
+  "Signal `user-error' if the mail in this buffer is for nobody.
+message.el would say that no methods to send by are specified.
+`smtps-mode' puts this function on `message-send-hook'."
+  (unless (or (cl-some (lambda (method) (funcall (nth 1 method)))
+                       message-send-method-alist)
+              ;; Only to be filed: message.el asks.
+              (message-fetch-field "Fcc")
+              (message-fetch-field "Gcc"))
+    (smtps-send--door
+      (smtps-send--refuse-no-recipients))))
+
+;;;###autoload
 (defun smtps-send-buffer ()
   "Send the mail in the current buffer by smtps.
 In a buffer that mail is composed in, this is what the command of its mode
@@ -830,7 +850,37 @@ Enough that an event which is repeated is not told again.")
       (when (and (eq (plist-get event :verdict) 'login) (stringp id))
         (smtps-send--forget-login id))
       (unless noninteractive
-        (smtps-send-tell sentence)))))
+        (let ((label (smtps-send--label id)))
+          (smtps-send-tell (if label (format "“%s”: %s" label sentence)
+                             sentence)))))))
+
+(defconst smtps-send--header-octets 16384
+  "Octets of a message in which its subject is looked for.")
+
+(defun smtps-send--label (id)
+  "Return what a person knows the mail ID by, its subject; nil if it has none."
+  (let ((state (car (and (stringp id) (smtps-outbox-states-of id)))))
+    (when state
+      (with-temp-buffer
+        (set-buffer-multibyte nil)
+        ;; It may be renamed meanwhile.
+        (ignore-error file-error
+          (insert-file-contents-literally
+           (smtps-outbox--directory (symbol-name state) id "message.eml")
+           nil 0 smtps-send--header-octets))
+        (goto-char (point-min))
+        (narrow-to-region (point) (if (re-search-forward "^$" nil t) (point)
+                                    (point-max)))
+        (smtps-send--short (or (mail-fetch-field "Subject") ""))))))
+
+(defun smtps-send--short (subject)
+  "Return SUBJECT, as it stands in a header, decoded and short; nil if empty."
+  (require 'rfc2047)
+  (let ((text (string-trim (replace-regexp-in-string
+                            "[ \t\n]+" " " (smtps-send--text subject)))))
+    (unless (string-empty-p text)
+      (truncate-string-to-width (smtps-send--line (rfc2047-decode-string text))
+                                50 nil nil "..."))))
 
 (defun smtps-send--sentence (event)
   "Return what is to be told of EVENT, the properties of an event, or nil."
@@ -979,6 +1029,9 @@ the script's back."
                ('active (not smtps-send--trouble))))
       (accept-process-output nil smtps-send--poll))
     (unless (eq state 'sent)
+      ;; The event that tells of it may still be on its way.
+      (when (eq (plist-get outcome :verdict) 'login)
+        (smtps-send--forget-login id))
       (signal 'smtps-send-error
               (list (smtps-send--batch-sentence id state outcome))))))
 

@@ -268,6 +268,7 @@ where it was made from the smtpmail variables.  Signal
 
 (declare-function smtps-send-it "smtps-send" ())
 (declare-function smtps-send-queued "smtps-send" (&optional quietly))
+(declare-function smtps-send-check-recipients "smtps-send" ())
 (declare-function smtps-send-divert "smtps-send" ())
 (defvar send-mail-function)
 (defvar message-send-mail-function)
@@ -306,10 +307,12 @@ Mail left in the outbox from earlier is sent too.  Turning the mode off gives
                   'unbound)))
         (set-default variable #'smtps-send-it))
       (add-hook 'message-send-hook #'smtps-send-divert)
+      (add-hook 'message-send-hook #'smtps-send-check-recipients)
       (unless noninteractive
         (run-with-idle-timer smtps--idle-pause nil #'smtps--take-up-queue)))
      (t
       (remove-hook 'message-send-hook #'smtps-send-divert)
+      (remove-hook 'message-send-hook #'smtps-send-check-recipients)
       (pcase-dolist (`(,variable . ,former) smtps--former-functions)
         (when (and (default-boundp variable)
                    (eq (default-value variable) #'smtps-send-it))
@@ -426,6 +429,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-send-buffer "smtps-send" nil t)
 (autoload 'smtps-send-queued "smtps-send" nil t)
 (autoload 'smtps-send-divert "smtps-send")
+(autoload 'smtps-send-check-recipients "smtps-send")
 (autoload 'smtps-answer "smtps-send" nil t)
 (autoload 'smtps-outbox-wait "smtps-send")
 (autoload 'smtps-session "smtps-session" nil t)

@@ -58,6 +58,7 @@ Its password is put where auth-source looks by itself."
   rcpt to:<%s>
   data                              and the mail, and a line with only a dot
   quit
+C-c C-b reads a text, or a password unseen, and sends it in base64.
 C-x m composes a mail and C-c C-c sends it, to the sandbox, too.  Mails are in
   %s
 "
@@ -71,6 +72,9 @@ C-x m composes a mail and C-c C-c sends it, to the sandbox, too.  Mails are in
   (let ((session (smtps-sandbox))
         (sandbox (smtps-sandbox-start)))
     (smtps-try--account sandbox)
+    (with-current-buffer session
+      ;; What it tells stands in the window above.
+      (setq header-line-format nil))
     (delete-other-windows)
     (switch-to-buffer session)
     (with-current-buffer (get-buffer-create "*smtps try*")

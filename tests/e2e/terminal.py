@@ -18,28 +18,32 @@ import pytest
 SECONDS = 30
 """What an answer on the screen may take; it takes a tenth of one."""
 
-COLUMNS, ROWS = 100, 50
-
 
 class Terminal:
     """Run COMMAND in a terminal with ENVIRONMENT on top of ours, as a context manager.
 
+    It has SIZE, columns and rows.
     The screen stays when the command has ended; its last line then tells the exit status.
     """
 
-    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: str, environment: Mapping[str, str], size: tuple[int, int] = (100, 50)
+    ) -> None:
         # The path of a socket may have about 100 octets.
         self._directory = tempfile.TemporaryDirectory(prefix="smtps-tmux-", dir="/tmp")
         self._tmux = ["tmux", "-u", "-f", "/dev/null", "-S", str(Path(self._directory.name, "s"))]
         self._command = f"{command}; echo status=$?; exec cat"
-        self._environment = dict(environment)
+        # Which kind of terminal it is, tmux tells.
+        self._environment = {n: v for n, v in environment.items() if n not in ("TERM", "TMUX")}
+        self._size = [str(number) for number in size]
 
     def __enter__(self) -> Terminal:
         if shutil.which("tmux") is None:
             pytest.skip("tmux is not installed: tests/run installs it as root.")
         sets = [f"{name}={value}" for name, value in self._environment.items()]
         command = f"exec env {shlex.join(sets)} sh -c {shlex.quote(self._command)}"
-        self._do("new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), command)
+        columns, rows = self._size
+        self._do("new-session", "-d", "-x", columns, "-y", rows, command)
         return self
 
     def __exit__(

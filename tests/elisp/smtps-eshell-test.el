@@ -168,7 +168,9 @@
             (should (string-match-p "\nrecv> 221 .*\nrecv> - Peer has closed the TLS connection\n"
                                     (smtps-eshell-test-text)))
             (should (equal (smtps-eshell-test-run "echo $?") "0")))
-        (delete-process process)))))
+        ;; Killed, it would leave files behind.
+        (signal-process process 'SIGTERM)
+        (smtps-eshell-test-until (not (process-live-p process)))))))
 
 (provide 'smtps-eshell-test)
 ;;; smtps-eshell-test.el ends here

@@ -465,6 +465,20 @@ Nothing may be left of that mail."
       (should (string-match-p "no recipients.+Nothing was sent"
                               (smtps-send-test-refused #'smtps-send-buffer))))))
 
+(ert-deftest smtps-send-test-no-recipients-in-message-mode ()
+  "message.el sees that first, and would speak of methods."
+  (dolist (headers '(nil ((Cc . "")) ((Bcc . " "))))
+    (smtps-send-test-with 'sent
+      (let ((message-send-hook (list #'smtps-send-check-recipients)))
+        (smtps-send-test-compose "" headers)
+        (should (string-match-p "\\`The mail has no recipients.+Nothing was sent"
+                                (smtps-send-test-refused #'message-send-and-exit)))
+        (should (string-search "Text for interactive attempt." (buffer-string))))))
+  (dolist (headers '(((Cc . "a@b.example")) ((Bcc . "a@b.example"))))
+    (smtps-send-test-with 'sent
+      (smtps-send-test-compose "" headers)
+      (smtps-send-check-recipients))))
+
 (ert-deftest smtps-send-test-no-sender ()
   (smtps-send-test-with 'sent
     (with-temp-buffer
@@ -742,6 +756,24 @@ Nothing may be left of that mail."
       (should (equal smtps-send-test-told
                      '("Accepted for 1 recipient by h as Q1."))))))
 
+(ert-deftest smtps-send-test-told-of-which-mail ()
+  (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") ("" "It is accepted.")))
+    (smtps-send-test-with 'sent
+      (let ((noninteractive nil))
+        (smtps-send-test-compose "to@y.example")
+        (message-goto-subject)
+        (delete-region (line-beginning-position) (line-end-position))
+        (insert "Subject: " (car case))
+        (cl-letf (((symbol-function 'y-or-n-p) #'always))
+          (message-send))
+        (should (member (cadr case) smtps-send-test-told)))))
+  (should (equal (smtps-send--short " a\u202eb\n\tc\ed ") "a\ufffdb c\ufffdd"))
+  (should (equal (smtps-send--short "=?utf-8?Q?G=C3=BC=1B?=") "Gü\ufffd"))
+  (should (= (length (smtps-send--short (make-string 1000 ?x))) 50))
+  (should-not (smtps-send--short " \n "))
+  (should-not (smtps-send--label "no-such"))
+  (should-not (smtps-send--label nil)))
+
 (ert-deftest smtps-send-test-server-text-is-harmless ()
   (smtps-send-test-with 'nothing
     (let ((noninteractive nil))
@@ -911,6 +943,85 @@ The account is the sandbox's, and its password is in an authinfo file."
                                      sentence))
                    smtps-send-test-told))
       (should (eql (length (smtps-send-test-arrived report)) 1)))))
+
+(defmacro smtps-send-test-with-server (&rest body)
+  "Evaluate BODY with the helper and a server that accepts and never speaks.
+The server is the variable `server', and the account's."
+  (declare (indent 0) (debug t))
+  `(smtps-send-test-with 'nothing
+     (let* ((noninteractive nil)
+            (server (make-network-process
+                     :name "server" :server t :host "127.0.0.1" :service t
+                     :family 'ipv4 :noquery t :coding 'binary
+                     :log (lambda (server client _message)
+                            (process-put server 'client client))))
+            (smtps-accounts
+             `(("none" :host "127.0.0.1" :tls none
+                :port ,(process-contact server :service)))))
+       (unwind-protect
+           (cl-letf (((symbol-function 'smtps-helper-call)
+                      smtps-send-test-helper-call)
+                     ((symbol-function 'smtps-helper-live-p)
+                      smtps-send-test-helper-live-p))
+             ,@body)
+         (smtps-send-test-end-helper)
+         (when (process-get server 'client)
+           (delete-process (process-get server 'client)))
+         (delete-process server)))))
+
+(ert-deftest smtps-send-test-real-nobody-listens ()
+  (smtps-send-test-with-server
+    (delete-process server)
+    (smtps-send-test-compose "to@y.example")
+    (should (message-send))
+    (smtps-send-test-until
+     (cl-find-if (lambda (sentence)
+                   (string-match-p
+                    "\\`“Interactive attempt”: 127\\.0\\.0\\.1 can't be reached.+kept"
+                    sentence))
+                 smtps-send-test-told))
+    (smtps-send-test-entry 'queue)))
+
+(ert-deftest smtps-send-test-real-server-never-speaks ()
+  "Emacs goes on, and the mail is there, whatever becomes of it."
+  (smtps-send-test-with-server
+    (smtps-send-test-compose "to@y.example")
+    (should (message-send))
+    (smtps-send-test-until (process-get server 'client))
+    (let ((ticks 0) (longest 0) (last (float-time)) timer)
+      (setq timer (run-at-time
+                   0 0.01 (lambda ()
+                            (let ((now (float-time)))
+                              (setq longest (max longest (- now last))
+                                    last now
+                                    ticks (1+ ticks))))))
+      (smtps-send-test-until (> ticks 50))
+      (cancel-timer timer)
+      ;; Nothing of ours waits for a server; the machine may be shared.
+      (should (< longest 0.5)))
+    (smtps-send-test-entry 'active)))
+
+(ert-deftest smtps-send-test-real-helper-hangs ()
+  (let ((smtps-helper-alive-seconds 1))
+    (smtps-send-test-with-server
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (smtps-send-test-until (process-get server 'client))
+      (smtps-send-test-until (not smtps-helper--asked))
+      (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
+        (signal-process process 'SIGSTOP)
+        (unwind-protect
+            (progn
+              (smtps-send-test-compose "again@y.example")
+              (should (message-send))
+              (smtps-send-test-until
+               (cl-find-if (lambda (sentence)
+                             (string-match-p "hangs.+1 to be sent, 1 interrupted.+goes on"
+                                             sentence))
+                           smtps-send-test-told))
+              (should (= (length (smtps-outbox-entries '(queue))) 1)))
+          (signal-process process 'SIGCONT)
+          (smtps-send-test-until (not (process-live-p process))))))))
 
 (ert-deftest smtps-send-test-real-wrong-password ()
   (smtps-send-test-really

@@ -798,7 +798,9 @@ Its report, a plist, is the variable `sandbox'."
                ,@body))
          (smtps-session-test-clean)
          (smtps-helper-stop)
-         (delete-process process)
+         ;; Killed, it would leave files behind.
+         (signal-process process 'SIGTERM)
+         (smtps-session-test-until (not (process-live-p process)))
          (delete-directory directory t)))))
 
 (defun smtps-session-test-mail (sandbox)
@@ -925,6 +927,67 @@ The server is the variable `server', its connection its `client' property."
         (smtps-session-test-until (eq smtps-session-state 'closed))
         (should (string-match-p "^! [^\n]+\n- The session is closed"
                                 (smtps-session-test-text)))))))
+
+(ert-deftest smtps-session-test-no-such-host ()
+  (smtps-session-test-with-server ""
+    (with-current-buffer (smtps-session "no-such-host.invalid")
+      (smtps-session-test-type "ehlo x\r")
+      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (should (string-match-p "^! [^\n]*no-such-host\\.invalid[^\n]*\n- The session is closed"
+                              (smtps-session-test-text)))
+      (should (string-suffix-p "\nehlo x" (smtps-session-test-text))))))
+
+(ert-deftest smtps-session-test-clear-text-on-the-port-of-tls ()
+  (smtps-session-test-with-server "220 hi\r\n"
+    (with-current-buffer (smtps-session "localhost" (process-contact server :service)
+                                        :tls 'implicit)
+      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (should (string-match-p "^! localhost answers in clear text[^\n]+\n- The session is closed"
+                              (smtps-session-test-text))))))
+
+(ert-deftest smtps-session-test-a-server-that-never-speaks ()
+  (smtps-session-test-with-server ""
+    (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service) :tls 'none)
+      (smtps-session-test-type "ehlo x\rhalf")
+      (smtps-session-test-until (eq smtps-session-state 'greeting))
+      (smtps-session-test-press "C-c C-c")
+      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (should (string-match-p "\n- You have hung up\n- The session is closed; [^\n]+\nehlo x\nhalf\\'"
+                              (smtps-session-test-text))))))
+
+(ert-deftest smtps-session-test-closed-in-the-middle ()
+  (smtps-session-test-with-server "220 hi\r\n"
+    (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service) :tls 'none)
+      (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+      (smtps-session-test-type "ehlo x\r")
+      (smtps-session-test-until (smtps-session-test-shown-p "send> ehlo x"))
+      (smtps-session-test-type "mail from:<a@b.c>\rhalf")
+      (delete-process (process-get server 'client))
+      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (should (string-match-p
+               (concat "\n\\(?:recv> - Peer has closed\\|! \\)[^\n]+\n"
+                       "- The session is closed; [^\n]+\nmail from:<a@b.c>\nhalf\\'")
+               (smtps-session-test-text))))))
+
+(ert-deftest smtps-session-test-the-helper-hangs ()
+  (let ((smtps-helper-alive-seconds 1))
+    (smtps-session-test-with-server "220 hi\r\n"
+      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                          :tls 'none)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+        (smtps-session-test-until (not smtps-helper--asked))
+        (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
+          (signal-process process 'SIGSTOP)
+          (unwind-protect
+              (progn
+                (smtps-session-test-type "noop\r")
+                (smtps-session-test-until (eq smtps-session-state 'closed))
+                (should (string-match-p
+                         "\n! The smtps helper hangs: [^\n]+\n- The session is closed; "
+                         (smtps-session-test-text)))
+                (smtps-session-test-press "g")
+                (smtps-session-test-until (smtps-session-test-shown-p "recv> 220")))
+            (signal-process process 'SIGCONT)))))))
 
 (ert-deftest smtps-session-test-a-server-that-says-odd-things ()
   (smtps-session-test-with-server

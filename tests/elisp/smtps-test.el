@@ -145,6 +145,7 @@
           (should (eq send-mail-function 'smtps-send-it))
           (should (eq message-send-mail-function 'smtps-send-it))
           (should (memq 'smtps-send-divert message-send-hook))
+          (should (memq 'smtps-send-check-recipients message-send-hook))
           ;; Turning it on twice must not forget what was there before.
           (smtps-mode 1))
       (smtps-mode -1))

@@ -112,7 +112,7 @@ class Sandbox:
             import trustme
         except ImportError:
             raise ConfigurationError(
-                "The sandbox needs the library trustme: pip install 'smtps[sandbox]'."
+                "The sandbox needs the library trustme beside smtps: pip install trustme."
             ) from None
         authority = trustme.CA(organization_name="smtps sandbox")
         certificate = authority.issue_cert(
