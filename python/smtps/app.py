@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 WIRE_VERSION = 1
 
+LIBRARIES = ("sexpdata", "asn1crypto")
+"""What is imported when it is needed, and has to be there by then."""
+
 WINDOW = 64
 """Events of a session that may lie unacknowledged before its server is no longer read."""
 
@@ -31,13 +34,14 @@ LAST_SECONDS = 620
 
 def run() -> int:
     """Serve Emacs on standard input and output until it goes; return the exit status."""
-    try:
-        import sexpdata  # noqa: F401
-    except ImportError:
+    from importlib.util import find_spec
+
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if missing:
         raise ConfigurationError(
-            "The helper's library sexpdata is not installed for this Python "
-            f"({sys.executable}). M-x smtps-install-helper installs it."
-        ) from None
+            f"The helper lacks {' and '.join(missing)} for this Python "
+            f"({sys.executable}). M-x smtps-install-helper installs that."
+        )
     ignore_hangups()
     asyncio.run(_serve())
     return 0

@@ -8,6 +8,7 @@ failed/ and is never sent again by itself.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -49,8 +50,11 @@ class Drainer:
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> int:
-        """Look at the queue again, everything in it due now; return how many it holds."""
-        self._due.clear()
+        """Look at the queue again; return how many mails it holds.
+
+        What waits for its next try goes on waiting; what waits for its user need not.
+        """
+        self._due = {name: due for name, due in self._due.items() if due != math.inf}
         if self._task.done():
             self._task = asyncio.create_task(self._run())
         self._woken.set()
@@ -209,7 +213,7 @@ class Drainer:
         owned.finish(state)
         text = outcome.text
         if later:
-            self._due[name] = float("inf")
+            self._due[name] = math.inf
             text += " The mail waits in the outbox; send it again to be asked."
         elif state == "queue":
             text += f" The mail is kept in the outbox; next try in {pause} seconds."
