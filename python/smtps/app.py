@@ -18,6 +18,7 @@ from smtps.rpc.stdio import Wire, ignore_hangups
 if TYPE_CHECKING:
     from smtps.client.account import Account
     from smtps.client.session import Event, Session
+    from smtps.client.trusting import Trust
     from smtps.outbox.drain import Drainer
 
 WIRE_VERSION = 1
@@ -79,12 +80,14 @@ class App:
                 "session-open": self.session_open,
                 "session-send": self.session_send,
                 "session-close": self.session_close,
+                "trust": self.trust,
                 "outbox-drain": self.outbox_drain,
                 "outbox-stop": self.outbox_stop,
             },
             {"session-ack": self._acknowledged},
             wire.write,
         )
+        self._trust: Trust | None = None
         self._sessions: dict[int, _Held] = {}
         self._last_session = 0
         self._drainers: dict[str, Drainer] = {}
@@ -141,6 +144,7 @@ class App:
                 emit,
                 float(timeout) if isinstance(timeout, int) and timeout else None,
                 drain=drain,
+                trust=self._trusting(),
             )
         )
         self._sessions[number] = held
@@ -189,6 +193,36 @@ class App:
             raise UsageError("This session is closed.")
         return held
 
+    # Trust
+
+    async def trust(self, args: dict[str, Value]) -> Value:
+        """Take the key of a server (:host :port :key), with :pin for good; a person said so."""
+        from smtps.trust import pins
+
+        host, port, key = _text(args, "host"), _number(args, "port"), _text(args, "key")
+        trusting = self._trusting()
+        if args.get("pin"):
+            await asyncio.to_thread(pins.add, trusting.pins, host, port, key)
+        else:
+            trusting.once(host, port, key)
+        return None
+
+    def _trusting(self) -> Trust:
+        if self._trust is None:
+            from smtps.client.trusting import of_user
+
+            self._trust = of_user(self._passphrase)
+        return self._trust
+
+    async def _passphrase(self, account: Account, file: str) -> str:
+        """Ask Emacs for the passphrase of a client key."""
+        from smtps.errors import CredentialsLaterError
+
+        answer = await self._asked("passphrase", account, {"file": file})
+        if answer is None:
+            raise CredentialsLaterError(f"The passphrase for {file} has to be asked for.")
+        return str(answer["password"])
+
     # The outbox
 
     async def outbox_drain(self, args: dict[str, Value]) -> Value:
@@ -198,7 +232,9 @@ class App:
         root = _text(args, "outbox")
         drainer = self._drainers.get(root)
         if drainer is None:
-            drainer = self._drainers[root] = Drainer(root, self._tell_outbox, self._credentials)
+            drainer = self._drainers[root] = Drainer(
+                root, self._tell_outbox, self._credentials, self._trusting()
+            )
         return {"due": drainer.wake()}
 
     def _tell_outbox(self, plist: Mapping[str, Value]) -> None:
@@ -213,24 +249,28 @@ class App:
 
     async def _credentials(self, account: Account) -> tuple[str, str] | None:
         """Ask Emacs for the account's user and password; None if a person has to be asked."""
+        found = await self._asked("credentials", account, {})
+        if found is None:
+            return None
+        return str(found.get("user") or account.user or ""), str(found["password"])
+
+    async def _asked(
+        self, method: str, account: Account, more: dict[str, Value]
+    ) -> dict[str, Value] | None:
+        """Call Emacs's METHOD for a secret of ACCOUNT; None if a person has to be asked."""
         from smtps.rpc.codec import plist
 
+        known: dict[str, Value] = {
+            "account": account.name,
+            "host": account.host,
+            "port": account.port,
+            "user": account.user,
+        }
         try:
-            answer = await self.peer.call(
-                "credentials",
-                {
-                    "account": account.name,
-                    "host": account.host,
-                    "port": account.port,
-                    "user": account.user,
-                },
-            )
+            answer = await self.peer.call(method, known | more)
         except PeerGoneError:
             return None
-        if isinstance(answer, Symbol) or not answer:
-            return None
-        found = plist(answer)
-        return str(found.get("user") or account.user or ""), str(found["password"])
+        return None if isinstance(answer, Symbol) or not answer else plist(answer)
 
 
 async def _none(event: asyncio.Event) -> None:
@@ -258,13 +298,24 @@ def _account(args: dict[str, Value]) -> Account:
     if port is not None and type(port) is not int:
         raise UsageError("The argument :port has to be a number.")
     tls = str(args.get("tls") or TLS_BY_PORT.get(port or 465, "implicit"))
-    ca_file = args.get("ca-file") or None
     return Account(
         host=_text(args, "host"),
         port=port or PORTS.get(tls, 465),
         tls=tls,
-        ca_file=str(ca_file) if ca_file else None,
+        ca_file=_optional(args, "ca-file"),
+        client_certificate=_optional(args, "client-certificate"),
+        client_key=_optional(args, "client-key"),
     )
+
+
+def _optional(args: dict[str, Value], name: str) -> str | None:
+    return _text(args, name) if args.get(name) else None
+
+
+def _key(error: SmtpsError | None) -> str | None:
+    """Return the key of the server that ERROR refused and that could be trusted, if any."""
+    key = error.details.get("key") if error is not None else None
+    return key if isinstance(key, str) else None
 
 
 def _plist(event: Event) -> dict[str, Value]:
@@ -291,4 +342,5 @@ def _plist(event: Event) -> dict[str, Value]:
                 "text": text,
                 "error": Symbol(error.kind) if error else None,
                 "message": error.text if error else None,
+                "key": _key(error),
             }

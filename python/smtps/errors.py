@@ -148,6 +148,12 @@ class CertificateError(IdentityError):
     chain: tuple[bytes, ...] = ()
 
 
+class PassphraseError(IdentityError):
+    """The key of the client certificate can't be opened with the passphrase that there is."""
+
+    kind = "passphrase"
+
+
 class LoginError(IdentityError):
     """The login was refused, or could not be made safely."""
 

@@ -18,6 +18,10 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls", choices=tuple(PORTS), help="TLS at once, by STARTTLS, or none")
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates only (PEM)")
     parser.add_argument(
+        "--client-certificate", metavar="FILE", help="show this certificate (PEM), if asked"
+    )
+    parser.add_argument("--client-key", metavar="FILE", help="its key, if that is elsewhere")
+    parser.add_argument(
         "--timeout", type=timeout, metavar="SECONDS", help="one time-out for every wait"
     )
 
@@ -105,11 +109,8 @@ def account(arguments: argparse.Namespace, host: str | None = None) -> Account:
         raise UsageError(f"Two ports are given, {number} and {arguments.port}.")
     number = number or arguments.port
     tls = arguments.tls or TLS_BY_PORT.get(number or 465, "implicit")
-    ca_file = arguments.ca_file
-    if ca_file:
-        ca_file = str(Path(ca_file).absolute())
-        if not Path(ca_file).is_file():
-            raise ConfigurationError(f"There is no CA file {ca_file}.")
+    if arguments.client_key and not arguments.client_certificate:
+        raise UsageError("A client key needs its --client-certificate.")
     auth = getattr(arguments, "auth", None)
     return Account(
         host=name,
@@ -117,6 +118,18 @@ def account(arguments: argparse.Namespace, host: str | None = None) -> Account:
         tls=tls,
         user=getattr(arguments, "user", None),
         mechanisms=tuple(word.strip().upper() for word in auth.split(",")) if auth else (),
-        ca_file=ca_file,
+        ca_file=_file(arguments.ca_file, "CA file"),
+        client_certificate=_file(arguments.client_certificate, "client certificate"),
+        client_key=_file(arguments.client_key, "client key"),
         password_command=getattr(arguments, "password_command", None),
     )
+
+
+def _file(name: str | None, what: str) -> str | None:
+    """Return NAME as an absolute path.  Raises ConfigurationError if there is no such file."""
+    if not name:
+        return None
+    path = Path(name).absolute()
+    if not path.is_file():
+        raise ConfigurationError(f"There is no {what} {path}.")
+    return str(path)

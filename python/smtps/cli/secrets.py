@@ -65,17 +65,31 @@ def _from_netrc(account: Account, user: str) -> str | None:
     return None
 
 
+async def passphrase(account: Account, file: str) -> str:
+    """Return the passphrase of ACCOUNT's client key in FILE.  Raises LoginError."""
+    return _asked(
+        f"Passphrase for {file}: ",
+        f"The key in {file} wants a passphrase, and there is no terminal to ask on.",
+    )
+
+
 def _from_terminal(account: Account, user: str) -> str:
+    return _asked(
+        f"Password for {user} at {account.host}: ",
+        f"No password for {user} at {account.host} was found, and there is no terminal to "
+        "ask on. Give --password-command, or a line in ~/.authinfo.",
+    )
+
+
+def _asked(prompt: str, nobody: str) -> str:
+    """Ask on the terminal by PROMPT.  Raises LoginError with NOBODY where there is none."""
     import getpass
 
     try:
         os.close(os.open("/dev/tty", os.O_RDWR))
     except OSError:
-        raise LoginError(
-            f"No password for {user} at {account.host} was found, and there is no terminal to "
-            "ask on. Give --password-command, or a line in ~/.authinfo."
-        ) from None
+        raise LoginError(nobody) from None
     try:
-        return getpass.getpass(f"Password for {user} at {account.host}: ")
+        return getpass.getpass(prompt)
     except EOFError:
-        raise LoginError(f"No password for {user} at {account.host} was given.") from None
+        raise LoginError(f"Nothing was given for “{prompt}”.") from None

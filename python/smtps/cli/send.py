@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from smtps.cli import message, options
 from smtps.cli.front import INTERRUPTED, complain
+from smtps.client import trusting
 from smtps.client.dialling import Ahead
 from smtps.errors import (
     MessageError,
@@ -74,23 +75,18 @@ class _Sending:
         self.arguments = arguments
         self.account = account
         self.trace: list[str] = []
-        self._ahead: Ahead | None = None
+        self.trust = trusting.of_user(_passphrase)
+        self.ahead: Ahead | None = None
 
     def connect(self) -> None:
-        """Begin to connect, if that was not done."""
-        if self._ahead is None:
-            self._ahead = Ahead(self.account, self.arguments.timeout)
-
-    def connection(self) -> Ahead:
-        """Return the connection that is being made."""
-        self.connect()
-        assert self._ahead is not None
-        return self._ahead
+        """Begin to connect, if that was not done, and nobody has to be asked before."""
+        if self.ahead is None and self.account.client_certificate is None:
+            self.ahead = Ahead(self.account, self.arguments.timeout, self.trust)
 
     def give_up(self) -> None:
         """Drop the connection that is being made."""
-        if self._ahead is not None:
-            self._ahead.give_up()
+        if self.ahead is not None:
+            self.ahead.give_up()
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -171,6 +167,12 @@ def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope
     return Envelope(sender, tuple(recipients), wishes, (notices,) * len(recipients))
 
 
+async def _passphrase(account: Account, file: str) -> str:
+    from smtps.cli.secrets import passphrase
+
+    return await passphrase(account, file)
+
+
 def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
     arguments = sending.arguments
     try:
@@ -228,7 +230,9 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
     def trace(direction: str, text: str) -> None:
         sending.trace.append(f"{direction}> {text}\n")
 
-    delivery = Delivery(account, timeout=timeout, trace=trace, ahead=sending.connection())
+    delivery = Delivery(
+        account, timeout=timeout, trace=trace, ahead=sending.ahead, trust=sending.trust
+    )
 
     async def sent() -> Outcome:
         try:

@@ -10,7 +10,8 @@ import threading
 
 from smtps.cli import options
 from smtps.cli.front import complain
-from smtps.client import session
+from smtps.cli.secrets import passphrase
+from smtps.client import session, trusting
 from smtps.client.account import Account
 from smtps.client.session import Closed, Received, Sent, Session, Stands, Told
 from smtps.errors import SmtpsError, UsageError
@@ -69,7 +70,13 @@ class _Terminal:
         self._session: Session | None = None
 
     async def hold(self, account: Account) -> int:
-        held = Session(account, self._show, self._timeout, wait_for_replies=not self._prompts)
+        held = Session(
+            account,
+            self._show,
+            self._timeout,
+            wait_for_replies=not self._prompts,
+            trust=trusting.of_user(passphrase),
+        )
         self._session = held
         loop = asyncio.get_running_loop()
         # A daemon thread: nothing else can stop a read of standard input.

@@ -21,6 +21,8 @@ class _Account(NamedTuple):
     mechanisms: tuple[str, ...] = ()
     ca_file: str | None = None
     password_command: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
 
 
 class Account(_Account):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from smtps.client.account import Account
 from smtps.client.dialling import Ahead, Tell, quiet
 from smtps.client.link import Link, OnCommit
-from smtps.errors import HostUnknownError, LoginError, SmtpsError
+from smtps.client.trusting import Trust
+from smtps.errors import CertificateError, HostUnknownError, LoginError, SmtpsError
 from smtps.net.streams import Way
 from smtps.protocol import steps
 from smtps.protocol.connection import Trace
@@ -51,9 +52,11 @@ class Delivery:
         tell: Tell = quiet,
         trace: Trace | None = None,
         ahead: Ahead | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.account = account
         self._ahead = ahead
+        self._trust = trust or Trust()
         self._way = way
         self._timeout = timeout
         self._tell = tell
@@ -146,6 +149,8 @@ class Delivery:
                 self.abort()
                 raise
             self._note(link, outcome)
+            outcome = outcome._replace(text=" ".join([outcome.text, *link.warnings]))
+            link.warnings = []
             if not link.submission.usable:
                 await self.close()
             lost = outcome.verdict in (Verdict.UNREACHED, Verdict.PROTOCOL)
@@ -157,14 +162,20 @@ class Delivery:
         if self._link is not None and self._link.usable():
             return self._link
         self.abort()
-        link = Link(self.account, self._way, self._timeout, self._trace)
+        link = Link(self.account, self._way, self._timeout, self._trace, self._trust)
         try:
             ahead, self._ahead = self._ahead, None
             await link.open(sender, self._tell, ahead)
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             status = HostUnknownError.status if isinstance(error, HostUnknownError) else None
-            return Outcome((Fate("", stop.verdict, stop.reply),), stop.text, status)
+            key = error.details.get("key") if isinstance(error, CertificateError) else None
+            return Outcome(
+                (Fate("", stop.verdict, stop.reply),),
+                stop.text,
+                status,
+                key if isinstance(key, str) else None,
+            )
         self._link = link
         return link
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from smtps.client.account import Account
 from smtps.client.timeouts import seconds
-from smtps.errors import CertificateError
+from smtps.client.trusting import Trust
+from smtps.errors import CertificateError, PassphraseError
 from smtps.net import dial
 from smtps.net.streams import Stream, Way, run
 from smtps.protocol.steps import Phase
 from smtps.protocol.visible import visible
 
+if TYPE_CHECKING:
+    import ssl
+
 Tell = Callable[[str], None]
 
 
-async def dialled(account: Account, way: Way | None, timeout: float | None, tell: Tell) -> Stream:
+async def dialled(
+    account: Account, way: Way | None, timeout: float | None, tell: Tell, trust: Trust
+) -> Stream:
     """Return a stream to ACCOUNT's server, TLS already made where it is implicit.
 
     WAY None blocks; TIMEOUT None takes each phase's own.  Raises NetworkError or
@@ -33,7 +40,7 @@ async def dialled(account: Account, way: Way | None, timeout: float | None, tell
     )
     if account.tls == "implicit":
         try:
-            await handshake(stream, account, timeout, tell)
+            await handshake(stream, account, timeout, tell, trust)
         except BaseException:
             stream.abort()
             raise
@@ -43,18 +50,20 @@ async def dialled(account: Account, way: Way | None, timeout: float | None, tell
 class Ahead:
     """A connection to ACCOUNT's server that is made in a thread while its user writes files."""
 
-    def __init__(self, account: Account, timeout: float | None) -> None:
+    def __init__(self, account: Account, timeout: float | None, trust: Trust) -> None:
         import threading
 
         self._stream: Stream | None = None
         self._error: BaseException | None = None
         self._given_up = False
-        self._thread = threading.Thread(target=self._make, args=(account, timeout), daemon=True)
+        self._thread = threading.Thread(
+            target=self._make, args=(account, timeout, trust), daemon=True
+        )
         self._thread.start()
 
-    def _make(self, account: Account, timeout: float | None) -> None:
+    def _make(self, account: Account, timeout: float | None, trust: Trust) -> None:
         try:
-            self._stream = run(dialled(account, None, timeout, quiet))
+            self._stream = run(dialled(account, None, timeout, quiet, trust))
         except BaseException as error:
             self._error = error
         if self._given_up and self._stream is not None:
@@ -75,21 +84,90 @@ class Ahead:
             self._stream.abort()
 
 
-async def handshake(stream: Stream, account: Account, timeout: float | None, tell: Tell) -> None:
-    """Make STREAM a verified TLS connection and tell what was found."""
-    from smtps.net import tls
+async def handshake(
+    stream: Stream, account: Account, timeout: float | None, tell: Tell, trust: Trust
+) -> None:
+    """Make STREAM a TLS connection, verified or to a pinned key, and tell what was found.
 
-    made = tls.context(account.ca_file)
+    Raises CertificateError, TlsError, PassphraseError, NetworkError or ConfigurationError.
+    """
+    keys = trust.keys(account)
+    made = await _context(account, trust, not keys)
     try:
         found = await stream.start_tls(made, seconds(Phase.HANDSHAKE, timeout))
     except CertificateError as error:
         _tell_chain(error.chain, tell)
-        tell(f"- Status: The certificate is NOT trusted: {error.details.get('reason')}.")
-        raise
+        refused = _refused(account, error, trust)
+        tell(f"- Status: The certificate is NOT trusted: {refused.details['reason']}.")
+        raise refused from None
     _tell_chain(found.chain, tell)
-    tell(f"- Status: The certificate is trusted, and it is for {account.host}.")
-    tell(f"- TLS: {found.version}, {found.cipher}")
+    if keys:
+        _check_key(account, found.chain, keys, trust, tell)
+        tell(f"- Status: The key is the one that {account.host} is pinned to.")
+    else:
+        tell(f"- Status: The certificate is trusted, and it is for {account.host}.")
+    tell(
+        f"- TLS: {found.version}, {found.cipher} ({found.bits} bits), "
+        f"key exchange {found.group or 'unknown'}"
+    )
     tell("- Handshake was completed")
+
+
+async def _context(account: Account, trust: Trust, verify: bool) -> ssl.SSLContext:
+    """Return the context for ACCOUNT's server; its client's key may want a passphrase."""
+    from smtps.net import tls
+
+    if account.client_certificate is None:
+        return tls.context(account.ca_file, None, verify)
+    # An impostor would be shown our certificate before the key can be compared.
+    key = account.client_key or account.client_certificate
+    while True:
+        client = tls.ClientCertificate(
+            account.client_certificate, account.client_key, trust.known(key)
+        )
+        try:
+            return tls.context(account.ca_file, client)
+        except PassphraseError as error:
+            await trust.passphrase(account, error)
+
+
+def _refused(account: Account, error: CertificateError, trust: Trust) -> CertificateError:
+    """Return ERROR in words, with the line that would pin the server's key."""
+    from smtps.trust import certificate, pins, verdict
+
+    key = certificate.key(error.chain[0]) if error.chain else None
+    offer = ""
+    if key and trust.pins is not None:
+        offer = (
+            "To trust its key all the same, compare it with what its administrator says, and "
+            f"add the line “{pins.line(account.host, account.port, key)}” to {trust.pins}."
+        )
+    code = error.details.get("code")
+    refused = verdict.refused(
+        account.host,
+        code if isinstance(code, int) else 0,
+        str(error.details.get("message")),
+        [visible(name, 100) for name in certificate.names(error.chain[0])] if error.chain else [],
+        offer,
+    )
+    refused.chain = error.chain
+    refused.details |= {"key": key, "port": account.port}
+    return refused
+
+
+def _check_key(
+    account: Account, chain: tuple[bytes, ...], keys: tuple[str, ...], trust: Trust, tell: Tell
+) -> None:
+    """Raise CertificateError unless the server of CHAIN has one of the KEYS."""
+    from smtps.trust import certificate, verdict
+
+    shown = certificate.key(chain[0]) if chain else None
+    if shown not in keys:
+        error = verdict.another_key(
+            account.host, account.port, shown or "none", str(trust.pins or "the pins")
+        )
+        tell(f"- Status: The certificate is NOT trusted: {error.details['reason']}.")
+        raise error
 
 
 def _tell_chain(chain: tuple[bytes, ...], tell: Tell) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from smtps.client.account import Account
 from smtps.client.dialling import Ahead, Tell, dialled, handshake, quiet
 from smtps.client.timeouts import seconds
+from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError, TimedOutError
 from smtps.net.streams import Stream, Way
 from smtps.protocol import steps
@@ -36,17 +37,25 @@ class Link:
     """
 
     def __init__(
-        self, account: Account, way: Way | None, timeout: float | None, trace: Trace | None
+        self,
+        account: Account,
+        way: Way | None,
+        timeout: float | None,
+        trace: Trace | None,
+        trust: Trust,
     ) -> None:
         self._account = account
         self._way = way
         self._timeout = timeout
+        self._trust = trust
         self._deadline = (-1, 0.0)
         self._heard = 0.0
         self._stream: Stream | None = None
         self.submission = Submission(account.tls, account.host, trace)
         self.mails = 0
         """Mails that were begun on it."""
+        self.warnings: list[str] = []
+        """What the server no longer offers."""
 
     async def open(self, sender: str, tell: Tell = quiet, ahead: Ahead | None = None) -> None:
         """Connect, or take what was connected AHEAD, and greet.
@@ -57,11 +66,25 @@ class Link:
             if ahead is not None:
                 self._stream = ahead.take()
             else:
-                self._stream = await dialled(self._account, self._way, self._timeout, tell)
-            await self._drive(self.submission.open(sender), tell=tell)
+                self._stream = await dialled(
+                    self._account, self._way, self._timeout, tell, self._trust
+                )
+            try:
+                await self._drive(self.submission.open(sender), tell=tell)
+            finally:
+                self._note_offers()
         except BaseException:
             self.abort()
             raise
+
+    def _note_offers(self) -> None:
+        connection, stream = self.submission.connection, self._stream
+        if not connection.hello_accepted or stream is None:
+            return
+        offered = {*connection.extensions, *connection.extensions.mechanisms}
+        self.warnings += self._trust.noted(self._account, stream.protected, offered)
+        if stream.protected and self._account.tls == "starttls":
+            self._trust.noted(self._account, False, ["STARTTLS"])
 
     async def login(self, login: OnLogin) -> None:
         """Log in.  Raises Stop or SmtpsError."""
@@ -145,7 +168,7 @@ class Link:
             case steps.Peek():
                 return stream.peek()
             case steps.Handshake():
-                await handshake(stream, self._account, self._timeout, tell)
+                await handshake(stream, self._account, self._timeout, tell, self._trust)
             case steps.Login():
                 assert login is not None
                 return await login(step)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from smtps.client.account import Account
 from smtps.client.dialling import dialled, handshake
 from smtps.client.timeouts import seconds
+from smtps.client.trusting import Trust
 from smtps.errors import ConnectionLostError, SmtpsError, TimedOutError
 from smtps.net.loop import Loop
 from smtps.net.streams import Stream
@@ -94,6 +95,7 @@ class Session:
         timeout: float | None = None,
         wait_for_replies: bool = False,
         drain: Callable[[], asyncio.Future[None] | None] = lambda: None,
+        trust: Trust | None = None,
     ) -> None:
         self.account = account
         self.connection = Connection(by_hand=True)
@@ -101,6 +103,7 @@ class Session:
         self._timeout = timeout
         self._patient = wait_for_replies
         self._drain = drain
+        self._trust = trust or Trust()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._settled = asyncio.Event()
         self._stream: Stream | None = None
@@ -141,9 +144,7 @@ class Session:
 
     async def _hold(self) -> None:
         self._stand()
-        self._stream = await dialled(
-            self.account, Loop(), self._timeout, lambda text: self._emit(Told(text))
-        )
+        self._stream = await dialled(self.account, Loop(), self._timeout, self._told, self._trust)
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._write())
         try:
@@ -154,6 +155,9 @@ class Session:
             for task in (reading, writing):
                 task.cancel()
             await asyncio.gather(reading, writing, return_exceptions=True)
+
+    def _told(self, text: str) -> None:
+        self._emit(Told(text))
 
     def _stand(self) -> None:
         connection = self.connection
@@ -209,14 +213,17 @@ class Session:
         refused = command is not None and reply.category in (4, 5)
         if refused and command is not None and command.verb in (Verb.AUTH, Verb.RESPONSE):
             self._drop_typed_ahead()
+        if command is not None and command.verb is Verb.EHLO and reply.category == 2:
+            extensions = self.connection.extensions
+            offered = {*extensions, *extensions.mechanisms}
+            for warning in self._trust.noted(self.account, stream.protected, offered):
+                self._told(f"! {warning}")
         if self.connection.state is State.HANDSHAKE:
             if stream.protected:
                 self._emit(Told("! The server agreed to STARTTLS inside TLS; it is ignored."))
                 return
             self.connection.tls_started()
-            await handshake(
-                stream, self.account, self._timeout, lambda text: self._emit(Told(text))
-            )
+            await handshake(stream, self.account, self._timeout, self._told, self._trust)
             self._stand()
 
     def _drop_typed_ahead(self) -> None:

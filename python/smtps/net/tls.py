@@ -14,9 +14,11 @@ from smtps.errors import (
     CertificateError,
     ConfigurationError,
     ConnectionLostError,
+    PassphraseError,
     SmtpsError,
     TlsError,
 )
+from smtps.net.group import FIRST_OCTETS, group
 
 RECORD = 16384
 """Octets of clear text in the largest TLS record (RFC 8446 5.1)."""
@@ -24,32 +26,50 @@ RECORD = 16384
 WEAK_REFUSED = "DEFAULT:@SECLEVEL=2"
 """OpenSSL's level 2: no RSA key under 2048 bits, no SHA-1 signature."""
 
-CERTIFICATE_WORDS = {
-    9: "the certificate is not valid yet",
-    10: "the certificate has expired",
-    18: "the certificate is signed by itself, by nobody that this machine trusts",
-    19: "the certificate's chain ends in a root that this machine does not trust",
-    20: "the certificate's issuer is not known to this machine",
-    21: "the certificate's issuer is not known to this machine",
-    26: "the certificate is not meant for servers",
-    62: "the certificate is for another name",
-    64: "the certificate is for another address",
-    66: "the certificate's key is too short",
-    67: "the key of the certificate's issuer is too short",
-    68: "the certificate's signature uses an outdated digest",
+TLS_WORDS = {
+    "UNSUPPORTED_PROTOCOL": "it speaks no TLS newer than 1.1",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no TLS newer than 1.1",
+    "WRONG_SSL_VERSION": "it speaks no TLS newer than 1.1",
+    "NO_PROTOCOLS_AVAILABLE": "it speaks no TLS newer than 1.1",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us",
+    "DH_KEY_TOO_SMALL": "its key exchange is too weak to be safe",
+    "WRONG_SIGNATURE_TYPE": "it signs by an outdated digest",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a client certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not take our client certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not know the issuer of our client certificate",
+    "TLSV1_ALERT_ACCESS_DENIED": "it does not let our client certificate in",
 }
-"""OpenSSL's verify codes (X509_V_ERR) in words."""
+"""OpenSSL's reasons in words, those that people meet."""
 
 
-def context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Return a verifying client context; CA_FILE (PEM) replaces the system's certificates.
+class ClientCertificate(NamedTuple):
+    """A certificate to show: FILE (PEM) with its chain, KEY's file where it is another."""
 
-    Raises ConfigurationError if CA_FILE can't be used.
+    file: str
+    key: str | None = None
+    passphrase: str = ""
+
+    def __repr__(self) -> str:
+        return f"<the client certificate {self.file}>"
+
+
+def context(
+    ca_file: str | None = None, client: ClientCertificate | None = None, verify: bool = True
+) -> ssl.SSLContext:
+    """Return a client context; CA_FILE (PEM) replaces the system's certificates.
+
+    Without VERIFY any certificate passes: whoever asks for that compares its key before
+    anything is sent, and shows no CLIENT certificate.  Raises ConfigurationError if a file
+    can't be used, PassphraseError if the client's key wants another passphrase.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.hostname_checks_common_name = False
     made.set_ciphers(WEAK_REFUSED)
+    if not verify:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+        return made
     try:
         if ca_file:
             made.load_verify_locations(cafile=ca_file)
@@ -59,7 +79,34 @@ def context(ca_file: str | None = None) -> ssl.SSLContext:
         raise ConfigurationError(
             f"The CA file {ca_file} can't be used: {error.strerror or error}."
         ) from None
+    if client is not None:
+        _show(made, client)
     return made
+
+
+def _show(made: ssl.SSLContext, client: ClientCertificate) -> None:
+    try:
+        # Never without a text: OpenSSL would ask on the terminal by itself.
+        made.load_cert_chain(client.file, client.key, client.passphrase)
+    except ssl.SSLError as error:
+        if error.reason in PASSPHRASE_REASONS:
+            raise PassphraseError(
+                f"The key in {client.key or client.file} wants "
+                f"{'another' if client.passphrase else 'a'} passphrase.",
+                file=client.key or client.file,
+            ) from None
+        raise ConfigurationError(
+            f"The client certificate {client.file} can't be used: "
+            f"{(error.reason or str(error)).replace('_', ' ').lower()}."
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"The client certificate {client.file} can't be read: {error.strerror}."
+        ) from None
+
+
+PASSPHRASE_REASONS = frozenset({"BAD_DECRYPT", "BAD_PASSWORD_READ", "BAD_PASSWORD", None})
+"""What OpenSSL says of a key whose passphrase is not right."""
 
 
 class Established(NamedTuple):
@@ -67,6 +114,10 @@ class Established(NamedTuple):
 
     version: str
     cipher: str
+    bits: int
+    """Of the cipher's key."""
+    group: str | None
+    """Of the key exchange."""
     chain: tuple[bytes, ...]
     """The server's certificates in DER, its own first."""
 
@@ -79,7 +130,7 @@ class Layer:
         self._out = ssl.MemoryBIO()
         self._object = made.wrap_bio(self._in, self._out, server_hostname=host)
         self._host = host
-        self._first = b""
+        self._first = bytearray()
 
     def handshake(self, data: bytes | None) -> tuple[bytes, bool]:
         """Take ciphertext DATA (None at the start, ``b""`` at the end of the connection).
@@ -92,7 +143,7 @@ class Layer:
                 f"{self._host} closed the connection in the middle of the TLS handshake."
             )
         if data:
-            self._first = (self._first + data)[:4]
+            self._first += data[: FIRST_OCTETS - len(self._first)]
             self._in.write(data)
         try:
             self._object.do_handshake()
@@ -109,11 +160,11 @@ class Layer:
         return self._out.read()
 
     def _refused(self, error: ssl.SSLCertVerificationError) -> SmtpsError:
-        reason = CERTIFICATE_WORDS.get(error.verify_code, error.verify_message)
         refused = CertificateError(
-            f"The certificate of {self._host} is not accepted: {reason}. Nothing was sent.",
+            f"The certificate of {self._host} is not accepted. Nothing was sent.",
             host=self._host,
-            reason=reason,
+            code=error.verify_code,
+            message=error.verify_message,
         )
         refused.chain = self._chain()
         return refused
@@ -124,8 +175,9 @@ class Layer:
                 f"{self._host} answers in clear text: on this port it does not speak TLS at once. "
                 "Try STARTTLS, or another port."
             )
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        return TlsError(f"The TLS handshake with {self._host} failed: {reason}. Nothing was sent.")
+        return TlsError(
+            f"The TLS handshake with {self._host} failed: {_words(error)}. Nothing was sent."
+        )
 
     def _chain(self) -> tuple[bytes, ...]:
         """The chain as the server sent it.
@@ -157,7 +209,13 @@ class Layer:
     def established(self) -> Established:
         """What the handshake came to."""
         cipher = self._object.cipher()
-        return Established(self._object.version() or "", cipher[0] if cipher else "", self._chain())
+        return Established(
+            self._object.version() or "",
+            cipher[0] if cipher else "",
+            cipher[2] if cipher else 0,
+            group(bytes(self._first)),
+            self._chain(),
+        )
 
     def encrypt(self, data: bytes) -> bytes:
         """Return DATA as ciphertext."""
@@ -188,8 +246,7 @@ class Layer:
                 break
             except ssl.SSLError as error:
                 raise ConnectionLostError(
-                    f"The TLS connection to {self._host} broke: "
-                    f"{(error.reason or str(error)).replace('_', ' ').lower()}."
+                    f"The TLS connection to {self._host} broke: {_words(error)}."
                 ) from None
             if not piece:
                 ended = True
@@ -202,3 +259,9 @@ class Layer:
         with contextlib.suppress(ssl.SSLError, ValueError):
             self._object.unwrap()
         return self._out.read()
+
+
+def _words(error: ssl.SSLError) -> str:
+    """Return ERROR in words; OpenSSL's own are ASCII, and nobody's but OpenSSL's."""
+    reason = error.reason or str(error)
+    return TLS_WORDS.get(reason, reason.replace("_", " ").lower())

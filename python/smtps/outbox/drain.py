@@ -16,6 +16,7 @@ from pathlib import Path
 from smtps.client.account import Account
 from smtps.client.delivery import Credentials, Delivery
 from smtps.client.pool import Pool
+from smtps.client.trusting import Trust
 from smtps.errors import CredentialsLaterError, OutboxError, SmtpsError
 from smtps.net.loop import Loop
 from smtps.outbox import entry
@@ -36,12 +37,12 @@ Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
 class Drainer:
     """Drains the outbox at ROOT.  TELL hears each change; ASK fetches credentials."""
 
-    def __init__(self, root: str, tell: Tell, ask: Ask) -> None:
+    def __init__(self, root: str, tell: Tell, ask: Ask, trust: Trust | None = None) -> None:
         self._spool = Spool(Path(root))
         self._root = root
         self._tell = tell
         self._ask = ask
-        self._pool = Pool(lambda account: Delivery(account, Loop()))
+        self._pool = Pool(lambda account: Delivery(account, Loop(), trust=trust))
         self._woken = asyncio.Event()
         self._due: dict[str, float] = {}
         self._committed = False
@@ -165,13 +166,9 @@ class Drainer:
                 reserve=True,
             )
 
-        later = False
-
         async def ask() -> Credentials:
-            nonlocal later
             found = await self._ask(mail.account)
             if found is None:
-                later = True
                 raise CredentialsLaterError(
                     f"The password for {mail.account.user} at {host} has to be asked for."
                 )
@@ -185,13 +182,21 @@ class Drainer:
         finally:
             self._committed = False
             self._pool.rest(mail.account)
-        await self._settle(owned, outcome, attempt, left, later)
+        await self._settle(owned, mail.account, outcome, attempt, left)
 
     async def _settle(
-        self, owned: Owned, outcome: Outcome, attempt: int, left: tuple[int, ...], later: bool
+        self,
+        owned: Owned,
+        account: Account,
+        outcome: Outcome,
+        attempt: int,
+        left: tuple[int, ...],
     ) -> None:
         name = owned.directory.name
-        retried = later or any(fate.verdict in RETRIED for fate in outcome.fates)
+        waits = "trust" if outcome.refused_key else None
+        if outcome.verdict is Verdict.LATER:
+            waits = "secret"
+        retried = waits or any(fate.verdict in RETRIED for fate in outcome.fates)
         failed = any(
             fate.verdict not in RETRIED and fate.verdict is not Verdict.ACCEPTED
             for fate in outcome.fates
@@ -201,7 +206,7 @@ class Drainer:
         if state == "queue":
             pause = PAUSES[min(attempt, len(PAUSES)) - 1]
             self._due[name] = time.monotonic() + pause
-        next_time = int(time.time()) + pause if pause and not later else None
+        next_time = int(time.time()) + pause if pause and not waits else None
         lines = entry.results(attempt, outcome, next_time, left)
         try:
             await asyncio.to_thread(owned.journal.append, *lines)
@@ -212,14 +217,24 @@ class Drainer:
             self._event(name, "sent", error.text)
         owned.finish(state)
         text = outcome.text
-        if later:
+        if waits:
             self._due[name] = math.inf
-            text += " The mail waits in the outbox; send it again to be asked."
+            text += " The mail waits for you in the outbox."
         elif state == "queue":
             text += f" The mail is kept in the outbox; next try in {pause} seconds."
         elif state == "failed":
             text += f" The mail is kept as {name} in the outbox under failed."
-        self._event(name, state, text, verdict=Symbol(outcome.verdict.value), next=next_time)
+        self._event(
+            name,
+            state,
+            text,
+            verdict=Symbol(outcome.verdict.value),
+            next=next_time,
+            waits=Symbol(waits) if waits else None,
+            host=account.host,
+            port=account.port,
+            key=outcome.refused_key,
+        )
 
     def _recover(self) -> None:
         """Judge what a dead owner left in active/."""
@@ -264,7 +279,7 @@ def _state(records: list[tuple[str, list[Value]]], envelope: Envelope) -> str:
 def _settled(records: list[tuple[str, list[Value]]], envelope: Envelope) -> dict[int, str]:
     """Return the recipients whose fate is final, by index: they are never sent to again."""
     final: dict[int, str] = {}
-    again = {verdict.value for verdict in RETRIED} | {Verdict.LOGIN.value}
+    again = {verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER)}
     for name, rest in records:
         if name == "result":
             facts = plist(rest)

@@ -232,6 +232,8 @@ def _account(plist: dict[str, Value]) -> Account:
         mechanisms=tuple(str(m).upper() for m in mechanisms),
         ca_file=text("ca-file"),
         password_command=text("password-command"),
+        client_certificate=text("client-certificate"),
+        client_key=text("client-key"),
     )
 
 

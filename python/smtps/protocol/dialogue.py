@@ -46,7 +46,9 @@ def as_stop(error: Stop | SmtpsError) -> Stop:
     match error:
         case Stop():
             return error
-        case CredentialsLaterError() | IdentityError():
+        case CredentialsLaterError():
+            return Stop(Verdict.LATER, error.text)
+        case IdentityError():
             return Stop(Verdict.LOGIN, error.text)
         case RemoteProtocolError():
             return Stop(Verdict.PROTOCOL, error.text)

@@ -24,6 +24,8 @@ class Verdict(enum.Enum):
     """No connection, or none any more, before anything was committed."""
     LOGIN = "login"
     """Our login, the server's identity or its TLS was refused."""
+    LATER = "later"
+    """A secret has to be asked for, and nobody can be asked now."""
     PROTOCOL = "protocol"
     """The server broke the protocol before anything was committed."""
     UNSENDABLE = "unsendable"
@@ -38,6 +40,7 @@ class Verdict(enum.Enum):
 STATUS = {
     Verdict.UNCERTAIN: 74,
     Verdict.LOGIN: 77,
+    Verdict.LATER: 77,
     Verdict.REFUSED: 67,
     Verdict.REFUSED_WHOLE: 65,
     Verdict.UNSENDABLE: 65,
@@ -68,6 +71,8 @@ class Outcome(NamedTuple):
     """One sentence for a person."""
     status_override: int | None = None
     """An exit status finer than the verdicts' (68: the host is unknown)."""
+    refused_key: str | None = None
+    """The pin of the server's key, where its certificate was refused and could be pinned."""
 
     @property
     def verdict(self) -> Verdict:

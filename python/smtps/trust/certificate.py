@@ -43,13 +43,36 @@ def _told(index: int, der: bytes, now: datetime) -> list[str]:
         f"({_age(begins, ends, now)})",
         f" - names: {names}",
         f" - SHA-256 fingerprint {hashlib.sha256(der).hexdigest()}",
-        f" - public key pin-sha256 {pin(certificate.public_key.dump())}",
+        f" - public key {pin(certificate.public_key.dump())}",
     ]
 
 
 def pin(public_key: bytes) -> str:
-    """Return the pin of a PUBLIC_KEY (SubjectPublicKeyInfo in DER), as RFC 7469 writes it."""
-    return base64.b64encode(hashlib.sha256(public_key).digest()).decode("ascii")
+    """Return the pin of a PUBLIC_KEY (SubjectPublicKeyInfo in DER).
+
+    It is RFC 7469's digest, written as curl and wget take it.
+    """
+    return "sha256//" + base64.b64encode(hashlib.sha256(public_key).digest()).decode("ascii")
+
+
+def key(der: bytes) -> str | None:
+    """Return the pin of the key in a certificate (DER), None if it can't be read."""
+    from asn1crypto import x509
+
+    try:
+        return pin(x509.Certificate.load(der, strict=True).public_key.dump())
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def names(der: bytes) -> list[str]:
+    """Return the names that a certificate (DER) is for, none if it can't be read."""
+    from asn1crypto import x509
+
+    try:
+        return _names(x509.Certificate.load(der, strict=True))
+    except (ValueError, TypeError, KeyError):
+        return []
 
 
 def _curve(key: object) -> object:

@@ -378,4 +378,4 @@ def test_an_unknown_certificate_gets_nothing(sandbox: Sandbox, smtps: Run) -> No
         "--tls", "implicit", text="Subject: x\n\ny\n",
     )  # fmt: skip
     assert done.returncode == 77
-    assert "issuer is not known" in done.stderr
+    assert "has an issuer that is not known" in done.stderr

@@ -1,0 +1,114 @@
+"""Pins: which public key a server has to show, whatever an authority says (RFC 7469 2.4).
+
+A file that a person can read and edit, a line a server::
+
+    mail.example.org 465 sha256//pL1+qb9HTMRZJmuC/bB/ZI9d302BYrrqiVuRyW+DGrU=
+
+Blanks part the words, # begins a comment.  More than one line for a server is more than one
+key, as while a key is being changed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import re
+import tempfile
+from base64 import b64decode
+from pathlib import Path
+
+from smtps.errors import ConfigurationError
+
+_PIN = re.compile(r"sha256//([A-Za-z0-9+/]{43}=)")
+
+HEAD = """\
+# Servers whose public key is trusted whatever its certificate says, and no other key:
+# HOST PORT sha256//KEY
+"""
+
+
+def default() -> Path | None:
+    """Return ``${XDG_CONFIG_HOME:-~/.config}/smtps/pins``, None where there is no home."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    try:
+        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
+    except RuntimeError:
+        return None
+    return root / "smtps" / "pins"
+
+
+def line(host: str, port: int, pin: str) -> str:
+    """Return the line that pins PIN, without its end."""
+    return f"{host.lower()} {port} {pin}"
+
+
+def of(path: Path | None, host: str, port: int) -> tuple[str, ...]:
+    """Return the pins of HOST at PORT in the file at PATH, none if there is no such file.
+
+    Raises ConfigurationError, naming the line, for a file that can't be read: a pin that is
+    overlooked would let any key pass.
+    """
+    found = []
+    for number, words in _lines(path):
+        if len(words) != 3 or not words[1].isdecimal() or not _is_pin(words[2]):
+            raise ConfigurationError(
+                f"Line {number} of {path} is no pin: HOST PORT sha256//KEY was expected."
+            )
+        if words[0].lower().rstrip(".") == host.lower().rstrip(".") and int(words[1]) == port:
+            found.append(words[2])
+    return tuple(found)
+
+
+def _lines(path: Path | None) -> list[tuple[int, list[str]]]:
+    if path is None:
+        return []
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ConfigurationError(f"The pins in {path} can't be read: {reason}.") from None
+    numbered = enumerate(text.splitlines(), 1)
+    words = ((number, text.partition("#")[0].split()) for number, text in numbered)
+    return [(number, found) for number, found in words if found]
+
+
+def _is_pin(word: str) -> bool:
+    match = _PIN.fullmatch(word)
+    try:
+        return match is not None and len(b64decode(match[1], validate=True)) == 32
+    except binascii.Error:
+        return False
+
+
+def add(path: Path | None, host: str, port: int, pin: str) -> None:
+    """Pin PIN for HOST at PORT in the file at PATH, instead of what was pinned there.
+
+    Other lines stay as they are.  Raises ConfigurationError if it can't be written.
+    """
+    if not _is_pin(pin):
+        raise ConfigurationError("A pin is written as sha256//KEY.")
+    if path is None:
+        raise ConfigurationError("There is no home directory to keep pins in.")
+    of(path, host, port)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            before = path.read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            before = HEAD.splitlines()
+        kept = [text for text in before if not _is_for(text, host, port)]
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="pins-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write("\n".join([*kept, line(host, port, pin)]) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"The pin can't be kept in {path}: {error.strerror}.") from None
+
+
+def _is_for(text: str, host: str, port: int) -> bool:
+    words = text.partition("#")[0].split()
+    return [word.lower() for word in words[:2]] == [host.lower(), str(port)]
