@@ -1,0 +1,74 @@
+"""The files that trust keeps: pins, and what servers offered."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtps.errors import ConfigurationError
+from smtps.net.group import group
+from smtps.trust import offers, pins
+
+KEY = "sha256//" + "A" * 43 + "="
+OTHER = "sha256//" + "B" * 42 + "A="
+
+
+def test_a_pin_is_kept_and_replaced_and_the_rest_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "pins"
+    assert pins.of(path, "mx", 465) == ()
+    pins.add(path, "mx", 465, KEY)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text(path.read_text() + "# mine\n\nother 25 " + OTHER + " # too\n")
+    pins.add(path, "MX", 465, OTHER)
+    assert pins.of(path, "mX.", 465) == (OTHER,)
+    assert pins.of(path, "other", 25) == (OTHER,)
+    assert pins.of(path, "mx", 587) == ()
+    assert "# mine\n" in path.read_text()
+
+
+@pytest.mark.parametrize("bad", ["mx 465", "mx x " + KEY, "mx 465 sha256//AAAA", "mx 465 x y"])
+def test_a_bad_line_is_told_and_never_overlooked(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "pins"
+    path.write_text(f"# one\n{bad}\n")
+    with pytest.raises(ConfigurationError, match="Line 2 of"):
+        pins.of(path, "another", 1)
+    with pytest.raises(ConfigurationError):
+        pins.add(path, "another", 1, KEY)
+    assert path.read_text() == f"# one\n{bad}\n"
+
+
+def test_two_lines_are_two_keys(tmp_path: Path) -> None:
+    path = tmp_path / "pins"
+    path.write_text(f"mx 465 {KEY}\nmx 465 {OTHER}\n")
+    assert pins.of(path, "mx", 465) == (KEY, OTHER)
+
+
+def test_it_is_seen_when_a_server_offers_less(tmp_path: Path) -> None:
+    path = tmp_path / "offers"
+    server = "mx 465 tls"
+    assert offers.noted(path, server, ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]) == []
+    assert offers.noted(path, server, ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"]) == []
+    assert offers.noted(path, "mx 587 tls", ["PLAIN"]) == []
+    assert offers.noted(path, server, ["SCRAM-SHA-1"]) == ["SCRAM with channel binding"]
+    assert offers.noted(path, server, ["PLAIN"]) == ["SCRAM"]
+    # It is told once: the user was warned.
+    assert offers.noted(path, server, ["PLAIN"]) == []
+    assert offers.noted(path, "mx 25 clear", ["STARTTLS"]) == []
+    assert offers.noted(path, "mx 25 clear", []) == ["STARTTLS"]
+
+
+def test_offers_that_cannot_be_kept_stop_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert offers.noted(tmp_path / "file" / "offers", "mx 1 tls", ["STARTTLS"]) == []
+    assert offers.noted(None, "mx 1 tls", ["STARTTLS"]) == []
+
+
+@given(st.binary(max_size=300))
+def test_whatever_a_server_says_first_the_worst_is_no_group(octets: bytes) -> None:
+    group(octets)
+    group(b"\x16\x03\x03" + len(octets).to_bytes(2) + octets)
+    group(b"\x16\x03\x03\x01\x00\x02" + len(octets).to_bytes(3) + octets)
