@@ -305,6 +305,7 @@ def _account(args: dict[str, Value]) -> Account:
         ca_file=_optional(args, "ca-file"),
         client_certificate=_optional(args, "client-certificate"),
         client_key=_optional(args, "client-key"),
+        send_in_clear=args.get("send-in-clear") is True,
     )
 
 

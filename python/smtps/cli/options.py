@@ -16,6 +16,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="the server's name")
     parser.add_argument("--port", type=port, help="its port (465, 587 for starttls)")
     parser.add_argument("--tls", choices=tuple(PORTS), help="TLS at once, by STARTTLS, or none")
+    parser.add_argument(
+        "--send-in-clear", action="store_true", help="without TLS also beyond this machine"
+    )
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates only (PEM)")
     parser.add_argument(
         "--client-certificate", metavar="FILE", help="show this certificate (PEM), if asked"
@@ -119,6 +122,7 @@ def account(arguments: argparse.Namespace, host: str | None = None) -> Account:
         user=getattr(arguments, "user", None),
         mechanisms=tuple(word.strip().upper() for word in auth.split(",")) if auth else (),
         ca_file=_file(arguments.ca_file, "CA file"),
+        send_in_clear=arguments.send_in_clear,
         client_certificate=_file(arguments.client_certificate, "client certificate"),
         client_key=_file(arguments.client_key, "client key"),
         password_command=getattr(arguments, "password_command", None),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from smtps.cli import message, options
+from smtps.cli import message, options, output
 from smtps.cli.front import INTERRUPTED, complain
 from smtps.client import trusting
 from smtps.client.dialling import Ahead
@@ -185,7 +185,7 @@ def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
         return _interrupted(envelope, owned)
     finally:
         if arguments.transcript:
-            _write_transcript(Path(arguments.transcript), sending.trace)
+            output.write_transcript(Path(arguments.transcript), sending.trace)
     return _settle(arguments, owned, outcome)
 
 
@@ -253,7 +253,7 @@ def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome)
         complain(error.text.replace("was not sent and is kept", "has its result only here"))
     kept = owned.finish(state)
     if arguments.report:
-        _report(arguments.report, kept.name, outcome)
+        output.report(arguments.report, facts(kept.name, outcome))
     if outcome.status:
         complain(f"{outcome.text} {_kept(kept, outcome)}")
     elif sys.stderr is not None and sys.stderr.isatty():
@@ -288,27 +288,3 @@ def facts(name: str, outcome: Outcome) -> dict[str, Any]:
             for fate in outcome.fates
         ],
     }
-
-
-def _report(form: str, name: str, outcome: Outcome) -> None:
-    report = facts(name, outcome)
-    if form == "json":
-        import json
-
-        text = json.dumps(report)
-    else:
-        from smtps.rpc import codec
-
-        text = codec.dumps(report)
-    try:
-        print(text, flush=True)
-    except OSError:
-        # The fate is told by the status all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _write_transcript(path: Path, trace: list[str]) -> None:
-    try:
-        path.write_text("".join(trace), "utf-8")
-    except OSError as error:
-        complain(f"The transcript {path} can't be written: {error.strerror}.")

@@ -23,6 +23,7 @@ class _Account(NamedTuple):
     password_command: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    send_in_clear: bool = False
 
 
 class Account(_Account):
@@ -43,10 +44,11 @@ class Account(_Account):
             raise ConfigurationError(f"{port} is not a port: ports go from 1 to 65535.")
         if tls not in PORTS:
             raise ConfigurationError(f"{tls!r} is no way of TLS; there are {', '.join(PORTS)}.")
-        if tls == "none" and not is_loopback(host):
+        if tls == "none" and not made.send_in_clear and not is_loopback(host):
             raise ConfigurationError(
                 f"Without TLS the mail and the password could be read on the way to {host}; "
-                "“none” is for this machine itself only."
+                "“none” is for this machine itself only, unless --send-in-clear or "
+                ":send-in-clear says that this may be."
             )
         return made
 

@@ -92,6 +92,18 @@ class Delivery:
             outcomes,
         )
 
+    async def connected(self, ask: Ask | None) -> tuple[Link | None, Outcome | None]:
+        """Connect and log in without a mail; return the link, and what went wrong, if it did."""
+        link = await self._linked("")
+        if isinstance(link, Outcome):
+            return None, link
+        try:
+            await link.login(lambda step: self._login(step, ask))
+        except (Stop, SmtpsError) as error:
+            stop = as_stop(error)
+            return link, Outcome((Fate("", stop.verdict, stop.reply),), stop.text)
+        return link, None
+
     async def close(self) -> None:
         """Say goodbye to the server, if a connection is open."""
         link, self._link = self._link, None

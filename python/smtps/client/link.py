@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtps.client.account import Account
 from smtps.client.dialling import Ahead, Tell, dialled, handshake, quiet
@@ -18,6 +18,9 @@ from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Outcome
 from smtps.protocol.steps import Chosen, Steps
 from smtps.protocol.submission import Submission
+
+if TYPE_CHECKING:
+    from smtps.net.tls import Established
 
 RECENT = 15.0
 """Seconds since the server was last heard for which the connection is taken to be alive.  A
@@ -100,6 +103,11 @@ class Link:
             self.submission.deliver(envelope, message, recent), login, commit
         )
         return outcome
+
+    @property
+    def established(self) -> Established | None:
+        """What the TLS handshake came to, None in clear."""
+        return self._stream.established if self._stream is not None else None
 
     @property
     def authenticated(self) -> bool:

@@ -74,6 +74,7 @@ class Stream:
         self._host = host
         self._way = way
         self._tls: Layer | None = None
+        self.established: Established | None = None
         self._clear = b""
         self._ended = False
 
@@ -107,7 +108,8 @@ class Stream:
         self._tls = layer
         # Under TLS 1.2 the server may speak in the segment that ends the handshake.
         self._clear, _, self._ended = layer.decrypt(None)
-        return layer.established
+        self.established = layer.established
+        return self.established
 
     async def _farewell(self, alert: bytes) -> None:
         if alert:

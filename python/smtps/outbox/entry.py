@@ -234,6 +234,7 @@ def _account(plist: dict[str, Value]) -> Account:
         password_command=text("password-command"),
         client_certificate=text("client-certificate"),
         client_key=text("client-key"),
+        send_in_clear=plist.get("send-in-clear") is True,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -36,8 +37,8 @@ def _told(index: int, der: bytes, now: datetime) -> list[str]:
     names = ", ".join(_names(certificate)) or "none"
     return [
         f"- Certificate[{index}]:",
-        f" - subject '{certificate.subject.human_friendly}'",
-        f" - issuer '{certificate.issuer.human_friendly}', serial {certificate.serial_number:#x}",
+        f" - subject '{_distinguished(certificate.subject)}'",
+        f" - issuer '{_distinguished(certificate.issuer)}', serial {certificate.serial_number:#x}",
         f" - {key.algorithm.upper()} key, {size}, signed using {_signature(certificate)}",
         f" - valid from {begins:%Y-%m-%d %H:%M:%S} UTC to {ends:%Y-%m-%d %H:%M:%S} UTC "
         f"({_age(begins, ends, now)})",
@@ -73,6 +74,31 @@ def names(der: bytes) -> list[str]:
         return _names(x509.Certificate.load(der, strict=True))
     except (ValueError, TypeError, KeyError):
         return []
+
+
+ABBREVIATIONS = {
+    "common_name": "CN",
+    "country_name": "C",
+    "domain_component": "DC",
+    "email_address": "EMAIL",
+    "locality_name": "L",
+    "organization_name": "O",
+    "organizational_unit_name": "OU",
+    "serial_number": "serialNumber",
+    "state_or_province_name": "ST",
+}
+"""Of the attributes of names (RFC 4514 section 3)."""
+
+
+def _distinguished(name: object) -> str:
+    """Return a NAME as RFC 4514 writes it, what is nearest first."""
+    parts = []
+    for relative in reversed(name.chosen):  # type: ignore[attr-defined]
+        for attribute in relative:
+            kind = attribute["type"].native
+            value = re.sub(r'([,+"\\<>;])', r"\\\1", str(attribute["value"].native))
+            parts.append(f"{ABBREVIATIONS.get(kind, kind)}={value}")
+    return ",".join(parts)
 
 
 def _curve(key: object) -> object:

@@ -411,10 +411,12 @@ _GOOD = {
 class Server:
     """Plays SCRIPT to everybody who connects, until it is left."""
 
-    def __init__(self, script: Script, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Script, context: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self._script = script
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         # Or a large message disappears in the kernel, and has "left" although nobody read it.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
         self.port = int(self._listener.getsockname()[1])

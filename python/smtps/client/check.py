@@ -1,0 +1,46 @@
+"""Whether a server can be reached, trusted, greeted and logged in to, without sending a mail."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from smtps.client.account import Account
+from smtps.client.delivery import Ask, Delivery
+from smtps.client.dialling import Tell
+from smtps.net.tls import Established
+from smtps.protocol.ehlo import Extensions
+from smtps.protocol.outcome import Outcome
+
+
+class Checked(NamedTuple):
+    """What was found; OUTCOME is None if all went well."""
+
+    outcome: Outcome | None
+    tls: Established | None
+    offered: Extensions
+    login: str | None
+    """The mechanism that was accepted."""
+
+
+async def check(delivery: Delivery, ask: Ask | None, tell: Tell) -> Checked:
+    """Connect by DELIVERY, log in if its account has a user, and tell what works."""
+    from smtps.protocol import keywords
+
+    link, outcome = await delivery.connected(ask)
+    offered = link.submission.connection.extensions if link else Extensions()
+    mechanism = link.submission.connection.mechanism if link and link.authenticated else None
+    if link is not None:
+        for line in keywords.explained(offered):
+            tell(f"- Offers {line}")
+        for warning in link.warnings:
+            tell(f"! {warning}")
+        tell(_login(delivery.account, mechanism, outcome))
+    return Checked(outcome, link.established if link else None, offered, mechanism)
+
+
+def _login(account: Account, mechanism: str | None, outcome: Outcome | None) -> str:
+    if mechanism:
+        return f"- Login: {account.user or 'anonymous'} was accepted by {mechanism}."
+    if outcome is not None:
+        return "- Login: it failed."
+    return "- Login: none was asked for (--user)."
