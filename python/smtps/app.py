@@ -82,6 +82,7 @@ class App:
                 "session-close": self.session_close,
                 "trust": self.trust,
                 "outbox-drain": self.outbox_drain,
+                "outbox-retry": self.outbox_retry,
                 "outbox-stop": self.outbox_stop,
             },
             {"session-ack": self._acknowledged},
@@ -236,6 +237,12 @@ class App:
                 root, self._tell_outbox, self._credentials, self._trusting()
             )
         return {"due": drainer.wake()}
+
+    async def outbox_retry(self, args: dict[str, Value]) -> Value:
+        """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait."""
+        await self.outbox_drain(args)
+        self._drainers[_text(args, "outbox")].hurry(_text(args, "id"))
+        return None
 
     def _tell_outbox(self, plist: Mapping[str, Value]) -> None:
         self.peer.event("outbox", plist)

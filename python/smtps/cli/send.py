@@ -191,9 +191,9 @@ def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
 
 def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
     """Keep the mail that a signal interrupted, as what it is, and return the status."""
-    from smtps.outbox import entry
+    from smtps.outbox import journal
 
-    doubtful = entry.unanswered(owned.journal.records())
+    doubtful = journal.unanswered(owned.journal.records())
     if not doubtful:
         kept = owned.finish("failed")
         complain(f"Interrupted before the message was sent. {_kept(kept)}")
@@ -202,7 +202,7 @@ def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
         tuple(Fate(envelope.recipients[index], Verdict.UNCERTAIN) for index in doubtful),
         "Interrupted when the message may have left already: whether it arrives is uncertain.",
     )
-    owned.journal.append(*entry.results(1, outcome, None, doubtful))
+    owned.journal.append(*journal.results(1, outcome, None, doubtful))
     complain(f"{outcome.text} {_kept(owned.finish('failed'), outcome)}")
     return outcome.status
 
@@ -210,6 +210,7 @@ def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
 def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outcome:
     from smtps.client.delivery import Credentials, Delivery
     from smtps.outbox import entry, spool
+    from smtps.outbox.forms import form
     from smtps.protocol import body
 
     account, timeout = sending.account, sending.arguments.timeout
@@ -217,9 +218,7 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
     ready = Message(content, body.shape(content()))
 
     async def commit(recipients: tuple[int, ...]) -> None:
-        owned.journal.append(
-            entry.form("commit", attempt=1, recipients=list(recipients)), reserve=True
-        )
+        owned.journal.append(form("commit", attempt=1, recipients=list(recipients)), reserve=True)
 
     async def ask() -> Credentials:
         from smtps.cli.secrets import password
@@ -244,11 +243,11 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
 
 
 def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:
-    from smtps.outbox import entry
+    from smtps.outbox import journal
 
     state = "sent" if outcome.status == 0 else "failed"
     try:
-        owned.journal.append(*entry.results(1, outcome))
+        owned.journal.append(*journal.results(1, outcome))
     except OutboxError as error:
         complain(error.text.replace("was not sent and is kept", "has its result only here"))
     kept = owned.finish(state)

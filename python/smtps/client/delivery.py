@@ -68,13 +68,20 @@ class Delivery:
         self._tried = b""
 
     async def send(
-        self, envelope: Envelope, message: Message, ask: Ask | None, commit: OnCommit
+        self,
+        envelope: Envelope,
+        message: Message,
+        ask: Ask | None,
+        commit: OnCommit,
+        trace: Trace | None = None,
     ) -> Outcome:
         """Send one mail and return what became of it for each recipient.
 
         It takes more than one transaction where the server takes no more recipients in one.
-        COMMIT gets indexes of ENVELOPE's recipients.
+        COMMIT gets indexes of ENVELOPE's recipients.  TRACE gets the masked dialogue, instead of
+        the one for all mails.
         """
+        self._trace = trace or self._trace
         fates: dict[int, Fate] = {}
         outcomes: list[Outcome] = []
         pending = list(range(len(envelope.recipients)))
@@ -174,7 +181,7 @@ class Delivery:
         if self._link is not None and self._link.usable():
             return self._link
         self.abort()
-        link = Link(self.account, self._way, self._timeout, self._trace, self._trust)
+        link = Link(self.account, self._way, self._timeout, self._traced, self._trust)
         try:
             ahead, self._ahead = self._ahead, None
             await link.open(sender, self._tell, ahead)
@@ -190,6 +197,10 @@ class Delivery:
             )
         self._link = link
         return link
+
+    def _traced(self, direction: str, text: str) -> None:
+        if self._trace is not None:
+            self._trace(direction, text)
 
     async def _login(self, step: steps.Login, ask: Ask | None) -> Chosen | None:
         account = self.account

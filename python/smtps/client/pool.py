@@ -32,6 +32,10 @@ class Pool:
             self._held[account] = self._make(account)
         return self._held[account]
 
+    def another(self, account: Account) -> Delivery:
+        """Return one more delivery for ACCOUNT, which is not kept."""
+        return self._make(account)
+
     def rest(self, account: Account) -> None:
         """Let ACCOUNT's connection stay open for a while."""
         self._resting[account] = asyncio.create_task(self._close_later(self._held[account]))

@@ -1,41 +1,42 @@
-"""Sends what is due in an outbox, one mail after the other, each for itself.
+"""Sends what is due in an outbox, each mail for itself.
 
-A mail that can't go now waits with growing pauses and holds up no other.  Found in
-active/ without an owner and with a commit but no result, it is *uncertain*: it goes to
-failed/ and is never sent again by itself.
+A mail that can't go now waits with growing pauses and holds up no other.  Found in active/
+without an owner and with a commit but no result, it is *uncertain*: it goes to failed/ and is
+never sent again by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from smtps.client.account import Account
-from smtps.client.delivery import Credentials, Delivery
+from smtps.client.delivery import Delivery
 from smtps.client.pool import Pool
 from smtps.client.trusting import Trust
-from smtps.errors import CredentialsLaterError, OutboxError, SmtpsError
+from smtps.errors import SmtpsError
 from smtps.net.loop import Loop
-from smtps.outbox import entry
-from smtps.outbox.spool import Owned, Spool, octets
-from smtps.protocol import body
-from smtps.protocol.envelope import Envelope, Message
-from smtps.protocol.outcome import RETRIED, Fate, Outcome, Verdict
-from smtps.rpc.codec import Symbol, Value, plist
+from smtps.outbox import judge
+from smtps.outbox.lane import Ask, Lane
+from smtps.outbox.log import Log
+from smtps.outbox.spool import Spool
+from smtps.rpc.codec import Symbol, Value
 
-PAUSES = (60, 120, 300, 900, 1800, 3600)
-"""Seconds between tries; RFC 5321 4.5.4.1 asks relays for 30 minutes, and a person who has
-just pressed a key for less."""
+LOOK_SECONDS = 60.0
+"""Between looks at the queue when nobody wakes us: others write to it, and others die."""
 
 Tell = Callable[[Mapping[str, Value]], None]
-Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
 
 
 class Drainer:
-    """Drains the outbox at ROOT.  TELL hears each change; ASK fetches credentials."""
+    """Drains the outbox at ROOT.  TELL hears each change; ASK fetches credentials.
+
+    Raises OutboxError if it can't be written.
+    """
 
     def __init__(self, root: str, tell: Tell, ask: Ask, trust: Trust | None = None) -> None:
         self._spool = Spool(Path(root))
@@ -43,11 +44,13 @@ class Drainer:
         self._tell = tell
         self._ask = ask
         self._pool = Pool(lambda account: Delivery(account, Loop(), trust=trust))
+        self._log = Log(self._spool.root / "log")
+        self._lanes: dict[Account, Lane] = {}
         self._woken = asyncio.Event()
         self._due: dict[str, float] = {}
-        self._committed = False
+        """When those in queue/ that are not due now are, by the monotonic clock."""
+        self._damaged: set[str] = set()
         self._stopping = False
-        self._current: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> int:
@@ -56,237 +59,90 @@ class Drainer:
         What waits for its next try goes on waiting; what waits for its user need not.
         """
         self._due = {name: due for name, due in self._due.items() if due != math.inf}
-        if self._task.done():
-            self._task = asyncio.create_task(self._run())
         self._woken.set()
         return len(self._spool.names("queue"))
+
+    def hurry(self, name: str) -> None:
+        """Try the mail NAME now, however long it was to wait."""
+        self._due.pop(name, None)
+        self._woken.set()
 
     async def stop(self) -> None:
         """Take nothing new; give up what has not been committed, finish what has."""
         self._stopping = True
         self._woken.set()
-        if self._current is not None and not self._committed:
-            self._current.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
         await self._pool.close()
+        await asyncio.to_thread(self._log.close, self._spool.root)
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is under way."""
+        return not any(lane.busy for lane in self._lanes.values())
 
     async def _run(self) -> None:
-        try:
-            self._recover()
-        except SmtpsError as error:
-            self._event("", "damaged", error.text)
+        looked = -math.inf
         while not self._stopping:
             self._woken.clear()
-            pause = await self._round()
-            if self._stopping:
-                return
             try:
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    for name, text, verdict in await asyncio.to_thread(judge.recover, self._spool):
+                        self._report(name, "failed", text, verdict=Symbol(verdict.value))
+                pause = self._dispatch()
+            except SmtpsError as error:
+                self._report("", "damaged", error.text)
+                pause = LOOK_SECONDS
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
-            except TimeoutError:
-                continue
 
-    async def _round(self) -> float | None:
-        """Send all that is due; return the seconds to the next one, None if there is none."""
-        try:
-            names = self._spool.names("queue")
-        except SmtpsError as error:
-            self._event("", "damaged", error.text)
-            return None
+    def _dispatch(self) -> float:
+        """Give what is due to its account's lane; return the seconds until something is."""
+        names = self._spool.names("queue")
+        busy = {name for lane in self._lanes.values() for name in lane.busy}
+        now = time.monotonic()
         for name in names:
-            if self._stopping:
-                return None
-            if self._due.get(name, 0) > time.monotonic():
-                continue
-            self._current = asyncio.create_task(self._one(name))
-            await asyncio.wait((self._current,))
-            self._current = None
-        waiting = [self._due[n] for n in self._spool.names("queue") if n in self._due]
-        if any(n not in self._due for n in self._spool.names("queue")):
-            return 0
-        return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+            if not self._stopping and name not in busy and self._due.get(name, 0) <= now:
+                self._give(name)
+        present = busy.union(names)
+        self._due = {name: due for name, due in self._due.items() if name in present}
+        nearest = min(self._due.values(), default=math.inf)
+        return max(0.0, min(LOOK_SECONDS, nearest - time.monotonic()))
 
-    def _event(self, name: str, state: str, text: str, **more: Value) -> None:
-        self._tell({"outbox": self._root, "id": name, "state": Symbol(state), "text": text, **more})
-
-    async def _one(self, name: str) -> None:
-        """Send the mail NAME and put it where its fate belongs."""
-        owned: Owned | None = None
+    def _give(self, name: str) -> None:
         try:
-            owned = self._spool.take(name)
-            if owned is None:
-                return
-            await self._send(owned)
-        except asyncio.CancelledError:
-            if owned is not None:
-                owned.finish("queue")
-        except Exception as error:
-            text = (
-                error.text
-                if isinstance(error, SmtpsError)
-                else f"An error of the helper's own: {type(error).__name__}."
-            )
-            self._due[name] = time.monotonic() + PAUSES[-1]
-            if owned is not None:
-                self._keep(owned, name, text)
-
-    def _keep(self, owned: Owned, name: str, text: str) -> None:
-        try:
-            owned.finish("failed")
-            self._event(
-                name,
-                "failed",
-                f"{text} The mail is kept in the outbox as failed.",
-                verdict=Symbol("unsendable"),
-            )
+            mail = self._spool.entry(self._spool.root / "queue" / name)
         except SmtpsError as error:
-            self._event(name, "active", error.text, verdict=Symbol("unsendable"))
-
-    async def _send(self, owned: Owned) -> None:
-        name = owned.directory.name
-        mail = self._spool.entry(owned.directory)
-        records = owned.journal.records()
-        attempt = 1 + max(
-            (int(str(plist(r).get("number") or 0)) for n, r in records if n == "attempt"), default=0
-        )
-        host = mail.account.host
-        self._event(name, "active", f"Sending to {host}...", host=host)
-        await asyncio.to_thread(
-            owned.journal.append, entry.form("attempt", number=attempt, time=int(time.time()))
-        )
-        content = octets(mail.message)
-        ready = Message(content, await asyncio.to_thread(lambda: body.shape(content())))
-        self._committed = False
-
-        async def commit(recipients: tuple[int, ...]) -> None:
-            self._committed = True
-            await asyncio.to_thread(
-                owned.journal.append,
-                entry.form("commit", attempt=attempt, recipients=[left[i] for i in recipients]),
-                reserve=True,
-            )
-
-        async def ask() -> Credentials:
-            found = await self._ask(mail.account)
-            if found is None:
-                raise CredentialsLaterError(
-                    f"The password for {mail.account.user} at {host} has to be asked for."
-                )
-            return Credentials(*found)
-
-        settled = _settled(records, mail.envelope)
-        left = tuple(i for i in range(len(mail.envelope.recipients)) if i not in settled)
-        delivery = await self._pool.take(mail.account)
-        try:
-            outcome = await delivery.send(mail.envelope.only(left), ready, ask, commit)
-        finally:
-            self._committed = False
-            self._pool.rest(mail.account)
-        await self._settle(owned, mail.account, outcome, attempt, left)
-
-    async def _settle(
-        self,
-        owned: Owned,
-        account: Account,
-        outcome: Outcome,
-        attempt: int,
-        left: tuple[int, ...],
-    ) -> None:
-        name = owned.directory.name
-        waits = "trust" if outcome.refused_key else None
-        if outcome.verdict is Verdict.LATER:
-            waits = "secret"
-        retried = waits or any(fate.verdict in RETRIED for fate in outcome.fates)
-        failed = any(
-            fate.verdict not in RETRIED and fate.verdict is not Verdict.ACCEPTED
-            for fate in outcome.fates
-        )
-        state = "queue" if retried else "failed" if failed else "sent"
-        pause = None
-        if state == "queue":
-            pause = PAUSES[min(attempt, len(PAUSES)) - 1]
-            self._due[name] = time.monotonic() + pause
-        next_time = int(time.time()) + pause if pause and not waits else None
-        lines = entry.results(attempt, outcome, next_time, left)
-        try:
-            await asyncio.to_thread(owned.journal.append, *lines)
-        except OutboxError as error:
-            if state != "sent":
-                raise
-            # An entry in sent/ was accepted, whatever its journal lacks (DECISIONS-core 9).
-            self._event(name, "sent", error.text)
-        owned.finish(state)
-        text = outcome.text
-        if waits:
             self._due[name] = math.inf
-            text += " The mail waits for you in the outbox."
-        elif state == "queue":
-            text += f" The mail is kept in the outbox; next try in {pause} seconds."
-        elif state == "failed":
-            text += f" The mail is kept as {name} in the outbox under failed."
-        self._event(
-            name,
-            state,
-            text,
-            verdict=Symbol(outcome.verdict.value),
-            next=next_time,
-            waits=Symbol(waits) if waits else None,
-            host=account.host,
-            port=account.port,
-            key=outcome.refused_key,
+            # Taken by another, it is not damaged.
+            if name not in self._damaged and (self._spool.root / "queue" / name).is_dir():
+                self._damaged.add(name)
+                self._report(name, "damaged", error.text)
+            return
+        if mail.not_before > time.time():
+            self._due[name] = time.monotonic() + mail.not_before - time.time()
+            return
+        self._due.pop(name, None)
+        lane = self._lanes.get(mail.account)
+        if lane is None:
+            lane = self._lanes[mail.account] = Lane(
+                mail.account,
+                self._spool,
+                self._log,
+                self._pool,
+                self._ask,
+                self._report,
+                self._wait,
+            )
+        lane.add(name)
+
+    def _wait(self, name: str, seconds: float | None) -> None:
+        self._due[name] = math.inf if seconds is None else time.monotonic() + seconds
+        self._woken.set()
+
+    def _report(self, name: str, state: str, text: str, /, **facts: Value) -> None:
+        self._tell(
+            {"outbox": self._root, "id": name, "state": Symbol(state), "text": text, **facts}
         )
-
-    def _recover(self) -> None:
-        """Judge what a dead owner left in active/."""
-        for name in self._spool.names("active"):
-            owned = self._spool.own(self._spool.root / "active" / name)
-            if owned is None:
-                continue
-            try:
-                mail = self._spool.entry(owned.directory)
-                doubtful = entry.unanswered(owned.journal.records())
-            except SmtpsError as error:
-                owned.finish("failed")
-                self._event(name, "failed", error.text)
-                continue
-            if not doubtful:
-                owned.finish(_state(owned.journal.records(), mail.envelope))
-                continue
-            text = (
-                f"It broke off after the whole message may have left for {mail.account.host}: "
-                "whether it was delivered is uncertain, so it is not sent again by itself."
-            )
-            fates = tuple(Fate(mail.envelope.recipients[i], Verdict.UNCERTAIN) for i in doubtful)
-            number = max(
-                int(str(plist(r).get("attempt") or 1))
-                for n, r in owned.journal.records()
-                if n == "commit"
-            )
-            owned.journal.append(*entry.results(number, Outcome(fates, text), None, doubtful))
-            owned.finish("failed")
-            self._event(name, "failed", text, verdict=Symbol("uncertain"))
-
-
-def _state(records: list[tuple[str, list[Value]]], envelope: Envelope) -> str:
-    """Return where an entry belongs whose owner died with no commit unanswered."""
-    settled = _settled(records, envelope)
-    if len(settled) == len(envelope.recipients):
-        return "sent" if set(settled.values()) == {Verdict.ACCEPTED.value} else "failed"
-    attempts = [plist(rest) for name, rest in records if name == "attempt"]
-    return "failed" if attempts and attempts[-1].get("once") else "queue"
-
-
-def _settled(records: list[tuple[str, list[Value]]], envelope: Envelope) -> dict[int, str]:
-    """Return the recipients whose fate is final, by index: they are never sent to again."""
-    final: dict[int, str] = {}
-    again = {verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER)}
-    for name, rest in records:
-        if name == "result":
-            facts = plist(rest)
-            index, verdict = facts.get("recipient"), str(facts.get("verdict"))
-            if isinstance(index, int) and 0 <= index < len(envelope.recipients):
-                if verdict in again:
-                    final.pop(index, None)
-                else:
-                    final[index] = verdict
-    return final

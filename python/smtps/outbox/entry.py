@@ -1,30 +1,26 @@
-"""One mail in the outbox: its envelope and its journal, a form of the wire's a line."""
+"""One mail in the outbox: its message, and its envelope, a form of the wire's a line."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from smtps.client.account import Account
-from smtps.errors import DamagedEntryError, OutboxError, SmtpsError, WireError
+from smtps.errors import DamagedEntryError, SmtpsError, WireError
+from smtps.outbox.forms import form, parsed
 from smtps.protocol.envelope import Envelope
-from smtps.protocol.outcome import Outcome
 from smtps.protocol.parameters import NO_WISHES, Notices, Wishes
 from smtps.rpc import codec
-from smtps.rpc.codec import Keyword, Symbol, Value
+from smtps.rpc.codec import Symbol, Value
 
 VERSION = 1
 
 MESSAGE = "message.eml"
 """The file in an entry that is sent."""
-
-RESERVED = 64 * 1024
-"""Octets set aside before the commit, so that the result fits on a disk that fills up."""
-
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz012345"
 
@@ -34,31 +30,6 @@ def new_id() -> str:
     return time.strftime("%Y%m%dT%H%M%S-", time.gmtime()) + "".join(
         _LETTERS[octet % len(_LETTERS)] for octet in os.urandom(10)
     )
-
-
-def form(name: str, /, *values: Value, **properties: Value) -> str:
-    """Return the line ``(NAME VALUES... :PROPERTY VALUE...)`` with its LF."""
-    words: list[Value] = [Symbol(name), *values]
-    for key, value in properties.items():
-        words += (Keyword(key.replace("_", "-")), value)
-    return codec.dumps(words) + "\n"
-
-
-def parsed(line: str) -> tuple[str, list[Value]]:
-    """Return name and rest of a LINE.  Raises WireError."""
-    value = codec.loads(line)
-    if not isinstance(value, list) or not value or not isinstance(value[0], Symbol):
-        raise WireError("A line of the outbox is not a form with a name.")
-    return str(value[0]), value[1:]
-
-
-def flush(path: Path) -> None:
-    """Have the file or directory at PATH written to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
@@ -156,11 +127,13 @@ def _read_notices(plist: dict[str, Value]) -> Notices:
 
 
 class Entry(NamedTuple):
-    """A mail as it lies in DIRECTORY."""
+    """A mail as it lies in DIRECTORY, of SIZE octets, to be sent NOT_BEFORE that time."""
 
     directory: Path
     account: Account
     envelope: Envelope
+    size: int
+    not_before: int
 
     @property
     def id(self) -> str:
@@ -211,7 +184,11 @@ def _read(directory: Path) -> Entry:
         raise WireError("its envelope is incomplete or of another version.")
     if (directory / MESSAGE).stat().st_size != head["size"]:
         raise WireError("its message has another size than its envelope says.")
-    return Entry(directory, account, Envelope(sender, tuple(recipients), wishes, tuple(notices)))
+    envelope = Envelope(sender, tuple(recipients), wishes, tuple(notices))
+    not_before = head.get("not-before") or 0
+    if not isinstance(not_before, int):
+        raise WireError("its time to be sent is none.")
+    return Entry(directory, account, envelope, int(str(head["size"])), not_before)
 
 
 def _account(plist: dict[str, Value]) -> Account:
@@ -236,103 +213,3 @@ def _account(plist: dict[str, Value]) -> Account:
         client_key=text("client-key"),
         send_in_clear=plist.get("send-in-clear") is True,
     )
-
-
-class Journal:
-    """The append-only record of what was tried; written by the entry's owner only."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "journal.sexp"
-        self._directory = directory
-
-    def records(self) -> list[tuple[str, list[Value]]]:
-        """Return the whole lines, in order.  Raises DamagedEntryError for a bad one."""
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
-            return []
-        # A last line without LF was never finished: it does not exist.
-        lines = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace").splitlines()
-        try:
-            return [parsed(line) for line in lines]
-        except WireError as error:
-            raise DamagedEntryError(
-                f"The journal of {self._directory.name} is damaged: {error.text}"
-            ) from None
-
-    def append(self, *lines: str, reserve: bool = False) -> None:
-        """Append LINES and flush them; RESERVE room for the result first.
-
-        Raises OutboxError where the disk does not take them.
-        """
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-                end = data.rfind(b"\n") + 1
-                if end < len(data):
-                    os.ftruncate(descriptor, end)
-                if reserve:
-                    os.posix_fallocate(descriptor, 0, end + RESERVED)
-                    os.ftruncate(descriptor, end)
-                os.pwrite(descriptor, "".join(lines).encode(), end)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.utime(self._directory)
-        except OSError as error:
-            raise OutboxError(
-                f"The outbox can't be written ({error.strerror}); the mail "
-                f"{self._directory.name} was not sent and is kept."
-            ) from None
-
-
-def results(
-    attempt: int,
-    outcome: Outcome,
-    next_time: int | None = None,
-    indexes: Sequence[int] | None = None,
-) -> list[str]:
-    """Return the journal's lines for the OUTCOME of an attempt.
-
-    INDEXES are its recipients' places in the envelope, all of them when None.
-    """
-    lines = []
-    for place, fate in enumerate(outcome.fates):
-        index = place if indexes is None else indexes[place]
-        reply = fate.reply
-        lines.append(
-            form(
-                "result",
-                attempt=attempt,
-                recipient=index,
-                verdict=Symbol(fate.verdict.value),
-                code=reply.code if reply else None,
-                enhanced=str(reply.enhanced) if reply and reply.enhanced else None,
-                text=reply.text if reply else None,
-            )
-        )
-    lines.append(
-        form(
-            "outcome",
-            attempt=attempt,
-            verdict=Symbol(outcome.verdict.value),
-            text=outcome.text,
-            next=next_time,
-        )
-    )
-    return lines
-
-
-def unanswered(records: list[tuple[str, list[Value]]]) -> tuple[int, ...]:
-    """Return the recipients (by index) that a commit names and no result answers."""
-    open_: set[int] = set()
-    for name, rest in records:
-        if name == "commit":
-            named = codec.plist(rest).get("recipients") or []
-            open_ |= {i for i in named if isinstance(i, int)} if isinstance(named, list) else set()
-        elif name == "result":
-            index = codec.plist(rest).get("recipient")
-            if isinstance(index, int):
-                open_.discard(index)
-    return tuple(sorted(open_))

@@ -15,7 +15,9 @@ from pathlib import Path
 from smtps.client.account import Account
 from smtps.errors import MessageUnreadableError, OutboxError
 from smtps.outbox import entry
-from smtps.outbox.entry import Entry, Journal
+from smtps.outbox.entry import Entry
+from smtps.outbox.forms import form
+from smtps.outbox.journal import Journal, flush_path
 from smtps.protocol.envelope import Envelope
 
 STATES = ("tmp", "queue", "held", "active", "sent", "failed", "log")
@@ -39,7 +41,7 @@ def default() -> Path:
 class Owned:
     """An entry in active/ that this process owns, by the lock on its file ``lock``."""
 
-    def __init__(self, spool: Spool, directory: Path, lock: int) -> None:
+    def __init__(self, spool: Spool, directory: Path, lock: int | None) -> None:
         self._spool = spool
         self._lock = lock
         self.directory = directory
@@ -49,17 +51,17 @@ class Owned:
         """Move the entry to STATE, give it up, and return where it lies."""
         target = self._spool.root / state / self.directory.name
         try:
+            # No flush: what a power cut undoes here, journals and logs tell again.
             (self.directory / "lock").unlink(missing_ok=True)
             self.directory.rename(target)
-            entry.flush(target.parent)
-            entry.flush(self.directory.parent)
         except OSError as error:
             raise OutboxError(
                 f"The mail {self.directory.name} can't be moved to {state}/ "
                 f"({error.strerror}); it lies in active/."
             ) from None
         finally:
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
         return target
 
 
@@ -105,9 +107,7 @@ class Spool:
         that it was sent, and may have sent it by other means.
         """
         with self._new(account, envelope, chunks, message_id) as making:
-            Journal(making).append(
-                entry.form("attempt", number=1, time=int(time.time()), once=True)
-            )
+            Journal(making).append(form("attempt", number=1, time=int(time.time()), once=True))
             lock = _locked(making / "lock")
             try:
                 return Owned(self, self._put(making, "active"), lock)
@@ -143,9 +143,9 @@ class Spool:
 
     def _put(self, making: Path, state: str) -> Path:
         target = self.root / state / making.name
-        entry.flush(making)
+        flush_path(making)
         making.rename(target)
-        entry.flush(target.parent)
+        flush_path(target.parent)
         return target
 
     def own(self, directory: Path) -> Owned | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile.server import Record, Script, Server
-from smtps.outbox import entry
+from smtps.outbox import entry, journal
 from smtps.rpc.codec import plist
 
 PYTHON = Path(__file__).parents[3] / "python"
@@ -268,8 +268,8 @@ def check_outbox(sent: Sent, recipients: Collection[str]) -> None:
     assert sent.report["id"] == directory.name
     assert [r["address"] for r in sent.report["recipients"]] == list(recipients)
     assert entry.read(directory).envelope.recipients == tuple(recipients)
-    records = entry.Journal(directory).records()
-    assert entry.unanswered(records) == ()
+    records = journal.Journal(directory).records()
+    assert journal.unanswered(records) == ()
     results = [plist(rest) for name, rest in records if name == "result"]
     assert [str(result["verdict"]) for result in results] == sent.verdicts
     assert [name for name, _ in records].count("outcome") == 1

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from smtps.client.account import Account
 from smtps.errors import MessageUnreadableError
-from smtps.outbox import entry
-from smtps.outbox.drain import Drainer
+from smtps.outbox import judge, log
+from smtps.outbox.forms import form
 from smtps.outbox.spool import Owned, Spool
 from smtps.protocol.envelope import Envelope
-from smtps.rpc.codec import Symbol, Value
+from smtps.rpc.codec import Symbol
 
 ACCOUNT = Account("localhost", 1, "implicit")
 TO = Envelope("me@x", ("a@x", "b@x"))
@@ -28,26 +26,13 @@ def begun(box: Spool) -> Owned:
 
 def die(owned: Owned) -> None:
     """Give the lock up, as the system does for a process that was killed."""
+    assert owned._lock is not None
     os.close(owned._lock)
 
 
 def recovered(box: Spool) -> str:
-    """Return the state of the one entry, after a drainer has looked at what the dead left."""
-
-    async def look() -> None:
-        def tell(event: Mapping[str, Value]) -> None:
-            seen.append(event)
-
-        async def ask(account: Account) -> None:
-            return None
-
-        seen: list[Mapping[str, Value]] = []
-        drainer = Drainer(str(box.root), tell, ask)
-        # It takes nothing new once it is stopped: what is in queue/ stays there.
-        drainer._stopping = True
-        await drainer.stop()
-
-    asyncio.run(look())
+    """Return the state of the one entry, after what the dead left was judged."""
+    judge.recover(box)
     found = [
         (state, n) for state in ("queue", "active", "sent", "failed") for n in box.names(state)
     ]
@@ -56,20 +41,20 @@ def recovered(box: Spool) -> str:
 
 
 def result(index: int, verdict: str) -> str:
-    return entry.form("result", attempt=1, recipient=index, verdict=Symbol(verdict))
+    return form("result", attempt=1, recipient=index, verdict=Symbol(verdict))
 
 
 @pytest.mark.parametrize(
     ("lines", "state"),
     [
         ([], "failed"),
-        ([entry.form("commit", attempt=1, recipients=[0, 1])], "failed"),
+        ([form("commit", attempt=1, recipients=[0, 1])], "failed"),
         ([result(0, "accepted"), result(1, "accepted")], "sent"),
         ([result(0, "accepted"), result(1, "refused")], "failed"),
-        ([entry.form("attempt", number=2, time=1)], "queue"),
-        ([entry.form("attempt", number=2, time=1), result(0, "accepted")], "queue"),
+        ([form("attempt", number=2, time=1)], "queue"),
+        ([form("attempt", number=2, time=1), result(0, "accepted")], "queue"),
         (
-            [entry.form("attempt", number=2), entry.form("commit", attempt=2, recipients=[1])],
+            [form("attempt", number=2), form("commit", attempt=2, recipients=[1])],
             "failed",
         ),
     ],
@@ -90,6 +75,62 @@ def test_recovery(tmp_path: Path, lines: list[str], state: str) -> None:
         owned.journal.append(*lines)
     die(owned)
     assert recovered(box) == state
+
+
+def left_log(box: Spool, *lines: str) -> None:
+    """Leave the log of a drainer that was killed."""
+    (box.root / "log" / "host-1-x").write_text("".join(lines) + "\0" * 100)
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "state"),
+    [
+        ("active", ["commit"], "failed"),
+        ("active", ["commit", "accepted"], "sent"),
+        ("active", ["commit", "deferred"], "queue"),
+        ("active", ["commit", "refused"], "failed"),
+        ("queue", ["commit"], "failed"),
+        ("queue", ["commit", "accepted"], "sent"),
+        ("queue", [], "queue"),
+        ("active", ["damage"], "failed"),
+        ("queue", ["damage"], "failed"),
+    ],
+)
+def test_what_only_the_log_tells_counts(
+    tmp_path: Path, before: str, lines: list[str], state: str
+) -> None:
+    box = Spool(tmp_path / "box")
+    directory = box.take_in(ACCOUNT, TO, lambda: [b"Subject: x\r\n\r\nx\r\n"], "<1@x>", before)
+    name = directory.name
+    written = []
+    for word in lines:
+        if word == "commit":
+            written.append(form("commit", id=name, attempt=1, recipients=[0, 1]))
+        elif word == "damage":
+            written += [f'(commit :id "{name}" :attempt\n', form("x")]
+        else:
+            written += [
+                form("result", id=name, attempt=1, recipient=i, verdict=Symbol(word))
+                for i in range(2)
+            ]
+    left_log(box, *written)
+    assert recovered(box) == state
+    # It is told in the journal, and nowhere else any more.
+    assert not list((box.root / "log").iterdir())
+    assert recovered(box) == state
+    if lines:
+        assert "(result :attempt 1" in next(box.root.glob("*/*/journal.sexp")).read_text()
+
+
+def test_the_log_of_the_living_is_left_alone(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    owned = begun(box)
+    living = log.Log(box.root / "log")
+    living.note(form("commit", id=owned.directory.name, attempt=1, recipients=[0, 1]))
+    assert judge.recover(box) == []
+    assert living.path.exists()
+    living.close(box.root)
+    assert not living.path.exists()
 
 
 def test_what_is_owned_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""Where an entry belongs by what was written down, above all when its owner has died."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from smtps.errors import OutboxError, SmtpsError
+from smtps.outbox import log
+from smtps.outbox.entry import Entry
+from smtps.outbox.forms import Record
+from smtps.outbox.journal import attempts, results, unanswered
+from smtps.outbox.spool import Owned, Spool
+from smtps.protocol.envelope import Envelope
+from smtps.protocol.outcome import RETRIED, Fate, Outcome, Verdict
+from smtps.rpc.codec import Keyword, Symbol, Value, dumps, plist
+
+AGAIN = frozenset(verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER))
+"""Verdicts after which a recipient may be tried again."""
+
+
+class Judged(NamedTuple):
+    """An entry that went to failed/, and a sentence why."""
+
+    name: str
+    text: str
+    verdict: Verdict
+
+
+def settled(found: Sequence[Record], envelope: Envelope) -> dict[int, str]:
+    """Return the recipients whose fate is final, by index: they are never sent to again."""
+    final: dict[int, str] = {}
+    for name, rest in found:
+        if name == "result":
+            facts = plist(rest)
+            index, verdict = facts.get("recipient"), str(facts.get("verdict"))
+            if isinstance(index, int) and 0 <= index < len(envelope.recipients):
+                if verdict in AGAIN:
+                    final.pop(index, None)
+                else:
+                    final[index] = verdict
+    return final
+
+
+def state(found: Sequence[Record], envelope: Envelope) -> str:
+    """Return where an entry belongs for which no commit is unanswered."""
+    final = settled(found, envelope)
+    if len(final) == len(envelope.recipients):
+        return "sent" if set(final.values()) == {Verdict.ACCEPTED.value} else "failed"
+    tried = [plist(rest) for name, rest in found if name == "attempt"]
+    # Who sends for one attempt was told that it failed, and may have sent it by other means.
+    return "failed" if tried and tried[-1].get("once") else "queue"
+
+
+def recover(spool: Spool) -> list[Judged]:
+    """Judge what dead owners left in active/, and what only their logs tell.
+
+    Return what its user has to know.  Raises OutboxError; what could not be judged is as it
+    was.
+    """
+    judged: list[Judged] = []
+    by_entry, doubtful, logs = log.told(spool.root / "log")
+    try:
+        for name in spool.names("active"):
+            owned = spool.own(spool.root / "active" / name)
+            if owned is not None:
+                _judge(spool, owned, by_entry.pop(name, []), name in doubtful, judged)
+        # A rename can be undone by a power cut, a log can't.
+        for name, told in by_entry.items():
+            owned = spool.take(name)
+            if owned is not None:
+                _judge(spool, owned, told, False, judged)
+            elif (spool.root / "failed" / name).is_dir():
+                _complete(spool, name, told)
+        for name in doubtful:
+            owned = spool.take(name)
+            if owned is not None:
+                _judge(spool, owned, [], True, judged)
+        if logs:
+            log.settle(spool.root)
+    except OSError as error:
+        _leave(logs)
+        raise OutboxError(f"The outbox can't be written: {error.strerror}.") from None
+    except BaseException:
+        _leave(logs)
+        raise
+    for dead in logs:
+        dead.forget()
+    return judged
+
+
+def _leave(logs: Sequence[log.Dead]) -> None:
+    for dead in logs:
+        dead.leave()
+
+
+def _judge(
+    spool: Spool, owned: Owned, told: Sequence[Record], doubtful: bool, judged: list[Judged]
+) -> None:
+    """Put the entry OWNED where it belongs by its journal and what a log TOLD."""
+    name = owned.directory.name
+    try:
+        mail = spool.entry(owned.directory)
+        found = owned.journal.records()
+        missing = _missing(found, told)
+        found += missing
+        if missing:
+            owned.journal.append(*map(_line, missing))
+        open_ = unanswered(found)
+        if doubtful:
+            final = settled(found, mail.envelope)
+            open_ = tuple(i for i in range(len(mail.envelope.recipients)) if i not in final)
+        if not open_:
+            owned.finish(state(found, mail.envelope))
+            return
+        outcome = _uncertain(mail, open_)
+        owned.journal.append(*results(max(1, attempts(found)), outcome, None, open_))
+    except SmtpsError as error:
+        with contextlib.suppress(OutboxError):
+            owned.finish("failed")
+        judged.append(Judged(name, error.text, Verdict.UNCERTAIN))
+        return
+    owned.finish("failed")
+    judged.append(Judged(name, outcome.text, Verdict.UNCERTAIN))
+
+
+def _uncertain(mail: Entry, open_: Sequence[int]) -> Outcome:
+    return Outcome(
+        tuple(Fate(mail.envelope.recipients[i], Verdict.UNCERTAIN) for i in open_),
+        f"It broke off after the whole message may have left for {mail.account.host}: "
+        "whether it was delivered is uncertain, so it is not sent again by itself.",
+    )
+
+
+def _complete(spool: Spool, name: str, told: Sequence[Record]) -> None:
+    """Write what a log TOLD of the entry NAME in failed/ to its journal."""
+    owned = Owned(spool, spool.root / "failed" / name, None)
+    missing = _missing(owned.journal.records(), told)
+    if missing:
+        owned.journal.append(*map(_line, missing))
+
+
+def _missing(found: Sequence[Record], told: Sequence[Record]) -> list[Record]:
+    """Return what a log TOLD and is not in the journal that was FOUND, as it stands there."""
+    without = [(name, _without_id(rest)) for name, rest in told]
+    return [record for record in without if record not in found]
+
+
+def _without_id(rest: list[Value]) -> list[Value]:
+    kept: list[Value] = []
+    for keyword, value in zip(rest[::2], rest[1::2], strict=True):
+        if keyword != Keyword("id"):
+            kept += (keyword, value)
+    return kept
+
+
+def _line(record: Record) -> str:
+    name, rest = record
+    return dumps([Symbol(name), *rest]) + "\n"

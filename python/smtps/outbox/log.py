@@ -1,0 +1,184 @@
+"""A drainer's log: commits and results of many mails in one file, so that they share flushes.
+
+A commit is on the disk before the octets leave that could complete its mail; a result is
+written at once and flushed with the next commit.  Whoever starts next reads the logs of the
+dead before judging any entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from smtps.errors import OutboxError, WireError
+from smtps.outbox.forms import Record, records
+from smtps.outbox.journal import RESERVED, flush_path
+from smtps.rpc.codec import plist
+
+_ID = re.compile(rb':id "([a-zA-Z0-9-]+)"')
+
+
+class Log:
+    """The log of this process in DIRECTORY.  Raises OutboxError if it can't be made."""
+
+    def __init__(self, directory: Path) -> None:
+        host = re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())[:60]
+        self.path = directory / f"{host}-{os.getpid()}-{os.urandom(4).hex()}"
+        self._end = 0
+        self._flushed = 0
+        self._room = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._kept = False
+        try:
+            self._descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flush_path(directory)
+        except OSError as error:
+            raise OutboxError(
+                f"The outbox {directory.parent} can't be written: {error.strerror}."
+            ) from None
+
+    def note(self, *lines: str) -> None:
+        """Write LINES; a kill loses nothing of them, and the next commit flushes them.
+
+        Raises OutboxError; where a commit came before, there is room.
+        """
+        octets = "".join(lines).encode()
+        try:
+            os.pwrite(self._descriptor, octets, self._end)
+        except OSError as error:
+            raise self._full(error) from None
+        self._end += len(octets)
+
+    async def commit(self, line: str) -> None:
+        """Write LINE and return when it, and room for its result, is on the disk.
+
+        Raises OutboxError: then nothing may be sent.
+        """
+        needed = self._end + len(line) + RESERVED
+        if needed > self._room:
+            try:
+                os.posix_fallocate(self._descriptor, self._end, len(line) + 4 * RESERVED)
+            except OSError as error:
+                raise self._full(error) from None
+            self._room = self._end + len(line) + 4 * RESERVED
+        self.note(line)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Return when all that was written is on the disk.  Raises OutboxError."""
+        target = self._end
+        while self._flushed < target:
+            if self._flushing is None:
+                self._flushing = asyncio.create_task(self._flush())
+            try:
+                # One flush serves all who wait; none of them may end it for the others.
+                await asyncio.shield(self._flushing)
+            except OSError as error:
+                raise self._full(error) from None
+
+    async def _flush(self) -> None:
+        end = self._end
+        try:
+            await asyncio.to_thread(os.fsync, self._descriptor)
+            self._flushed = end
+        finally:
+            self._flushing = None
+
+    def _full(self, error: OSError) -> OutboxError:
+        return OutboxError(
+            f"The outbox can't be written ({error.strerror}); nothing was sent, the mail is kept."
+        )
+
+    def keep(self) -> None:
+        """Leave the log behind at the end: it tells what could be written nowhere else."""
+        self._kept = True
+
+    def close(self, root: Path) -> None:
+        """End the log; all that it tells of lies where it belongs in the outbox at ROOT."""
+        with contextlib.suppress(OSError):
+            if not self._kept:
+                settle(root)
+                self.path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+
+def settle(root: Path) -> None:
+    """Flush the renames of the outbox at ROOT.  Raises OSError."""
+    for state in ("queue", "active", "sent", "failed"):
+        flush_path(root / state)
+
+
+class Dead:
+    """The log of a process that is no more, locked by us until `forget` or `leave`."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+    def records(self) -> dict[str, list[Record]]:
+        """Return what it tells of each entry.  Raises WireError for a damaged one."""
+        found: dict[str, list[Record]] = {}
+        for name, rest in records(self._data):
+            found.setdefault(str(plist(rest).get("id")), []).append((name, rest))
+        return found
+
+    def named(self) -> set[str]:
+        """Return the entries that it names somewhere, damaged as it may be."""
+        return {match.decode() for match in _ID.findall(self._data)}
+
+    def forget(self) -> None:
+        """Delete it: all that it tells was written elsewhere."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        os.close(self._descriptor)
+
+    def leave(self) -> None:
+        """Leave it where it is."""
+        os.close(self._descriptor)
+
+
+def dead(directory: Path) -> Iterator[Dead]:
+    """Yield the logs in DIRECTORY whose owner is no more."""
+    for path in sorted(directory.iterdir()):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_ino != path.stat().st_ino:
+                raise FileNotFoundError
+            found = Dead(path, descriptor)
+        except OSError:
+            os.close(descriptor)
+            continue
+        yield found
+
+
+def told(directory: Path) -> tuple[dict[str, list[Record]], set[str], list[Dead]]:
+    """Return what the logs of the dead in DIRECTORY tell, by entry; the entries that damaged
+    ones name; and those logs."""
+    by_entry: dict[str, list[Record]] = {}
+    doubtful: set[str] = set()
+    logs = []
+    for log in dead(directory):
+        logs.append(log)
+        try:
+            found = log.records()
+        except WireError:
+            doubtful |= log.named()
+            continue
+        for name, lines in found.items():
+            by_entry.setdefault(name, []).extend(lines)
+    return by_entry, doubtful, logs
