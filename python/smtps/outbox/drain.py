@@ -136,7 +136,7 @@ class Drainer:
                 self._report,
                 self._wait,
             )
-        lane.add(name)
+        lane.add(mail)
 
     def _wait(self, name: str, seconds: float | None) -> None:
         self._due[name] = math.inf if seconds is None else time.monotonic() + seconds

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from smtps.client.account import Account
 from smtps.errors import DamagedEntryError, SmtpsError, WireError
-from smtps.outbox.forms import form, parsed
+from smtps.outbox.forms import form, records
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.parameters import NO_WISHES, Notices, Wishes
 from smtps.rpc import codec
@@ -164,9 +164,7 @@ def _read(directory: Path) -> Entry:
     notices: list[Notices] = []
     head: dict[str, Value] = {}
     ended = False
-    text = (directory / "envelope.sexp").read_text("utf-8")
-    for line in text.splitlines():
-        name, rest = parsed(line)
+    for name, rest in records((directory / "envelope.sexp").read_bytes()):
         match name:
             case "envelope":
                 head = codec.plist(rest)

@@ -100,7 +100,7 @@ def results(
     """Return the lines for the OUTCOME of an attempt.
 
     INDEXES are its recipients' places in the envelope, all of them when None.  In a log the
-    entry's NAME goes with each.
+    entry's NAME goes with each, and each recipient's is enough.
     """
     lines = []
     known: dict[str, Value] = {} if name is None else {"id": name}
@@ -119,10 +119,11 @@ def results(
                 text=reply.text if reply else None,
             )
         )
+    if name is not None:
+        return lines
     lines.append(
         form(
             "outcome",
-            **known,
             attempt=attempt,
             verdict=Symbol(outcome.verdict.value),
             text=outcome.text,

@@ -13,6 +13,7 @@ from smtps.client.delivery import Credentials, Delivery
 from smtps.client.pool import Pool
 from smtps.errors import CredentialsLaterError, OutboxError, SmtpsError
 from smtps.outbox import judge
+from smtps.outbox.entry import MESSAGE, Entry
 from smtps.outbox.forms import form
 from smtps.outbox.journal import attempts, results, transcript
 from smtps.outbox.log import Log
@@ -35,6 +36,9 @@ PAUSES = (60, 120, 300, 900, 1800, 3600)
 """Seconds between tries; RFC 5321 4.5.4.1 asks relays for 30 minutes, and a person who has
 just pressed a key for less."""
 
+SOON = 0.1
+"""Seconds after which a mail that is under way is told to be."""
+
 SMALL = 64 * 1024
 """Octets of a message that is measured at once: a thread takes longer to start."""
 
@@ -51,8 +55,9 @@ class Report(Protocol):
 class _Mail:
     """A mail under way."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.id = entry.id
         self.began = time.monotonic()
         self.binding = False
         """What happens to it has to be written down: it is not given up."""
@@ -82,25 +87,26 @@ class Lane:
         self._ask = ask
         self._report = report
         self._wait = wait
-        self._names: deque[str] = deque()
+        self._waiting: deque[Entry] = deque()
         self._under_way: dict[asyncio.Task[None], _Mail | None] = {}
         self._most = CONNECTIONS
         self._stopping = False
 
-    def add(self, name: str) -> None:
-        """Send the mail NAME when it is its turn."""
-        self._names.append(name)
+    def add(self, mail: Entry) -> None:
+        """Send MAIL, which lies in queue/, when it is its turn."""
+        self._waiting.append(mail)
         self._staff()
 
     @property
     def busy(self) -> set[str]:
         """The mails that were added and are not done."""
-        return {*self._names, *(mail.name for mail in self._under_way.values() if mail)}
+        waiting = {mail.id for mail in self._waiting}
+        return waiting.union(mail.id for mail in self._under_way.values() if mail)
 
     async def stop(self) -> None:
         """Take nothing new; give up what has not been committed, finish what has."""
         self._stopping = True
-        self._names.clear()
+        self._waiting.clear()
         tasks = list(self._under_way)
         for task, mail in self._under_way.items():
             if mail is None or not mail.binding:
@@ -110,7 +116,7 @@ class Lane:
     def _staff(self) -> None:
         """Open another connection where that is worth it."""
         count = len(self._under_way)
-        waiting = len(self._names)
+        waiting = len(self._waiting)
         if not waiting or self._stopping or count >= self._most:
             return
         now = time.monotonic()
@@ -137,13 +143,12 @@ class Lane:
         delivery = await pool.take(account) if first else pool.another(account)
         sent = 0
         try:
-            while self._names and not self._stopping:
-                name = self._names.popleft()
-                mail = self._under_way[task] = _Mail(name)
+            while self._waiting and not self._stopping:
+                mail = self._under_way[task] = _Mail(self._waiting.popleft())
                 # A server that takes no further connection says nothing about the mail.
                 if not await self._one(mail, delivery, not first and not sent):
                     self._most = 1
-                    self._names.appendleft(name)
+                    self._waiting.appendleft(mail.entry)
                     return
                 self._under_way[task] = None
                 sent += 1
@@ -160,7 +165,7 @@ class Lane:
         """
         owned: Owned | None = None
         try:
-            owned = self._spool.take(mail.name)
+            owned = self._spool.take(mail.id)
             return owned is None or await self._send(mail, owned, delivery, unproven)
         except asyncio.CancelledError:
             # Past its commit it stays in active/ for the next drainer to judge.
@@ -178,22 +183,21 @@ class Lane:
 
     def _keep(self, mail: _Mail, owned: Owned | None, text: str) -> None:
         """MAIL can't be sent or judged by reason TEXT: leave it to its user."""
-        self._wait(mail.name, None)
+        self._wait(mail.id, None)
         if owned is None or mail.binding:
             # What was committed stays in active/, and in the log, to be judged later.
             self._log.keep()
-            self._report(mail.name, "active", text, verdict=Symbol("uncertain"))
+            self._report(mail.id, "active", text, verdict=Symbol("uncertain"))
             return
         try:
             owned.finish("failed")
             state, text = "failed", f"{text} The mail is kept in the outbox as failed."
         except SmtpsError as error:
             state, text = "active", error.text
-        self._report(mail.name, state, text, verdict=Symbol("unsendable"))
+        self._report(mail.id, state, text, verdict=Symbol("unsendable"))
 
     async def _send(self, mail: _Mail, owned: Owned, delivery: Delivery, unproven: bool) -> bool:
-        name = mail.name
-        written = self._spool.entry(owned.directory)
+        name, written = mail.id, mail.entry
         found = owned.journal.records()
         attempt = 1 + attempts(found)
         final = judge.settled(found, written.envelope)
@@ -202,9 +206,27 @@ class Lane:
             owned.finish(judge.state(found, written.envelope))
             return True
         account = written.account
-        self._report(name, "active", f"Sending to {account.host}...", host=account.host)
+        # Of what takes no time nobody needs to be told that it is under way.
+        telling = asyncio.get_running_loop().call_later(
+            SOON, self._report, name, "active", f"Sending to {account.host}..."
+        )
+        try:
+            return await self._deliver(mail, owned, delivery, unproven, attempt, left)
+        finally:
+            telling.cancel()
+
+    async def _deliver(
+        self,
+        mail: _Mail,
+        owned: Owned,
+        delivery: Delivery,
+        unproven: bool,
+        attempt: int,
+        left: tuple[int, ...],
+    ) -> bool:
+        name, written, account = mail.id, mail.entry, mail.entry.account
         began = int(time.time())
-        content = octets(written.message)
+        content = octets(owned.directory / MESSAGE)
         if written.size <= SMALL:
             shape = body.shape(content())
         else:
@@ -213,8 +235,9 @@ class Lane:
 
         async def commit(recipients: tuple[int, ...]) -> None:
             named: list[Value] = [left[i] for i in recipients]
-            commits.append(form("commit", attempt=attempt, recipients=named))
-            await self._log.commit(form("commit", id=name, attempt=attempt, recipients=named))
+            line = form("commit", attempt=attempt, recipients=named)
+            commits.append(line)
+            await self._log.commit(line.replace("(commit", f'(commit :id "{name}"', 1))
             mail.binding = True
 
         async def ask() -> Credentials:

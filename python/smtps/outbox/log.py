@@ -33,7 +33,7 @@ class Log:
         self._end = 0
         self._flushed = 0
         self._room = 0
-        self._flushing: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Future[None] | None = None
         self._kept = False
         try:
             self._descriptor = os.open(
@@ -77,21 +77,18 @@ class Log:
         """Return when all that was written is on the disk.  Raises OutboxError."""
         target = self._end
         while self._flushed < target:
-            if self._flushing is None:
-                self._flushing = asyncio.create_task(self._flush())
+            if self._flushing is None or self._flushing.done():
+                self._flushing = asyncio.get_running_loop().run_in_executor(None, self._flush)
             try:
                 # One flush serves all who wait; none of them may end it for the others.
                 await asyncio.shield(self._flushing)
             except OSError as error:
                 raise self._full(error) from None
 
-    async def _flush(self) -> None:
+    def _flush(self) -> None:
         end = self._end
-        try:
-            await asyncio.to_thread(os.fsync, self._descriptor)
-            self._flushed = end
-        finally:
-            self._flushing = None
+        os.fsync(self._descriptor)
+        self._flushed = end
 
     def _full(self, error: OSError) -> OutboxError:
         return OutboxError(
