@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from smtps import VERSION
 
-VERBS = ("session", "send", "check", "base64", "sandbox", "rpc")
+VERBS = ("session", "send", "check", "base64", "outbox", "sandbox", "rpc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

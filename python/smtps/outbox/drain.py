@@ -29,6 +29,9 @@ from smtps.rpc.codec import Symbol, Value
 LOOK_SECONDS = 60.0
 """Between looks at the queue when nobody wakes us: others write to it, and others die."""
 
+DRAINED_SECONDS = 0.05
+"""Between two looks whether all is done."""
+
 Tell = Callable[[Mapping[str, Value]], None]
 
 
@@ -51,6 +54,7 @@ class Drainer:
         """When those in queue/ that are not due now are, by the monotonic clock."""
         self._damaged: set[str] = set()
         self._stopping = False
+        self._looked = False
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> int:
@@ -76,10 +80,18 @@ class Drainer:
         await self._pool.close()
         await asyncio.to_thread(self._log.close, self._spool.root)
 
+    async def drained(self) -> None:
+        """Return when nothing is under way, and nothing due now."""
+        while not self._settled or any(lane.busy for lane in self._lanes.values()):  # noqa: ASYNC110
+            await asyncio.sleep(DRAINED_SECONDS)
+
     @property
-    def idle(self) -> bool:
-        """True if nothing is under way."""
-        return not any(lane.busy for lane in self._lanes.values())
+    def _settled(self) -> bool:
+        """True if all that is in queue/ was seen to be due later."""
+        now = time.monotonic()
+        return self._looked and all(
+            self._due.get(name, 0) > now for name in self._spool.names("queue")
+        )
 
     async def _run(self) -> None:
         looked = -math.inf
@@ -91,6 +103,7 @@ class Drainer:
                     for name, text, verdict in await asyncio.to_thread(judge.recover, self._spool):
                         self._report(name, "failed", text, verdict=Symbol(verdict.value))
                 pause = self._dispatch()
+                self._looked = True
             except SmtpsError as error:
                 self._report("", "damaged", error.text)
                 pause = LOOK_SECONDS

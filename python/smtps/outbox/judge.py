@@ -32,7 +32,10 @@ def settled(found: Sequence[Record], envelope: Envelope) -> dict[int, str]:
     """Return the recipients whose fate is final, by index: they are never sent to again."""
     final: dict[int, str] = {}
     for name, rest in found:
-        if name == "result":
+        if name == "retry":
+            # Its user wants all to be tried again who have not got it.
+            final = {i: v for i, v in final.items() if v == Verdict.ACCEPTED.value}
+        elif name == "result":
             facts = plist(rest)
             index, verdict = facts.get("recipient"), str(facts.get("verdict"))
             if isinstance(index, int) and 0 <= index < len(envelope.recipients):

@@ -167,11 +167,11 @@ class Spool:
             return None
         return Owned(self, directory, lock)
 
-    def take(self, name: str) -> Owned | None:
-        """Take the entry NAME out of queue/; None if it is no longer there."""
+    def take(self, name: str, state: str = "queue") -> Owned | None:
+        """Take the entry NAME out of STATE; None if it is no longer there."""
         target = self.root / "active" / name
         try:
-            (self.root / "queue" / name).rename(target)
+            (self.root / state / name).rename(target)
         except OSError:
             return None
         return self.own(target)

@@ -1,0 +1,152 @@
+"""List, show, retry, drop and flush what lies in the outbox."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smtps.cli import output
+from smtps.cli.front import complain
+from smtps.client import trusting
+from smtps.client.account import Account
+from smtps.errors import UsageError
+from smtps.outbox import overview, spool
+from smtps.outbox.drain import Drainer
+from smtps.outbox.overview import Listed
+from smtps.protocol.visible import visible
+from smtps.rpc.codec import Value, plist
+
+HELP = "list, show, retry, drop or flush the mails that are kept"
+
+NEEDS_ID = ("show", "retry", "drop")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's words."""
+    parser.add_argument(
+        "action", nargs="?", default="list", choices=("list", "show", "retry", "drop", "flush")
+    )
+    parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")
+    parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox, if not yours")
+    parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it and return the exit status."""
+    if (arguments.action in NEEDS_ID) != (arguments.id is not None):
+        wants = "needs a mail's ID" if arguments.action in NEEDS_ID else "takes no ID"
+        raise UsageError(f"smtps outbox {arguments.action} {wants}.")
+    box = spool.Spool(arguments.outbox or spool.default())
+    if arguments.action == "list":
+        return _list(arguments, box)
+    if arguments.action == "flush":
+        return asyncio.run(_flush(box))
+    entry = overview.found(box, arguments.id)
+    if arguments.action == "show":
+        _show(arguments, entry)
+    elif arguments.action == "retry":
+        overview.retry(box, entry)
+        print(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
+    else:
+        overview.drop(box, entry)
+        print(f"{entry.name} was dropped.")
+    return 0
+
+
+def facts(entry: Listed) -> dict[str, Any]:
+    """Return the report on ENTRY: documented, stable fields."""
+    mail = entry.mail
+    fates: dict[int, dict[str, Any]] = {}
+    for name, rest in entry.records:
+        if name == "result":
+            told = plist(rest)
+            index = told.get("recipient")
+            if isinstance(index, int):
+                # The wire has one word for nothing and for an empty list.
+                fates[index] = {
+                    key: told.get(key) or None for key in ("verdict", "code", "enhanced", "text")
+                }
+    return {
+        "id": entry.name,
+        "state": entry.state,
+        "what": entry.word,
+        "text": entry.text,
+        "host": mail.account.host if mail else None,
+        "from": mail.envelope.sender if mail else None,
+        "recipients": [
+            {"address": address} | fates.get(index, {})
+            for index, address in enumerate(mail.envelope.recipients if mail else ())
+        ],
+    }
+
+
+def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
+    entries = overview.listed(box)
+    if arguments.report:
+        for entry in entries:
+            output.report(arguments.report, facts(entry))
+        return 0
+    if not entries:
+        print(f"The outbox {box.root} is empty.")
+    for entry in entries:
+        to = entry.mail.envelope.recipients if entry.mail else ()
+        others = f" and {len(to) - 1} more" if len(to) > 1 else ""
+        print(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace, entry: Listed) -> None:
+    known = facts(entry)
+    if arguments.report:
+        output.report(arguments.report, known)
+        return
+    print(f"{entry.name} {entry.word}")
+    if entry.text:
+        print(visible(entry.text, 2000))
+    if entry.mail is not None:
+        print(f"Server: {entry.mail.account.address}")
+        print(f"From: {visible(entry.mail.envelope.sender)}")
+        print(f"Message: {entry.mail.message}")
+    for fate in known["recipients"]:
+        words = [fate.get("verdict"), fate.get("code"), fate.get("enhanced"), fate.get("text")]
+        fate_text = " ".join(str(word) for word in words if word)
+        print(f"To: {visible(fate['address'])}  {visible(fate_text)}")
+    for name, rest in entry.records:
+        told = plist(rest)
+        if name == "attempt":
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(str(told["time"]))))
+            print(f"Attempt {told['number']} at {when}:")
+        elif name == "transcript":
+            for line in str(told["text"]).split("\n"):
+                print(f"  {visible(line)}")
+
+
+async def _flush(box: spool.Spool) -> int:
+    """Send what is due; return 75 if something still waits, else 0."""
+
+    def tell(told: Mapping[str, Value]) -> None:
+        if str(told["state"]) != "active":
+            name = f"{told['id']}: " if told["id"] else ""
+            print(f"{name}{visible(str(told['text']), 2000)}", flush=True)
+
+    async def ask(account: Account) -> tuple[str, str]:
+        from smtps.cli.secrets import password
+
+        user = account.user or ""
+        return user, await asyncio.to_thread(password, account, user)
+
+    from smtps.cli.secrets import passphrase
+
+    drainer = Drainer(str(box.root), tell, ask, trusting.of_user(passphrase))
+    try:
+        await drainer.drained()
+    finally:
+        await drainer.stop()
+    waiting = len(box.names("queue"))
+    if waiting:
+        complain(f"{waiting} mail{'s wait' if waiting > 1 else ' waits'} in the outbox.")
+    return 75 if waiting else 0

@@ -1,0 +1,113 @@
+"""What lies in an outbox, told to people, and what they may do with it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import NamedTuple
+
+from smtps.errors import OutboxError, SmtpsError, UsageError
+from smtps.outbox.entry import Entry
+from smtps.outbox.forms import Record, form
+from smtps.outbox.journal import Journal
+from smtps.outbox.spool import Spool
+from smtps.rpc.codec import Value, plist
+
+SHOWN = ("queue", "held", "active", "failed", "sent")
+"""States whose entries are listed, in that order."""
+
+WORDS = {
+    "queue": "waits",
+    "held": "is held",
+    "active": "is being sent",
+    "failed": "failed",
+    "sent": "was sent",
+}
+
+
+class Listed(NamedTuple):
+    """An entry: where it lies, what is known of it, and what came last."""
+
+    name: str
+    state: str
+    mail: Entry | None
+    records: list[Record]
+    damage: str | None
+
+    @property
+    def outcome(self) -> dict[str, Value]:
+        """The properties of the last outcome."""
+        found = [plist(rest) for name, rest in self.records if name == "outcome"]
+        return found[-1] if found else {}
+
+    @property
+    def word(self) -> str:
+        """What it does, in a word or three."""
+        if self.damage:
+            return "damaged"
+        if self.state == "failed" and str(self.outcome.get("verdict")) == "uncertain":
+            return "uncertain"
+        return WORDS[self.state]
+
+    @property
+    def text(self) -> str:
+        """What came last, in a sentence."""
+        return self.damage or str(self.outcome.get("text") or "")
+
+
+def listed(spool: Spool) -> list[Listed]:
+    """Return what lies in the outbox, the oldest first within each state."""
+    return [_one(spool, state, name) for state in SHOWN for name in spool.names(state)]
+
+
+def found(spool: Spool, name: str) -> Listed:
+    """Return the entry NAME, or the one whose name ends so.  Raises UsageError."""
+    matches = [(s, n) for s in SHOWN for n in spool.names(s) if n == name or n.endswith(name)]
+    if len({n for _, n in matches}) != 1:
+        what = "no mail" if not matches else "more than one mail"
+        raise UsageError(f"There is {what} {name!r} in the outbox {spool.root}.")
+    if len(matches) > 1:
+        raise OutboxError(f"The mail {matches[0][1]} lies in two states at once; it is damaged.")
+    return _one(spool, *matches[0])
+
+
+def _one(spool: Spool, state: str, name: str) -> Listed:
+    directory = spool.root / state / name
+    try:
+        return Listed(name, state, spool.entry(directory), Journal(directory).records(), None)
+    except SmtpsError as error:
+        return Listed(name, state, None, [], error.text)
+
+
+def retry(spool: Spool, entry: Listed) -> None:
+    """Put ENTRY into queue/ again, due now, for all who have not got it.  Raises OutboxError."""
+    if entry.state == "queue":
+        return
+    if entry.state not in ("failed", "held") or entry.mail is None:
+        raise UsageError(f"The mail {entry.name} {entry.word}: it can't be tried again.")
+    owned = spool.take(entry.name, entry.state)
+    if owned is None:
+        raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.")
+    try:
+        owned.journal.append(form("retry", time=int(time.time())))
+    except BaseException:
+        owned.finish(entry.state)
+        raise
+    owned.finish("queue")
+
+
+def drop(spool: Spool, entry: Listed) -> None:
+    """Delete ENTRY, wherever it lies but in active/.  Raises UsageError or OutboxError."""
+    if entry.state == "active":
+        raise UsageError(f"The mail {entry.name} is being sent: it can't be dropped now.")
+    owned = spool.take(entry.name, entry.state)
+    if owned is None:
+        raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.")
+    try:
+        # Out of sight first: half deleted it would be damaged.
+        gone = spool.root / "tmp" / entry.name
+        owned.directory.rename(gone)
+        (gone / "envelope.sexp").unlink(missing_ok=True)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise OutboxError(f"The mail {entry.name} can't be deleted: {error.strerror}.") from None

@@ -1,0 +1,97 @@
+"""smtps outbox: what is kept is listed and shown, tried again, and dropped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from servers import Run
+
+from smtps.sandbox.server import PASSWORD, USER, Sandbox
+
+MESSAGE = "From: a@x.org\nSubject: x\n\nText.\n"
+
+
+def kept(smtps: Run, port: int, *more: str) -> str:
+    """Send a mail that fails, and return its id."""
+    done = smtps(
+        "send", "-f", "a@x.org", "b@x.org", "c@x.org", "--host", "localhost",
+        "--port", str(port), "--tls", "implicit", "--report", "json", *more, text=MESSAGE,
+    )  # fmt: skip
+    assert done.returncode in (69, 77), done.stderr
+    return str(json.loads(done.stdout)["id"])
+
+
+def test_an_empty_outbox_is_told(smtps: Run) -> None:
+    done = smtps("outbox")
+    assert done.returncode == 0
+    assert "is empty" in done.stdout
+
+
+def test_a_mail_that_failed_is_shown_and_dropped(smtps: Run, tmp_path: Path) -> None:
+    name = kept(smtps, 1)
+    listed = smtps("outbox", "list").stdout
+    assert name in listed
+    assert "failed        b@x.org and 1 more" in listed
+    shown = smtps("outbox", "show", name[-6:]).stdout
+    assert f"{name} failed" in shown
+    assert "To: c@x.org  unreached" in shown
+    assert "Attempt 1 at " in shown
+    report = json.loads(smtps("outbox", "show", name, "--report", "json").stdout)
+    assert report["recipients"][0] == {
+        "address": "b@x.org", "verdict": "unreached", "code": None, "enhanced": None, "text": None,
+    }  # fmt: skip
+    assert smtps("outbox", "drop", name).returncode == 0
+    assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
+
+
+def test_a_mail_that_failed_is_tried_again(smtps: Run, sandbox: Sandbox) -> None:
+    more = ["--ca-file", str(sandbox.ca_file), "--user", USER]
+    name = kept(smtps, sandbox.port, *more, "--password-command", "printf wrong")
+    assert smtps("outbox", "retry", name).returncode == 0
+    assert "waits" in smtps("outbox").stdout
+    # The account is frozen with the mail, its password command too: it is wrong again.
+    done = smtps("outbox", "flush")
+    assert done.returncode == 0
+    assert "refused the login" in done.stdout
+    assert "failed" in smtps("outbox").stdout
+    assert not sandbox.accepted
+
+
+def test_what_waits_is_flushed(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    command = tmp_path / "password"
+    command.write_text("wrong")
+    more = ["--ca-file", str(sandbox.ca_file), "--user", USER]
+    name = kept(smtps, sandbox.port, *more, "--password-command", f"cat {command}")
+    command.write_text(PASSWORD)
+    smtps("outbox", "retry", name)
+    done = smtps("outbox", "flush")
+    assert done.returncode == 0
+    assert "accepted the message for 2 recipients" in done.stdout
+    assert [mail.recipients for mail in sandbox.accepted] == [("b@x.org", "c@x.org")]
+    assert "was sent" in smtps("outbox").stdout
+    shown = smtps("outbox", "show", name).stdout
+    assert "send> MAIL FROM:<a@x.org>" in shown
+    assert PASSWORD not in shown
+    # Nothing is left to do: it is not sent again.
+    assert smtps("outbox", "flush").returncode == 0
+    assert len(sandbox.accepted) == 1
+    assert smtps("outbox", "retry", name).returncode == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["show"], 64),
+        (["list", "x"], 64),
+        (["show", "nosuch"], 64),
+        (["frobnicate"], 64),
+        (["list", "--outbox", "/proc/nowhere"], 73),
+    ],
+)
+def test_bad_words(smtps: Run, words: list[str], status: int) -> None:
+    done = smtps("outbox", *words)
+    assert done.returncode == status
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
