@@ -622,6 +622,7 @@ If nothing is waited for, ask first."
   (smtps-session--insert (concat "recv> " text) (smtps-session--reply-face code)
                          (and decoded (list 'help-echo (format "In clear: %s" decoded))))
   (when (and decoded
+             (not (string= decoded ""))
              (get-buffer-window nil 'visible)
              (not (active-minibuffer-window)))
     (message "%s is “%s”" text decoded)))

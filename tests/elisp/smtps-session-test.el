@@ -296,7 +296,7 @@
                    (push (apply #'format format arguments) told))))
         (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:")
         (smtps-session-test-event 'recv :text "334" :code 334 :decoded ""))
-      (should (member "334 VXNlcm5hbWU6 is “Username:”" told)))
+      (should (equal told '("334 VXNlcm5hbWU6 is “Username:”"))))
     (should (equal (get-text-property (point-min) 'help-echo) "In clear: Username:"))
     (should (string-suffix-p "recv> 334\nsend> " (smtps-session-test-text)))))
 
