@@ -935,6 +935,18 @@ Its report, a plist, is the variable `sandbox'."
                               (smtps-session-test-text)))
       (smtps-session-test-press "g")
       (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+      ;; It is not seen whether it was sent.
+      (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGSTOP)
+      (smtps-session-test-press "RET")
+      (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGKILL)
+      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (should (string-match-p
+               (concat "\n! The smtps helper [^\n]*\n"
+                       "! The helper had taken 1 typed line, and may have sent it\\.\n"
+                       "- The session is closed; what follows is kept [^\n]*\nhalf\\'")
+               (smtps-session-test-text)))
+      (smtps-session-test-press "g")
+      (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
       (smtps-session-test-press "C-a C-k")
       (smtps-session-test-say "quit" "- The session is closed"))))
 
