@@ -187,6 +187,10 @@ class Layer:
                 ended = True
                 break
             except ssl.SSLError as error:
+                if clear:
+                    # It may be the reply that tells of a mail that it was accepted.
+                    ended = True
+                    break
                 raise ConnectionLostError(
                     f"The TLS connection to {self._host} broke: "
                     f"{(error.reason or str(error)).replace('_', ' ').lower()}."
