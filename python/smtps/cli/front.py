@@ -96,7 +96,10 @@ def _run(words: list[str]) -> int:
 
 def complain(text: str) -> None:
     """Write one line for a person to standard error, if there is one."""
+    if sys.stderr is None:
+        # print() would take standard output instead, which is a program's.
+        return
     try:
         print(f"smtps: {visible(text, 2000)}", file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return

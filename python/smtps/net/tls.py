@@ -176,7 +176,7 @@ class Layer:
             self._in.write(data)
         elif data is not None:
             self._in.write_eof()
-        clear = []
+        clear: list[bytes] = []
         ended = data == b""
         while True:
             try:

@@ -17,7 +17,6 @@ from smtps.protocol.envelope import Envelope
 from smtps.rpc.codec import Value
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
-
 TEXT = b"Subject: x\r\n\r\nx\r\n"
 
 
