@@ -13,10 +13,6 @@ from smtps.cli import VERBS
 from smtps.errors import SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
-INTERRUPTED = 130
-"""What shells report for SIGINT."""
-
-
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
@@ -54,8 +50,6 @@ def run(words: list[str]) -> int:
     except SmtpsError as error:
         complain(error.text)
         return error.status
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

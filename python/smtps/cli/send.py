@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from smtps.cli import message, options
-from smtps.cli.front import INTERRUPTED, complain
+from smtps.cli import INTERRUPTED, message, options
+from smtps.cli.front import complain
 from smtps.client.dialling import Ahead
 from smtps.errors import (
     MessageError,
