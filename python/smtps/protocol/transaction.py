@@ -409,7 +409,7 @@ class Transaction:
             return self._login_wanted(self._mail) or self._dialogue.refusal(
                 self._mail, "the sender"
             )
-        if self._accepted or len(self._rcpts) < len(self._envelope.recipients):
+        if len(self._rcpts) < len(self._envelope.recipients) or self._accepted:
             return None
         for reply in self._rcpts:
             wanted = self._login_wanted(reply)
