@@ -188,6 +188,13 @@ def sends_what_is_on_standard_input(house: House, command: str) -> None:
     assert_outbox(house.home / ".local/share/smtps/outbox", sent=1)
 
 
+@tries("smtps check HOST")
+def says_what_works(house: House, command: str) -> None:
+    printed = house.run(house.host(command), where=house.home).stdout
+    assert "\n- Status: The certificate is trusted, and it is for localhost.\n" in printed
+    assert "\n- Offers PIPELINING: " in printed
+
+
 @tries("smtps base64 TEXT")
 def encodes_without_line_breaks(house: House, command: str) -> None:
     assert house.run(command.replace("TEXT", "x" * 99)).stdout == "eHh4" * 33 + "\n"
