@@ -82,6 +82,11 @@ class Stream:
         """True under TLS."""
         return self._tls is not None
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The server's certificate in DER, None without TLS."""
+        return next(iter(self._tls.established.chain), None) if self._tls is not None else None
+
     async def start_tls(self, made: ssl.SSLContext, timeout: float) -> Established:
         """Make the TLS handshake, verified as the context MADE says, within TIMEOUT seconds."""
         import time

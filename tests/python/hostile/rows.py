@@ -548,8 +548,10 @@ def rows_of_logins() -> Iterator[Row]:
     for step in ("response1", "response2"):
         yield row(f"LOGIN: 535 with the secret at {step}",
                   {step: (Echo(b"535 5.7.8 " + echo + b"\r\n"),)}, 77, auth="AUTH LOGIN")
+    # It is one prompt too many; that this server then takes "*" for a login convinces nobody.
     yield row("LOGIN: a challenge with the secret",
-              {"response1": b"334 " + _plain(b"Tr0ub4dor-horse") + b"\r\n"}, 0, auth="AUTH LOGIN")
+              {"response1": b"334 " + _plain(b"Tr0ub4dor-horse") + b"\r\n"}, 77,
+              auth="AUTH LOGIN")
     whole = _plain(b"\0tester\0Tr0ub4dor-horse")
     for step, status in (("mail", 65), ("rcpt", 67), ("end", 65)):
         yield row(f"the secret in the refusal of {step}",
