@@ -141,38 +141,34 @@ def turned_down(
     about_mechanism = reply.code in MECHANISM_REFUSED and not _secret_refused(exchange, reply)
     if exchange.secret and why is None and not about_mechanism:
         return None
-    text = why.text.removesuffix(".") if why else f"“{reply}”{_more(dialogue, exchange, reply)}"
+    text = why.text.removesuffix(".") if why else f"“{reply}”.{_meaning(reply)}"
     return TurnedDown(exchange.name, text.removesuffix("."), reply)
 
 
 def refusal(dialogue: Dialogue, exchange: Exchange, reply: Reply) -> Stop:
     """Return what a negative REPLY, the last of EXCHANGE, comes to."""
-    more = _more(dialogue, exchange, reply)
+    told = _told(dialogue, exchange)
+    meaning = _meaning(reply)
     if reply.category == 4:
-        return Stop(
-            Verdict.DEFERRED,
-            f"{dialogue.host} can't take the login for now: “{reply}”.{more}",
-            reply,
-        )
-    return Stop(
-        Verdict.LOGIN,
-        f"{dialogue.host} refused the login ({exchange.name}): “{reply}”."
-        f"{more or ' Check the user name and the password.'}",
-        reply,
-    )
+        text = f"{dialogue.host} can't take the login for now: “{reply}”.{told}{meaning}"
+        return Stop(Verdict.DEFERRED, text, reply)
+    text = f"{dialogue.host} refused the login ({exchange.name}): “{reply}”.{told}"
+    return Stop(Verdict.LOGIN, text + (meaning or f" {exchange.advice}"), reply)
 
 
-def _more(dialogue: Dialogue, exchange: Exchange, reply: Reply) -> str:
-    """Return what is to be said beside REPLY: what was told, what is meant."""
-    text = ""
-    if exchange.told is not None:
-        told = dialogue.connection.masked(exchange.told.encode("utf-8", "replace"))
-        text = f" Its reason: {visible(told, TOLD_LIMIT)}."
+def _told(dialogue: Dialogue, exchange: Exchange) -> str:
+    if exchange.told is None:
+        return ""
+    told = dialogue.connection.masked(exchange.told.encode("utf-8", "replace"))
+    return f" Its reason: {visible(told, TOLD_LIMIT)}."
+
+
+def _meaning(reply: Reply) -> str:
     code = reply.enhanced
     meaning = MEANINGS.get((reply.code, None))
     if code is not None:
         meaning = MEANINGS.get((reply.code, (code.subject, code.detail)), meaning)
-    return text + (f" {meaning}" if meaning else "")
+    return f" {meaning}" if meaning else ""
 
 
 def _secret_refused(exchange: Exchange, reply: Reply) -> bool:

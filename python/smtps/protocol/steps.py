@@ -89,6 +89,10 @@ class Exchange(Protocol):
         """Why the server refuses, where it said so in a challenge and not in its reply."""
 
     @property
+    def advice(self) -> str:
+        """What to do about a refusal, in a sentence."""
+
+    @property
     def secret(self) -> bool:
         """True if a refusal is about a secret, which is then not tried by other mechanisms."""
 

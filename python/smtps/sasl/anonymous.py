@@ -11,6 +11,7 @@ class Anonymous(Exchange):
     name = "ANONYMOUS"
     single = True
     secret = False
+    advice = "Log in in another way."
 
     def initial(self) -> bytes:
         """No trace information."""

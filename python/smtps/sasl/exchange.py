@@ -28,6 +28,8 @@ class Exchange:
     """How the responses are shown, in order; `RESPONSE` for those after."""
     told: str | None = None
     """Why the server refuses, where it said so in a challenge and not in its reply."""
+    advice = "Check the user name and the password."
+    """What to do about a refusal."""
     secret = True
     """True if a refusal is about a secret, which is then not tried by other mechanisms."""
 

@@ -11,6 +11,7 @@ class External(Exchange):
     name = "EXTERNAL"
     single = True
     secret = False
+    advice = "Check the client certificate."
 
     def __init__(self, user: str) -> None:
         self._user = user

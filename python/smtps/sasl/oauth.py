@@ -17,6 +17,7 @@ TOLD_LIMIT = 300
 class _Oauth(Exchange):
     """A token in one message.  On failure the server explains, and wants an answer to that."""
 
+    advice = "Check the user name, and get a new token."
     acknowledged = b""
     """What is answered to the explanation."""
 
