@@ -220,10 +220,9 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
         )
 
     async def ask() -> Credentials:
-        from smtps.cli.secrets import password
+        from smtps.cli.secrets import credentials
 
-        user = account.user or ""
-        return Credentials(user, password(account, user))
+        return credentials(account, envelope.sender)
 
     def trace(direction: str, text: str) -> None:
         sending.trace.append(f"{direction}> {text}\n")
