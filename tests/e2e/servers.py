@@ -28,6 +28,9 @@ ELISP = Path(__file__).parents[2] / "elisp"
 
 USERS = {"tester": "secret", "accented": 'pässwörd "quoted" 100%'}
 
+UNPREPARED = {"smile": "😀 pass", "soft": "a\u00adb ª"}
+"""What SASLprep forbids, and what it changes."""
+
 START_SECONDS = 20
 
 MAIN_CF = """\
@@ -228,7 +231,8 @@ def postfix_server() -> Iterator[Postfix]:
         os.chown(root / name, owner.pw_uid, owner.pw_gid)
     _certificates(root)
     (root / "users").write_text(
-        "".join(f"{user}:{{PLAIN}}{password}\n" for user, password in USERS.items()), "utf-8"
+        "".join(f"{user}:{{PLAIN}}{password}\n" for user, password in (USERS | UNPREPARED).items()),
+        "utf-8",
     )
     (root / "config" / "main.cf").write_text(MAIN_CF.format(**facts))
     (root / "config" / "master.cf").write_text(MASTER_CF.format(**facts))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from servers import USERS, Postfix, Run, token
+from servers import UNPREPARED, USERS, Postfix, Run, token
 
 PASSWORDS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "DIGEST-MD5", "CRAM-MD5")
 TOKENS = ("OAUTHBEARER", "XOAUTH2")
@@ -55,6 +55,14 @@ def test_the_right_password(sender: Sender, mechanism: str, user: str) -> None:
     assert sender.send(user, USERS[user], "--auth", mechanism) == 0, sender.stderr
     assert sender.tried[0] == mechanism
     assert len(sender.postfix.mails(1)) == 1
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "PLAIN", "DIGEST-MD5"])
+@pytest.mark.parametrize("user", UNPREPARED)
+def test_a_password_that_the_server_did_not_prepare(
+    sender: Sender, mechanism: str, user: str
+) -> None:
+    assert sender.send(user, UNPREPARED[user], "--auth", mechanism) == 0, sender.stderr
 
 
 def test_a_password_beyond_ascii_in_either_way_of_digest_md5(sender: Sender) -> None:

@@ -176,20 +176,22 @@ def _secret_refused(exchange: Exchange, reply: Reply) -> bool:
 
 
 def _again(dialogue: Dialogue, exchange: Exchange) -> Steps[bool]:
-    """Say EXCHANGE's secret in its other way, if it has one; return True if that is taken.
+    """Say EXCHANGE's secret in its other ways, if it has any; return True if one is taken.
 
-    If it isn't, the first refusal stands, whatever becomes of the second.
+    If none is, the first refusal stands, whatever becomes of these.
     """
     other = exchange.again()
-    if other is None:
-        return False
-    try:
-        ended = yield from _authenticate(dialogue, other)
-    except (Stop, NetworkError) as error:
-        if as_stop(error).verdict is Verdict.UNREACHED:
-            return False
-        raise
-    return ended.reply.category == 2
+    while other is not None:
+        try:
+            ended = yield from _authenticate(dialogue, other)
+        except (Stop, NetworkError) as error:
+            if as_stop(error).verdict is Verdict.UNREACHED:
+                return False
+            raise
+        if ended.reply.category == 2:
+            return True
+        other = other.again() if _secret_refused(other, ended.reply) else None
+    return False
 
 
 def _authenticate(dialogue: Dialogue, exchange: Exchange) -> Steps[_Ended]:

@@ -29,7 +29,8 @@ class Scram(Exchange):
 
     BOUND is the channel's binding: used where NAME ends in -PLUS; else it tells the server
     that we could have used it, had it been offered.  UNBOUND is the mechanism to try once
-    where -PLUS is refused, None for none.
+    where -PLUS is refused, None for none.  PREPARED tells to prepare user and password (RFC
+    4013), which is right, and yet not what every server did to what it stored.
     """
 
     masks = (CREDENTIALS, RESPONSE)
@@ -42,6 +43,7 @@ class Scram(Exchange):
         bound: bytes | None = None,
         unbound: str | None = None,
         nonce: str | None = None,
+        prepared: bool = True,
     ) -> None:
         self.name = name
         self._user = user
@@ -49,6 +51,7 @@ class Scram(Exchange):
         self._bound = bound
         self._unbound = unbound
         self._nonce = nonce
+        self._prepared = prepared
         self._client: Any = None
         self._finished = False
         self._proven = False
@@ -59,13 +62,14 @@ class Scram(Exchange):
 
         self._client = ScramClient(
             [self.name],
-            _Raw.USER,
+            "user",
             "",
             None if self._bound is None else (binding.NAME, self._bound),
             self._nonce,
         )
-        self._client.username = _Raw(self._user)
-        self._client.password = _Raw(self._password)
+        # scramp prepares all text itself, and takes none that can't be.
+        self._client.username = _Text(self._text(self._user))
+        self._client.password = _Text(self._text(self._password))
         first: str = self._client.get_client_first()
         return first.encode()
 
@@ -121,39 +125,36 @@ class Scram(Exchange):
             )
 
     def again(self) -> Exchange | None:
-        """The same without channel binding: a proxy that ends TLS may be in front."""
-        if self._unbound is None:
-            return None
-        return Scram(self._unbound, self._user, self._password)
+        """The same without channel binding, since a proxy that ends TLS may be in front; or
+        without preparation."""
+        if self._unbound is not None:
+            return Scram(self._unbound, self._user, self._password)
+        if self._prepared and any(self._text(t) != t for t in (self._user, self._password)):
+            return Scram(self.name, self._user, self._password, self._bound, prepared=False)
+        return None
+
+    def _text(self, text: str) -> str:
+        """Return TEXT prepared where it is to be and can be: SASLprep forbids an emoji."""
+        from scramp.utils import ScramException, saslprep
+
+        if not self._prepared:
+            return text
+        try:
+            return str(saslprep(text))
+        except ScramException:
+            return text
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """The password, as given and as prepared."""
-        return readings(self._password, str(_Raw(self._password)))
+        return readings(self._password, self._text(self._password))
 
 
-class _Raw:
-    """User or password for scramp, prepared (RFC 4013) where that can be done.
-
-    What SASLprep forbids, such as an emoji, is taken as it is: servers that took it as a
-    password have not prepared it either.
-    """
-
-    USER = "user"
+class _Text:
+    """User or password as scramp's own classes have them."""
 
     def __init__(self, text: str) -> None:
-        from scramp.utils import ScramException, saslprep
-
-        try:
-            self._text: str = saslprep(text)
-        except ScramException:
-            self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "<prepared>"
+        self._text = text
 
     def __bytes__(self) -> bytes:
         return self._text.encode()
