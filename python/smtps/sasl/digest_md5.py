@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
-import secrets
 
 from smtps.errors import ChallengeError, LoginError
 from smtps.sasl.exchange import RESPONSE, Exchange, readings, text_of
@@ -40,7 +40,7 @@ class DigestMd5(Exchange):
         self._user = user
         self._password = password
         self._host = host
-        self._cnonce = cnonce or secrets.token_urlsafe(24)
+        self._cnonce = cnonce or os.urandom(16).hex()
         self._latin_1 = latin_1
         self._uri = f"{service}/{host}"
         self._proof: str | None = None

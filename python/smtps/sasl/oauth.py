@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from smtps.errors import LoginError
 from smtps.sasl.exchange import Exchange, readings
 
@@ -78,6 +76,8 @@ class Xoauth2(_Oauth):
 
 def _explained(challenge: bytes) -> str:
     """Return in words what the JSON in CHALLENGE says; it may be anything."""
+    import json
+
     try:
         said = json.loads(challenge)
     except (ValueError, RecursionError):
