@@ -157,7 +157,7 @@ def refusal(dialogue: Dialogue, exchange: Exchange, reply: Reply) -> Stop:
 
 
 def _told(dialogue: Dialogue, exchange: Exchange) -> str:
-    if exchange.told is None:
+    if not exchange.told:
         return ""
     told = dialogue.connection.masked(exchange.told.encode("utf-8", "replace"))
     return f" Its reason: {visible(told, TOLD_LIMIT)}."

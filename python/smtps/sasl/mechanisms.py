@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,12 @@ from smtps.sasl.login import Login
 from smtps.sasl.oauth import OauthBearer, Xoauth2
 from smtps.sasl.plain import Plain
 from smtps.sasl.scram import PLUS, Scram
+
+NAMES_LIMIT = 20
+"""Names of a server's list that an error repeats."""
+
+_NAME = re.compile("[A-Z0-9_-]{1,20}")
+"""RFC 4422 section 3.1; what is none may be anything, and is not repeated."""
 
 FAST = "FAST"
 """The word among the mechanisms that prefers those without a further round trip."""
@@ -130,16 +137,17 @@ def choose(server: Server, wanted: Sequence[str], failed: Sequence[str]) -> str:
     for name in order(server, wanted):
         if name not in failed:
             return name
-    if not server.offered:
+    named = [name for name in server.offered if _NAME.fullmatch(name)]
+    if not named:
         raise LoginError("The server offers no login (AUTH), and the account has a user name.")
-    offered = ", ".join(server.offered)
+    offered = ", ".join(named[:NAMES_LIMIT]) + (", …" if len(named) > NAMES_LIMIT else "")
     if wanted:
         names = ", ".join(name.upper() for name in wanted)
         text = f"The server offers {offered} for the login; none {'' if not failed else 'other '}"
         raise LoginError(f"{text}of {names} can be used.")
     text = f"The server offers {offered} for the login; of these none "
     text += "other can be used." if failed else "can be used."
-    tokens = [n for n in server.offered if n in REGISTRY and REGISTRY[n].needs is Needs.TOKEN]
+    tokens = [n for n in named if n in REGISTRY and REGISTRY[n].needs is Needs.TOKEN]
     if tokens and not failed:
         text += f" With {tokens[0]} named (--auth, :mechanisms) the secret is taken as a token."
     raise LoginError(text)

@@ -42,7 +42,7 @@ class _Oauth(Exchange):
     def succeeded(self) -> None:
         """Raises LoginError if the server took what it had refused."""
         if self.told is not None:
-            raise LoginError(f"The server refused the token, and then took it ({self.told}).")
+            raise LoginError("The server refused the token, and then took it.")
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
@@ -75,7 +75,7 @@ class Xoauth2(_Oauth):
 
 
 def _explained(challenge: bytes) -> str:
-    """Return in words what the JSON in CHALLENGE says; it may be anything."""
+    """Return in words what the JSON in CHALLENGE says; it may be anything, or nothing."""
     import json
 
     try:
@@ -83,10 +83,10 @@ def _explained(challenge: bytes) -> str:
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        return challenge.decode("utf-8", "replace")[:TOLD_LIMIT].strip() or "no reason"
+        return challenge.decode("utf-8", "replace")[:TOLD_LIMIT].strip()
     parts = [
         f"{name}: {str(said[name])[:TOLD_LIMIT]}"
         for name in TOLD
         if isinstance(said.get(name), str | int) and said[name] != ""
     ]
-    return "; ".join(parts) or "no reason"
+    return "; ".join(parts)

@@ -20,6 +20,7 @@ SLOW = ()
 GROUPS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES")
 FLIGHTS = (*GROUPS, "CHUNKING")
 LOGIN = "AUTH PLAIN LOGIN"
+STEPPED = ("LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-256")
 
 
 @dataclass(frozen=True)
@@ -519,7 +520,7 @@ def rows_of_logins() -> Iterator[Row]:
         yield row(f"{code.decode()}", {"auth": code + b" 5.7.0 no\r\n"}, 77)
     yield row("PLAIN 504, then LOGIN", {"auth1": b"504 5.7.4 no\r\n"}, 0)
     yield row("535 is not followed by LOGIN", {"auth1": refusal}, (77, 0), silent=("AUTH LOGIN",))
-    for auth, how in ((LOGIN, "PLAIN"), ("AUTH LOGIN", "LOGIN")):
+    for auth, how in ((LOGIN, "PLAIN"), *((f"AUTH {name}", name) for name in STEPPED)):
         loops = {"auth": b"334 VXNlcm5hbWU6\r\n", "response": b"334 UGFzc3dvcmQ6\r\n"}
         yield row(f"{how}: 334 for ever", loops, (77, 76), auth=auth)
         challenges = {

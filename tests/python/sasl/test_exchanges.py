@@ -345,12 +345,12 @@ def test_digest_md5_in_latin_1() -> None:
 @pytest.mark.parametrize(
     ("challenge", "told"),
     [
-        (b"", "no reason"),
+        (b"", ""),
         (b"not json", "not json"),
         (b"[1]", "[1]"),
-        (b"{}", "no reason"),
+        (b"{}", ""),
         (b'{"status": 401, "scope": null, "x": "y"}', "status: 401"),
-        (b'{"status": ["x"]}', "no reason"),
+        (b'{"status": ["x"]}', ""),
         (b"[" * 6000, "[" * 300),
         (b"\xff\xfe", "��"),
         (b'{"status": "' + b"x" * 900 + b'"}', "status: " + "x" * 300),
@@ -470,6 +470,10 @@ def test_what_is_left() -> None:
         choose(server, ("cram-md5",), ())
     with pytest.raises(LoginError, match="With XOAUTH2 named"):
         choose(Server("h", 1, ("XOAUTH2",)), (), ())
+    with pytest.raises(LoginError, match="offers GSSAPI for the login"):
+        choose(Server("h", 1, ("\x1b[2J", "GSSAPI", "X" * 30)), (), ())
+    with pytest.raises(LoginError, match=", …"):
+        choose(Server("h", 1, tuple(f"X-{n}" for n in range(99))), (), ())
     with pytest.raises(LoginError, match="offers no login"):
         choose(Server("h", 1, ()), (), ())
     with pytest.raises(ConfigurationError, match="X-NEW is no mechanism"):
