@@ -199,13 +199,12 @@ def _authenticate(dialogue: Dialogue, exchange: Exchange) -> Steps[_Ended]:
     # Some of it is work, on purpose: nobody else is to wait for that.
     initial: bytes | None = yield Work(exchange.initial)
     encoded = None if initial is None else _base64(initial) or "="
-    secrets = exchange.secrets
     masks = iter(exchange.masks)
     first = encoded is not None and len(encoded) <= INITIAL_RESPONSE_LIMIT
     if first:
         next(masks, None)
     event = yield from dialogue.say(
-        commands.auth(exchange.name, encoded if first else None, secrets)
+        commands.auth(exchange.name, encoded if first else None, exchange.secrets)
     )
     challenges = 0
     while event.challenge is not None:
@@ -222,7 +221,7 @@ def _authenticate(dialogue: Dialogue, exchange: Exchange) -> Steps[_Ended]:
         except LoginError as error:
             return (yield from _cancelled(dialogue, error))
         mask = next(masks, commands.RESPONSE_MASK)
-        hidden = (answer.encode(), *secrets)
+        hidden = (answer.encode(), *exchange.secrets)
         event = yield from dialogue.say(
             commands.sasl_response(
                 answer, mask, () if not answer or mask == commands.USERNAME_MASK else hidden

@@ -6,6 +6,7 @@ several it would take the weakest that has a binding.
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -146,8 +147,12 @@ class Scram(Exchange):
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        """The password, as given and as prepared."""
-        return readings(self._password, self._text(self._password))
+        """The password, as given and as prepared, and the server's proof of it.
+
+        Whoever reads that beside the other challenges can try passwords until one fits.
+        """
+        proof = [base64.b64encode(self._client.server_signature)] if self._finished else []
+        return (*readings(self._password, self._text(self._password)), *proof)
 
 
 class _Text:

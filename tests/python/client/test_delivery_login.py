@@ -90,8 +90,12 @@ def test_anonymous_asks_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("password", [PASSWORD, "wrong"])
 def test_scram_plus_on_a_real_connection(tmp_path: Path, password: str) -> None:
     with sandbox(tmp_path, "SCRAM-SHA-256-PLUS", "PLAIN") as running:
-        outcome = run(sent(Delivery(account(running)), Asked(password)))
+        trace: list[str] = []
+        delivery = Delivery(account(running), trace=lambda _, line: trace.append(line))
+        outcome = run(sent(delivery, Asked(password)))
     good = password == PASSWORD
+    # With the server's proof the password could be guessed from a transcript.
+    assert ("334 <secret>" in trace) is good
     assert outcome.verdict is (Verdict.ACCEPTED if good else Verdict.LOGIN)
     assert good or "SCRAM-SHA-256-PLUS" in outcome.text
 
