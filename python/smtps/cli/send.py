@@ -274,10 +274,9 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
         )
 
     async def ask() -> Credentials:
-        from smtps.cli.secrets import password
+        from smtps.cli.secrets import credentials
 
-        user = account.user or ""
-        return Credentials(user, password(account, user))
+        return credentials(account, envelope.sender)
 
     return run_blocking(delivery.send(envelope, ready, ask, commit))
 
