@@ -114,11 +114,6 @@ class Link:
         """True once the server took a login."""
         return self.submission.connection.authenticated
 
-    @property
-    def certificate(self) -> bytes | None:
-        """The server's certificate in DER, None without TLS."""
-        return self._stream.certificate if self._stream is not None else None
-
     def usable(self) -> bool:
         """Return True if another mail may go: nothing has arrived meanwhile, nor an end."""
         return self.submission.usable and self._stream is not None and not self._arrived()
