@@ -297,7 +297,7 @@ def alike(session: str) -> list[str]:
     """Return the lines of SESSION without what differs from one sandbox to the next."""
     for pattern in (
         r"(?<=localhost:|127\.0\.0\.1:)[0-9]+", "#[A-Za-z0-9_-]+", "serial 0x[0-9a-f]+",
-        "fingerprint [0-9a-f]{64}", "pin-sha256 [A-Za-z0-9+/=]{44}", "in [0-9]+ days",
+        "fingerprint [0-9a-f]{64}", "sha256//[A-Za-z0-9+/=]{44}", "in [0-9]+ days",
     ):  # fmt: skip
         session = re.sub(pattern, "...", session)
     return session.splitlines()
