@@ -57,11 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-F",
         "-B",
+        "-e",
         "-o",
         dest="ignored",
         metavar="X",
         action="append",
         help="taken for sendmail's sake",
+    )
+    parser.add_argument(
+        "-b", dest="mode", metavar="m", choices=("m",), help="send a message (always so)"
     )
     options.add_connection(parser)
     options.add_login(parser)

@@ -132,7 +132,6 @@ class Delivery:
         commit: OnCommit,
     ) -> tuple[Outcome, tuple[int, ...]]:
         """Send to as many of the recipients PENDING as one transaction takes."""
-        committed = False
         while True:
             link = await self._linked(envelope.sender)
             if isinstance(link, Outcome):
@@ -150,8 +149,6 @@ class Delivery:
             async def commit_group(
                 recipients: tuple[int, ...], group: tuple[int, ...] = group
             ) -> None:
-                nonlocal committed
-                committed = True
                 await commit(tuple(group[i] for i in recipients))
 
             reused = link.mails > 0
@@ -167,7 +164,8 @@ class Delivery:
             if not link.submission.usable:
                 await self.close()
             lost = outcome.verdict in (Verdict.UNREACHED, Verdict.PROTOCOL)
-            if not (reused and lost and not committed):
+            # Where the message may have left it is uncertain, and not lost.
+            if not (reused and lost):
                 return outcome, group
 
     async def _linked(self, sender: str) -> Link | Outcome:
