@@ -125,6 +125,13 @@ class TimedOutError(NetworkError):
     kind = "timed-out"
 
 
+class UncertainError(NetworkError):
+    """The connection ended when the server may have taken the message already."""
+
+    kind = "uncertain"
+    status = 74
+
+
 # Identity
 
 
@@ -158,6 +165,10 @@ class LoginError(IdentityError):
     """The login was refused, or could not be made safely."""
 
     kind = "login"
+
+
+class ChallengeError(LoginError):
+    """A server's challenge is none of the mechanism's: it failed, and not for the secret."""
 
 
 class CredentialsLaterError(SmtpsError):

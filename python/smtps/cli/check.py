@@ -31,10 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     trace: list[str] = []
 
     async def ask() -> Credentials:
-        from smtps.cli.secrets import password
+        from smtps.cli.secrets import credentials
 
-        user = account.user or ""
-        return Credentials(user, password(account, user))
+        return credentials(account)
 
     def tell(line: str) -> None:
         if not arguments.report:

@@ -134,10 +134,10 @@ async def _flush(box: spool.Spool) -> int:
             print(f"{name}{visible(str(told['text']), 2000)}", flush=True)
 
     async def ask(account: Account) -> tuple[str, str]:
-        from smtps.cli.secrets import password
+        from smtps.cli.secrets import credentials
 
-        user = account.user or ""
-        return user, await asyncio.to_thread(password, account, user)
+        found = await asyncio.to_thread(credentials, account)
+        return found.user, found.password
 
     from smtps.cli.secrets import passphrase
 

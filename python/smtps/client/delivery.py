@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from smtps.client.account import Account
@@ -105,7 +106,8 @@ class Delivery:
         if isinstance(link, Outcome):
             return None, link
         try:
-            await link.login(lambda step: self._login(step, ask))
+            once = _once(ask)
+            await link.login(lambda step: self._login(step, link, once))
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             return link, Outcome((Fate("", stop.verdict, stop.reply),), stop.text)
@@ -137,7 +139,6 @@ class Delivery:
         commit: OnCommit,
     ) -> tuple[Outcome, tuple[int, ...]]:
         """Send to as many of the recipients PENDING as one transaction takes."""
-        committed = False
         while True:
             link = await self._linked(envelope.sender)
             if isinstance(link, Outcome):
@@ -155,15 +156,12 @@ class Delivery:
             async def commit_group(
                 recipients: tuple[int, ...], group: tuple[int, ...] = group
             ) -> None:
-                nonlocal committed
-                committed = True
                 await commit(tuple(group[i] for i in recipients))
 
             reused = link.mails > 0
+            login = partial(self._login, link=link, ask=_once(ask))
             try:
-                outcome = await link.deliver(
-                    envelope.only(group), message, lambda step: self._login(step, ask), commit_group
-                )
+                outcome = await link.deliver(envelope.only(group), message, login, commit_group)
             except BaseException:
                 self.abort()
                 raise
@@ -173,7 +171,8 @@ class Delivery:
             if not link.submission.usable:
                 await self.close()
             lost = outcome.verdict in (Verdict.UNREACHED, Verdict.PROTOCOL)
-            if not (reused and lost and not committed):
+            # Where the message may have left it is uncertain, and not lost.
+            if not (reused and lost):
                 return outcome, group
 
     async def _linked(self, sender: str) -> Link | Outcome:
@@ -202,18 +201,28 @@ class Delivery:
         if self._trace is not None:
             self._trace(direction, text)
 
-    async def _login(self, step: steps.Login, ask: Ask | None) -> Chosen | None:
+    async def _login(self, step: steps.Login, link: Link, ask: Ask | None) -> Chosen | None:
         account = self.account
-        if account.user is None and not account.mechanisms:
+        wanted = account.mechanisms
+        if account.user is None and not wanted:
             return None
         from smtps.sasl import mechanisms
 
-        name = mechanisms.choose(step.extensions.mechanisms, account.mechanisms, step.failed)
-        if ask is None:
-            raise LoginError(f"No password is known for the login at {account.host}.")
-        credentials = await ask()
+        server = mechanisms.Server(
+            account.host,
+            account.port,
+            step.extensions.mechanisms,
+            link.established.chain[0] if link.established and link.established.chain else None,
+            account.client_certificate is not None,
+        )
+        name = mechanisms.choose(server, wanted, step.failed)
+        credentials = Credentials(account.user or "", "")
+        if mechanisms.needs_secret(name):
+            if ask is None:
+                raise LoginError(f"No password is known for the login at {account.host}.")
+            credentials = await ask()
+        exchange = mechanisms.begin(name, credentials.user, credentials.password, server, wanted)
         self._tried = self._digest(credentials)
-        exchange = mechanisms.REGISTRY[name](credentials.user, credentials.password)
         return Chosen(exchange, self._tried == self._proven)
 
     def _digest(self, credentials: Credentials) -> bytes:
@@ -226,6 +235,21 @@ class Delivery:
             self._proven = self._tried
         elif outcome.verdict is Verdict.LOGIN:
             self._proven = b""
+
+
+def _once(ask: Ask | None) -> Ask | None:
+    """Return ASK so that it asks once: another mechanism takes the same secret."""
+    if ask is None:
+        return None
+    known: Credentials | None = None
+
+    async def once() -> Credentials:
+        nonlocal known
+        if known is None:
+            known = await ask()
+        return known
+
+    return once
 
 
 def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list[int]:
@@ -241,7 +265,8 @@ def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list
         for index, fate in zip(group, outcome.fates, strict=True)
         if Verdict.ACCEPTED in verdicts and fate.reply is not None and too_many(fate.reply)
     }
-    return [index for index in pending if index not in group or index in again]
+    done = set(group) - again
+    return [index for index in pending if index not in done]
 
 
 def _untried(last: Outcome) -> tuple[Verdict, Reply | None]:

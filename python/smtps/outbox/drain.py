@@ -78,7 +78,7 @@ class Drainer:
         await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
         await self._pool.close()
-        await asyncio.to_thread(self._log.close, self._spool.root)
+        await self._log.close(self._spool.root)
 
     async def drained(self) -> None:
         """Return when nothing is under way, and nothing due now."""

@@ -99,8 +99,15 @@ class Log:
         """Leave the log behind at the end: it tells what could be written nowhere else."""
         self._kept = True
 
-    def close(self, root: Path) -> None:
+    async def close(self, root: Path) -> None:
         """End the log; all that it tells of lies where it belongs in the outbox at ROOT."""
+        if self._flushing is not None:
+            await asyncio.wait((self._flushing,))
+            # Whoever waited for it was told, or has been given up.
+            self._flushing.exception()
+        await asyncio.to_thread(self._close, root)
+
+    def _close(self, root: Path) -> None:
         with contextlib.suppress(OSError):
             if not self._kept:
                 settle(root)

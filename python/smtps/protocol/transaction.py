@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from smtps.errors import ConnectionLostError, MessageError, RemoteProtocolError, SmtpsError
+from smtps.errors import (
+    ConnectionLostError,
+    MessageError,
+    NetworkError,
+    RemoteProtocolError,
+    SmtpsError,
+)
 from smtps.protocol import address, body, commands, login, parameters
 from smtps.protocol.commands import Command, Verb
 from smtps.protocol.connection import SERVICE_CLOSING, ReplyReceived
@@ -68,7 +74,7 @@ class Transaction:
         try:
             yield from self._prepare()
             choice = yield from login.chosen(self._dialogue)
-            failed: tuple[str, ...] = ()
+            failed: login.Failed = ()
             auth = self._at_once(choice)
             if choice is not None and auth is None:
                 yield from login.login_with(self._dialogue, choice)
@@ -77,8 +83,9 @@ class Transaction:
                 return self._judged()
             while not (yield from self._envelope_taken(auth)):
                 # The mechanism was turned down, not the secret.
-                assert self._exchange is not None
-                failed = (*failed, self._exchange.name)
+                down = self._turned_down()
+                assert down is not None
+                failed = (*failed, down)
                 yield from self._start_over(failed)
                 auth = None
             yield from self._body()
@@ -187,8 +194,11 @@ class Transaction:
         ]
 
     def _flight(self, group: Sequence[Command], behind: bytes = b"") -> Steps[None]:
-        """Send GROUP together and take all its replies."""
-        yield from self._dialogue.start(group, behind)
+        """Send GROUP together, with octets BEHIND it, and take all its replies."""
+        yield from self._dialogue.clear_input()
+        octets = b"".join(map(self._connection.send, group)) + behind
+        self._last_sent = group[-1].verb is Verb.BDAT_LAST
+        yield from self._dialogue.write(octets)
         for _ in group:
             self._take((yield from self._dialogue.reply()))
 
@@ -206,8 +216,6 @@ class Transaction:
                         f"({self._exchange.name if self._exchange else 'AUTH'}).",
                     )
                 self._auth = reply
-                if self._exchange is not None and reply.category == 2:
-                    self._exchange.succeeded(None)
             case Verb.MAIL:
                 self._mail = reply
             case Verb.RCPT:
@@ -251,7 +259,7 @@ class Transaction:
         if self._auth is not None and self._auth.category != 2:
             # With DATA open there is no way back: a dot would send an empty mail.
             connection.broken = connection.broken or in_data
-            if self._auth.code in login.MECHANISM_REFUSED and not in_data:
+            if not in_data and self._turned_down() is not None:
                 return False
         cause = self._cause()
         if cause is not None:
@@ -264,7 +272,12 @@ class Transaction:
             raise self._dialogue.refusal(self._data, "DATA")
         return True
 
-    def _start_over(self, failed: tuple[str, ...]) -> Steps[None]:
+    def _turned_down(self) -> login.TurnedDown | None:
+        if self._auth is None or self._exchange is None:
+            return None
+        return login.turned_down(self._dialogue, self._exchange, self._auth)
+
+    def _start_over(self, failed: login.Failed) -> Steps[None]:
         """Log in with another mechanism than those that FAILED, alone, after a flight."""
         if self._connection.state in (State.MAIL, State.RCPT):
             yield from self._dialogue.say(commands.rset())
@@ -277,7 +290,6 @@ class Transaction:
     def _ride(self, auth: Command | None) -> Steps[None]:
         """Send everything in one flight."""
         yield Commit(tuple(range(len(self._envelope.recipients))))
-        self._last_sent = True
         group = [
             *([auth] if auth else []),
             *self._commands(),
@@ -288,8 +300,17 @@ class Transaction:
             # A server that did not swallow the chunk goes on to answer its lines.
             self._connection.broken = True
         elif self._final is not None and self._final.category == 2:
-            # A reply too many would mean that this one answered something else.
+            yield from self._last_reply()
+
+    def _last_reply(self) -> Steps[None]:
+        """Look for a reply too many: the one taken for the last would have answered another.
+
+        Raises RemoteProtocolError.  That the server closes says nothing against its reply.
+        """
+        try:
             yield from self._dialogue.clear_input()
+        except (Stop, NetworkError):
+            self._connection.broken = True
 
     def _pieces(self) -> Iterator[bytes]:
         """The message as it goes under BDAT."""
@@ -392,7 +413,7 @@ class Transaction:
             return self._login_wanted(self._mail) or self._dialogue.refusal(
                 self._mail, "the sender"
             )
-        if self._accepted or len(self._rcpts) < len(self._envelope.recipients):
+        if len(self._rcpts) < len(self._envelope.recipients) or self._accepted:
             return None
         for reply in self._rcpts:
             wanted = self._login_wanted(reply)

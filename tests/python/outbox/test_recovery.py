@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from smtps.client.account import Account
 from smtps.errors import MessageUnreadableError
-from smtps.outbox import judge, log
+from smtps.outbox import journal, judge, log
 from smtps.outbox.forms import form
 from smtps.outbox.spool import Owned, Spool
 from smtps.protocol.envelope import Envelope
@@ -129,7 +130,7 @@ def test_the_log_of_the_living_is_left_alone(tmp_path: Path) -> None:
     living.note(form("commit", id=owned.directory.name, attempt=1, recipients=[0, 1]))
     assert judge.recover(box) == []
     assert living.path.exists()
-    living.close(box.root)
+    asyncio.run(living.close(box.root))
     assert not living.path.exists()
 
 
@@ -149,3 +150,14 @@ def test_what_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(MessageUnreadableError):
         box.begin(ACCOUNT, TO, torn, "<1@x>")
     assert not any(box.names(state) for state in ("tmp", "queue", "active", "failed"))
+
+
+def test_a_torn_line_hides_nothing_that_is_written_after_it(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    owned = begun(box)
+    with (owned.directory / "journal.sexp").open("ab") as file:
+        file.write(b"(attempt :number 2 :note " + b"x" * 500)
+    owned.journal.append(form("commit", attempt=2, recipients=[0, 1]))
+    owned.journal.append(result(0, "accepted"))
+    assert [name for name, _ in owned.journal.records()] == ["attempt", "commit", "result"]
+    assert journal.unanswered(owned.journal.records()) == (1,)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import deliver
 
-from smtps.errors import AddressError, RemoteProtocolError
+from smtps.errors import AddressError, LocalProtocolError, RemoteProtocolError
 from smtps.protocol import address, body, commands
 from smtps.protocol.connection import (
     Connection,
@@ -18,7 +20,14 @@ from smtps.protocol.connection import (
     Violation,
 )
 from smtps.protocol.outcome import Verdict
-from smtps.protocol.replies import LINE_LIMIT, LineReader, Reply, ReplyAssembler
+from smtps.protocol.replies import (
+    LINE_LIMIT,
+    REPLY_LIMIT,
+    REPLY_LINES_LIMIT,
+    LineReader,
+    Reply,
+    ReplyAssembler,
+)
 from smtps.protocol.states import ALLOWED, TRANSITIONS, State
 from smtps.protocol.steps import Chosen
 from smtps.sasl.login import Login
@@ -187,6 +196,37 @@ def test_replies_do_not_depend_on_how_they_arrive(octets: bytes, size: int) -> N
     assert read([octets]) == read([octets[i : i + size] for i in range(0, len(octets), size)])
 
 
+def test_a_reply_without_end_is_refused() -> None:
+    assembler = ReplyAssembler()
+    for _ in range(REPLY_LINES_LIMIT - 1):
+        assert assembler.add(b"250-", b"250-") is None
+    assert assembler.add(b"250 ", b"250 ") is not None
+    for _ in range(REPLY_LINES_LIMIT):
+        assert assembler.add(b"250-", b"250-") is None
+    with pytest.raises(RemoteProtocolError):
+        assembler.add(b"250 ", b"250 ")
+    line = b"250-" + b"x" * (LINE_LIMIT - 4)
+    for _ in range(REPLY_LIMIT // LINE_LIMIT):
+        assert assembler.add(line, line) is None
+    with pytest.raises(RemoteProtocolError):
+        assembler.add(line, line)
+
+
+def test_no_control_character_gets_into_a_command() -> None:
+    for code in (*range(32), 127):
+        with pytest.raises(LocalProtocolError):
+            commands.line(commands.Verb.NOOP, f"NOOP {chr(code)}")
+
+
+@given(st.lists(st.text("\r\n.x", max_size=4)))
+def test_line_ends_do_not_depend_on_how_the_message_is_cut(chunks: list[str]) -> None:
+    cut = [chunk.encode() for chunk in chunks]
+    whole = re.sub(rb"\r\n|\r|\n", b"\r\n", b"".join(cut))
+    if whole and not whole.endswith(b"\r\n"):
+        whole += b"\r\n"
+    assert b"".join(body.crlf(cut)) == whole
+
+
 def test_a_line_without_end_is_refused_in_bounded_memory() -> None:
     reader = LineReader()
     refused = 0
@@ -270,3 +310,27 @@ def test_clear_text_behind_starttls_is_an_attack() -> None:
         pass
     with pytest.raises(RemoteProtocolError):
         connection.tls_started()
+
+
+def test_what_was_said_in_clear_is_forgotten_under_tls() -> None:
+    connection = Connection(by_hand=True)
+    connection.receive(b"220 hi\r\n")
+    for line, reply in (
+        ("EHLO x", EHLO),
+        ("AUTH PLAIN AHUAcA==", b"235 in\r\n"),
+        ("STARTTLS", b"220 go\r\n"),
+    ):
+        while connection.next_event():
+            pass
+        connection.send_line(line)
+        connection.receive(reply)
+    while connection.next_event():
+        pass
+    assert connection.extensions
+    assert connection.hello_accepted
+    assert connection.authenticated
+    connection.tls_started()
+    assert connection.state is State.GREETED
+    assert not connection.extensions
+    assert not connection.hello_accepted
+    assert not connection.authenticated

@@ -181,6 +181,7 @@ IN_ONE_FLIGHT = [
     Row("one refused", [OK, OK, NO, OK], 67, "ar"),
     Row("one too many for now", [OK, OK, LATER, OK], 75, "ad"),
     Row("all refused", [OK, NO, NO, b"554 none\r\n"], 67, "rr"),
+    Row("all refused, message accepted", [OK, NO, NO, OK], 67, "rr"),
     Row("sender refused", [NO, b"503 x\r\n", b"503 x\r\n", b"503 x\r\n"], 65, "ww"),
     Row("message refused", [OK, OK, OK, b"554 5.7.1 spam\r\n"], 65, "ww"),
     Row("message refused for now", [OK, OK, OK, LATER], 75, "dd"),
@@ -224,6 +225,50 @@ def test_in_one_flight(row: Row, single: bool) -> None:
     # Behind a refusal the chunk may have been run as commands: that connection is not used again.
     clean = all(reply is not None and reply[:1] == b"2" for reply in row.replies)
     assert submission.usable == (clean and row.status == 0)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
+@pytest.mark.parametrize("after", ["closes", "resets"])
+@pytest.mark.parametrize(
+    "last",
+    [OK, OK + b"421 4.3.2 bye\r\n", OK + b"25"],
+    ids=["250", "250 and 421", "250 and half a line"],
+)
+def test_an_end_behind_the_last_reply_says_nothing_against_it(
+    last: bytes, after: str, single: bool
+) -> None:
+    outcome, _, submission = deliver(
+        [HI, BOTH, OK, OK, last], recent=True, after=after, single=single
+    )
+    assert outcome.verdict is Verdict.ACCEPTED, outcome.text
+    assert not submission.usable
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
+def test_what_comes_unasked_before_the_flight_stops_it(single: bool) -> None:
+    outcome, script, _ = deliver([HI, BOTH + OK, OK, OK, OK], recent=True, single=single)
+    assert outcome.verdict is Verdict.PROTOCOL
+    assert b"MAIL" not in script.heard
+
+
+@pytest.mark.parametrize(
+    ("after", "recent", "replies"),
+    [
+        ("closes", True, [HI, BOTH]),
+        ("resets", True, [HI, BOTH]),
+        ("closes", False, [HI, BOTH, OK, OK]),
+        ("resets", False, [HI, BOTH, OK, OK]),
+        ("closes", False, [HI, ehlo(), OK, OK, GO]),
+        ("resets", False, [HI, ehlo(), OK, OK, GO]),
+    ],
+    ids=["flight", "flight, reset", "chunk", "chunk, reset", "data", "data, reset"],
+)
+def test_a_server_that_has_gone_before_the_message_leaves_has_not_got_it(
+    after: str, recent: bool, replies: list[bytes]
+) -> None:
+    outcome, script, _ = deliver(replies, recent=recent, after=after)
+    assert outcome.verdict is Verdict.UNREACHED, outcome.text
+    assert script.bodies == []
 
 
 FIRST = [
