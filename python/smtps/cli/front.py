@@ -13,6 +13,12 @@ from smtps.cli import VERBS
 from smtps.errors import SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
+<<<<<<< HEAD
+=======
+INTERRUPTED = 130
+"""What shells report for SIGINT."""
+
+>>>>>>> main
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
@@ -74,7 +80,7 @@ def _run(words: list[str]) -> int:
     verb = words[0]
     if verb in VERBS:
         words = words[1:]
-    elif verb.startswith("-") or "." in verb or ":" in verb or verb == "localhost" or len(words):
+    else:
         verb = "session"
     module = importlib.import_module(f"smtps.cli.{verb}")
     parser = _Parser(
