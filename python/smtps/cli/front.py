@@ -13,12 +13,6 @@ from smtps.cli import VERBS
 from smtps.errors import SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
-<<<<<<< HEAD
-=======
-INTERRUPTED = 130
-"""What shells report for SIGINT."""
-
->>>>>>> main
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
