@@ -52,8 +52,9 @@ class Owned:
         target = self._spool.root / state / self.directory.name
         try:
             # No flush: what a power cut undoes here, journals and logs tell again.
-            (self.directory / "lock").unlink(missing_ok=True)
+            # The lock goes last: without it somebody could judge the entry before it is moved.
             self.directory.rename(target)
+            (target / "lock").unlink(missing_ok=True)
         except OSError as error:
             raise OutboxError(
                 f"The mail {self.directory.name} can't be moved to {state}/ "
