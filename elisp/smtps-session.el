@@ -139,7 +139,7 @@ AUTH LOGIN asks for two things in turn, the others for one."
   "Signal an error unless this session is open; what was typed stays."
   ;; It may have ended just now.  A new helper would not know us.
   (when (and smtps-session--number (not (smtps-helper-live-p)))
-    (smtps-session--closed "The smtps helper has ended"))
+    (smtps-session--closed "The smtps helper has ended" t))
   (unless (smtps-session--open-p)
     (user-error (if (< (smtps-session--mark) (point-max))
                     "The session is closed; what you typed was not sent (g connects again)"
@@ -165,12 +165,37 @@ AUTH LOGIN asks for two things in turn, the others for one."
     map)
   "Keys of session buffers.")
 
+(defconst smtps-session--typing-seconds 0.3
+  "Seconds between two letters that belong to one line being typed.")
+
+(defvar-local smtps-session--typed-at 0
+  "When a letter was typed here last, in seconds since the epoch.")
+
+(defun smtps-session--unless-typing (command)
+  "Return COMMAND, or one that does nothing if a line is being typed.
+The session may have been closed in the middle of it."
+  (if (and (not executing-kbd-macro)
+           (< (- (float-time) smtps-session--typed-at) smtps-session--typing-seconds))
+      #'smtps-session-ignore-letter
+    command))
+
+(defun smtps-session-ignore-letter ()
+  "Do nothing with what is typed, since the session is closed."
+  (interactive)
+  (setq smtps-session--typed-at (float-time))
+  (undefined))
+
+(defun smtps-session--letter (command)
+  "Return the binding of a letter to COMMAND, see `smtps-session--unless-typing'."
+  (list 'menu-item "" command :filter #'smtps-session--unless-typing))
+
 (defvar smtps-session-closed-map
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map smtps-session-mode-map)
     (suppress-keymap map)
-    (define-key map (kbd "g") #'smtps-session-reconnect)
-    (define-key map (kbd "q") #'quit-window)
+    (define-key map [remap self-insert-command] #'smtps-session-ignore-letter)
+    (define-key map (kbd "g") (smtps-session--letter #'smtps-session-reconnect))
+    (define-key map (kbd "q") (smtps-session--letter #'quit-window))
     (define-key map (kbd "SPC") #'scroll-up-command)
     (define-key map (kbd "S-SPC") #'scroll-down-command)
     (define-key map (kbd "DEL") #'scroll-down-command)
@@ -543,7 +568,7 @@ If nothing is waited for, ask first."
 (defun smtps-session-kill-input ()
   "Kill what stands behind the prompt; if it is hidden, without a copy."
   (interactive)
-  (if (smtps-session--hidden-p)
+  (if (smtps-session--secret-typed-p)
       (smtps-session--erase-input)
     (comint-kill-input)))
 
@@ -645,15 +670,17 @@ Sent as a command it would be seen by everybody."
   (dolist (buffer (mapcar #'cdr smtps-session--buffers))
     (when (buffer-live-p buffer)
       (with-current-buffer buffer
-        (smtps-session--closed sentence))))
+        (smtps-session--closed sentence t))))
   (setq smtps-session--buffers nil))
 
-(defun smtps-session--closed (sentence)
+(defun smtps-session--closed (sentence &optional doubtful)
   "The session is closed: show SENTENCE if that is why, and take the prompt away.
-What was typed and not sent stays below, but for what may be a secret."
+What was typed and not sent stays below, but for what may be a secret.  If
+DOUBTFUL, what the helper was given may have been sent."
   (when (smtps-session--open-p)
-    (let ((due (smtps-session--due))
-          (pending smtps-session--pending))
+    (let* ((due (smtps-session--due))
+           (pending smtps-session--pending)
+           (given (if doubtful (seq-count (lambda (entry) (nth 2 entry)) pending) 0)))
       (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
       (smtps-session--forget 'closed)
       (cond (sentence
@@ -662,11 +689,19 @@ What was typed and not sent stays below, but for what may be a secret."
              (smtps-session--insert "- You have hung up" 'smtps-session-info)))
       (when due
         (smtps-session--erase-secret due))
-      (smtps-session--give-back pending)
+      (smtps-session--give-back pending (> given 0))
+      (when (> given 0)
+        (smtps-session--insert
+         (format "! The helper had taken %d typed line%s, and may have sent %s."
+                 given (if (= given 1) "" "s") (if (= given 1) "it" "them"))
+         'smtps-session-refusal))
       (smtps-session--insert
-       (if (< (smtps-session--mark) (point-max))
-           "- The session is closed; what follows was not sent, g connects again and keeps it"
-         "- The session is closed; g connects again")
+       (cond ((= (smtps-session--mark) (point-max))
+              "- The session is closed; g connects again")
+             ((> given 0)
+              "- The session is closed; what follows is kept when g connects again")
+             (t
+              "- The session is closed; what follows was not sent, g connects again and keeps it"))
        'smtps-session-info)
       (smtps-session--hide-prompt)
       (use-local-map smtps-session-closed-map)
@@ -741,9 +776,10 @@ Behind AUTH come secrets, even before the server has asked for them."
   (setq comint-input-ring-index nil
         buffer-undo-list nil))
 
-(defun smtps-session--give-back (entries)
+(defun smtps-session--give-back (entries &optional doubtful)
   "Put the lines of ENTRIES, which were not sent, before what is half typed.
-Tell of those that are not put back, since they may be secrets."
+Tell of those that are not put back, since they may be secrets.  If DOUBTFUL,
+some may have been sent."
   (let* ((kept (smtps-session--not-secret entries))
          (lost (- (length entries) (length kept)))
          (text (mapconcat #'car kept "\n")))
@@ -761,8 +797,8 @@ Tell of those that are not put back, since they may be secrets."
       (setq buffer-undo-list nil))
     (when (> lost 0)
       (smtps-session--insert
-       (format "! Not sent, and not kept: %d typed line%s of a login."
-               lost (if (= lost 1) "" "s"))
+       (format "! Not %skept: %d typed line%s of a login."
+               (if doubtful "" "sent, and not ") lost (if (= lost 1) "" "s"))
        'smtps-session-refusal))))
 
 (defun smtps-session--insert (text face &optional properties)
@@ -836,17 +872,55 @@ They go by tenths of that, since it takes time to count them."
           (smtps-session--shifted buffer-undo-list end (- (buffer-size) size))
           smtps-session--line-count (1+ (- smtps-session--line-count count)))))
 
+(defconst smtps-session--auth-regexp
+  "^[ \t]*auth[ \t]+[^ \t\n]+[ \t]+\\([^ \t\n].*\\)"
+  "An AUTH command with a secret in it, the first group (RFC 4954 section 4).")
+
 (defun smtps-session--hide (beg end _old)
-  "Show what is typed from BEG to END as stars if it is not to be seen."
+  "Show what is typed from BEG to END as stars if it is not to be seen.
+What stands behind the mechanism of an AUTH is not, either."
   (when (and (get-buffer-process (current-buffer))
              (>= beg (smtps-session--mark)))
+    (when (eq this-command 'self-insert-command)
+      (setq smtps-session--typed-at (float-time)))
     (with-silent-modifications
-      (if (not (smtps-session--hidden-p))
-          (remove-text-properties beg end '(display nil))
-        (while (< beg end)
-          ;; A string of its own for each, or neighbours are shown as one.
-          (put-text-property beg (1+ beg) 'display (string ?*))
-          (setq beg (1+ beg)))))))
+      (if (smtps-session--hidden-p)
+          (smtps-session--star beg end)
+        (save-excursion
+          (save-restriction
+            (save-match-data
+              (smtps-session--narrow-to-lines beg end)
+              (remove-text-properties (point-min) (point-max) '(display nil))
+              (while (smtps-session--next-secret)
+                (smtps-session--star (match-beginning 1) (match-end 1))))))))))
+
+(defun smtps-session--narrow-to-lines (beg end)
+  "Narrow to the typed lines that BEG to END is in, point before them."
+  (let ((inhibit-field-text-motion t))
+    (goto-char beg)
+    (narrow-to-region (max (smtps-session--mark) (line-beginning-position))
+                      (progn (goto-char end) (line-end-position)))
+    (goto-char (point-min))))
+
+(defun smtps-session--next-secret ()
+  "Search from point for what is secret in a typed AUTH; return non-nil if found."
+  (let ((case-fold-search t))
+    (and (not smtps-session--data)
+         (re-search-forward smtps-session--auth-regexp nil t))))
+
+(defun smtps-session--star (beg end)
+  "Show stars from BEG to END."
+  (while (< beg end)
+    ;; A string of its own for each, or neighbours are shown as one.
+    (put-text-property beg (1+ beg) 'display (string ?*))
+    (setq beg (1+ beg))))
+
+(defun smtps-session--secret-typed-p ()
+  "Return non-nil if what stands behind the prompt is, or has, a secret."
+  (or (smtps-session--hidden-p)
+      (save-excursion
+        (goto-char (smtps-session--mark))
+        (smtps-session--next-secret))))
 
 (defun smtps-session--old-input ()
   "Return the line that was sent and stands at point, for sending it again.
@@ -854,7 +928,7 @@ Behind the prompt return what is typed, which comint keeps while it shows
 others of the history; nothing if it is hidden."
   (let ((line (get-text-property (line-beginning-position) 'smtps-session-line)))
     (cond ((comint-after-pmark-p)
-           (if (smtps-session--hidden-p) ""
+           (if (smtps-session--secret-typed-p) ""
              (buffer-substring-no-properties (smtps-session--mark) (point-max))))
           ((stringp line) line)
           (line (user-error "This line held a secret, which was not kept"))

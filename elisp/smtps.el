@@ -405,12 +405,11 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
             ;; A percent sign in a name is not a construct of the line.
             (replace-regexp-in-string
              "%" "%%"
-             (format "Sandbox: user %s, password %s; mail arrives in %s"
-                     (plist-get report :user) (plist-get report :password)
-                     (abbreviate-file-name (plist-get report :maildir)))))
-      (message "The sandbox is at %s:%d; user %s, password %s"
+             (format "Sandbox: user %s, password %s"
+                     (plist-get report :user) (plist-get report :password))))
+      (message "The sandbox is at %s:%d; mail arrives in %s"
                (plist-get report :host) (plist-get report :port)
-               (plist-get report :user) (plist-get report :password))
+               (abbreviate-file-name (plist-get report :maildir)))
       (current-buffer))))
 
 (defun smtps-sandbox-stop ()

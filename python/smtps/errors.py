@@ -125,6 +125,13 @@ class TimedOutError(NetworkError):
     kind = "timed-out"
 
 
+class UncertainError(NetworkError):
+    """The connection ended when the server may have taken the message already."""
+
+    kind = "uncertain"
+    status = 74
+
+
 # Identity
 
 

@@ -530,6 +530,31 @@
     (smtps-session-test-press "C-c C-u")
     (smtps-session-test-nowhere "c2Vj")))
 
+(ert-deftest smtps-session-test-what-stands-behind-auth-is-hidden ()
+  (smtps-session-test-with
+    (smtps-session-test-type "AUTH Plain ")
+    (smtps-session-test-type "AHUA")
+    (should (equal (smtps-session-test-hidden) "AUTH Plain ****"))
+    (insert "\nehlo x\nauth login dXNl")
+    (should (equal (smtps-session-test-hidden)
+                   "AUTH Plain ****\nehlo x\nauth login ****"))
+    (kill-new "x")
+    (smtps-session-test-press "C-c C-u")
+    (smtps-session-test-nowhere "AHUA")
+    ;; Typed before the word that makes it one.
+    (insert "plain AHUA")
+    (goto-char (smtps-session--mark))
+    (smtps-session-test-type "auth ")
+    (should (equal (smtps-session-test-hidden) "auth plain ****"))
+    (goto-char (smtps-session--mark))
+    (smtps-session-test-press "C-d")
+    (should (equal (smtps-session-test-hidden) "uth plain AHUA"))
+    (smtps-session-test-press "C-e C-c C-u")
+    ;; A line of a mail is none of SMTP's.
+    (smtps-session-test-state 'data nil 0 t)
+    (smtps-session-test-type "auth plain and simple")
+    (should (equal (smtps-session-test-hidden) "auth plain and simple"))))
+
 (ert-deftest smtps-session-test-the-server-does-not-wait-for-the-password ()
   (smtps-session-test-with
     (smtps-session-test-state 'authenticating 'password)
@@ -676,6 +701,32 @@
       (smtps-session-test-type "noop\r")
       (should (equal (car smtps-session-test-calls)
                      '(session-send :session 3 :line "noop"))))))
+
+(ert-deftest smtps-session-test-what-a-dead-helper-had-may-have-been-sent ()
+  (smtps-session-test-with
+    (smtps-session-test-type "ehlo x\rnoop\r")
+    (smtps-session-test-left "ehlo x")
+    (run-hook-with-args 'smtps-helper-death-functions "The smtps helper has ended")
+    (should (equal (smtps-session-test-text)
+                   (concat "send> ehlo x\n! The smtps helper has ended\n"
+                           "! The helper had taken 1 typed line, and may have sent it.\n"
+                           "- The session is closed; what follows is kept when g connects again\n"
+                           "noop")))))
+
+(ert-deftest smtps-session-test-the-rest-of-a-word-is-no-command ()
+  (smtps-session-test-with
+    (smtps-session-test-type "data lo")
+    (smtps-session-test-event 'closed :text "- Peer has closed the TLS connection")
+    (let ((executing-kbd-macro nil))
+      (dolist (key '("g" "q"))
+        (should (eq (key-binding key) 'smtps-session-ignore-letter)))
+      (setq smtps-session--typed-at (- (float-time) smtps-session--typing-seconds))
+      (should (eq (key-binding "g") 'smtps-session-reconnect))
+      (should (eq (key-binding "q") 'quit-window))
+      ;; A word may go on with other letters.
+      (should (eq (key-binding "x") 'smtps-session-ignore-letter))
+      (smtps-session-ignore-letter)
+      (should (eq (key-binding "g") 'smtps-session-ignore-letter)))))
 
 (ert-deftest smtps-session-test-a-helper-that-ended-just-now ()
   (smtps-session-test-with

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import os
 import sys
 
 from smtps.errors import MessageError, UsageError
@@ -26,13 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.auth_plain is not None:
         if arguments.text is not None or arguments.decode:
             raise UsageError("--auth-plain takes no text: the password is asked for.")
-        import getpass
-
-        try:
-            password = getpass.getpass(f"Password for {arguments.auth_plain}: ")
-        except EOFError:
-            raise UsageError("No password was given.") from None
-        print(_encode(f"\0{arguments.auth_plain}\0{password}".encode()))
+        print(_auth_plain(arguments.auth_plain))
         return 0
     octets = _input(arguments.text)
     if not arguments.decode:
@@ -53,6 +48,29 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(decoded + b"\n")
         sys.stdout.buffer.flush()
     return 0
+
+
+def _auth_plain(user: str) -> str:
+    password = _ask(f"Password for {user}: ")
+    if not user or not password:
+        raise UsageError("AUTH PLAIN needs a user and a password; one of them is empty.")
+    if "\0" in password:
+        raise UsageError("A password can't have a NUL in AUTH PLAIN.")
+    return _encode(f"\0{user}\0{password}".encode("utf-8", "surrogateescape"))
+
+
+def _ask(prompt: str) -> str:
+    """Read a line unseen; where there is no terminal, from standard input."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return _input(None).decode("utf-8", "surrogateescape")
+    import getpass
+
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        return ""
 
 
 def _input(text: str | None) -> bytes:

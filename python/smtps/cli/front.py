@@ -16,7 +16,6 @@ from smtps.protocol.visible import visible
 INTERRUPTED = 130
 """What shells report for SIGINT."""
 
-
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
@@ -80,7 +79,7 @@ def _run(words: list[str]) -> int:
     verb = words[0]
     if verb in VERBS:
         words = words[1:]
-    elif verb.startswith("-") or "." in verb or ":" in verb or verb == "localhost" or len(words):
+    else:
         verb = "session"
     module = importlib.import_module(f"smtps.cli.{verb}")
     parser = _Parser(

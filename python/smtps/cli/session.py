@@ -60,7 +60,6 @@ class _Terminal:
         # On a terminal and under Emacs the typed line already stands behind the prompt.
         self._prompts = sys.stdin.isatty() or "INSIDE_EMACS" in os.environ
         self._at_prompt = False
-        self._typed = 0
         self._echo_off = False
         self._unseen = False
         try:
@@ -114,10 +113,14 @@ class _Terminal:
 
     def _take(self, held: Session, text: str) -> None:
         self._at_prompt = False
-        self._typed += 1
         if self._unseen:
             self._write("\n")
             self._unseen = False
+        words = text.lower().split()
+        begins = words[:1] == ["auth"] and words != ["auth", "login"]
+        if (held.next_secret or begins) and not held.connection.taking_message:
+            # What comes next may be a password, typed before the server has asked for it.
+            self._echo(False)
         held.send(text)
 
     def _show(self, event: session.Event) -> None:
@@ -135,8 +138,8 @@ class _Terminal:
                     self._line(f"send> {text}" if text else "send>")
             case Stands():
                 self._stand(event)
-            case Closed(text, None):
-                self._line(f"recv> {text}")
+            case Closed(text, None, here):
+                self._line(text if here else f"recv> {text}")
             case Closed():
                 self._leave_prompt()
 

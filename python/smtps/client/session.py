@@ -14,7 +14,15 @@ from smtps.client.account import Account
 from smtps.client.dialling import dialled, handshake
 from smtps.client.timeouts import seconds
 from smtps.client.trusting import Trust
-from smtps.errors import ConnectionLostError, SmtpsError, TimedOutError
+from smtps.errors import (
+    ConnectionLostError,
+    MessageError,
+    NetworkError,
+    RemoteProtocolError,
+    SmtpsError,
+    TimedOutError,
+    UncertainError,
+)
 from smtps.net.loop import Loop
 from smtps.net.streams import Stream
 from smtps.protocol.commands import Command, Verb
@@ -34,6 +42,7 @@ PATIENCE = 10.0
 
 CLOSED_ORDERLY = "- Peer has closed the TLS connection"
 CLOSED_CLEAR = "- Peer has closed the connection"
+CLOSED_HERE = "- The session was closed"
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,11 @@ class Stands:
 
 @dataclass(frozen=True)
 class Closed:
-    """The session's last event; ``error`` is None if it ended in order."""
+    """The session's last event; ``error`` is None if it ended in order, by us if ``here``."""
 
     text: str
     error: SmtpsError | None = None
+    here: bool = False
 
 
 Event = Told | Received | Sent | Stands | Closed
@@ -84,8 +94,9 @@ Event = Told | Received | Sent | Stands | Closed
 class Session:
     """One dialogue.  EMIT gets each event in order; `Closed` is the last.
 
-    WAIT_FOR_REPLIES makes every line wait for its predecessor's reply as long as the
-    phase's time-out allows: what a script wants.
+    WAIT_FOR_REPLIES is what a script wants: every line waits for its predecessor's reply as
+    long as the phase's time-out allows, none is sent once the server has broken the protocol,
+    and it is an error if the server closes before QUIT.
     """
 
     def __init__(
@@ -108,6 +119,8 @@ class Session:
         self._settled = asyncio.Event()
         self._stream: Stream | None = None
         self._last_stands: Stands | None = None
+        self._at_end = False
+        self._said_quit = False
 
     def send(self, line: str) -> None:
         """Queue a typed LINE."""
@@ -130,7 +143,7 @@ class Session:
         except SmtpsError as caught:
             error = caught
         except asyncio.CancelledError:
-            self._emit(Closed("- The session was closed"))
+            self._emit(Closed(CLOSED_HERE, here=True))
             raise
         finally:
             if self._stream is not None:
@@ -138,9 +151,18 @@ class Session:
         under_tls = self._stream is not None and self._stream.protected
         self.connection.close()
         self._stand()
-        text = (CLOSED_ORDERLY if under_tls else CLOSED_CLEAR) if error is None else error.text
-        self._emit(Closed(text, error))
+        if isinstance(error, NetworkError) and self._in_doubt():
+            error = UncertainError(f"{error.text} Whether it took the message is uncertain.")
+        if error is not None:
+            self._emit(Closed(error.text, error))
+        elif self._at_end and not self._said_quit:
+            self._emit(Closed(CLOSED_HERE, here=True))
+        else:
+            self._emit(Closed(CLOSED_ORDERLY if under_tls else CLOSED_CLEAR))
         return error
+
+    def _in_doubt(self) -> bool:
+        return any(command.verb in (Verb.BODY, Verb.BDAT_LAST) for command in self.connection.owed)
 
     async def _hold(self) -> None:
         self._stand()
@@ -190,10 +212,28 @@ class Session:
                 case ReplyReceived():
                     await self._answered(stream, event)
                 case Violation():
+                    if self._patient:
+                        raise RemoteProtocolError(event.text)
                     self._emit(Told(f"! {event.text}"))
                     self._settle()
                 case Ended():
+                    self._assert_finished()
                     return
+
+    def _assert_finished(self) -> None:
+        """Raise ConnectionLostError if the server closed the connection before its time."""
+        owed = self.connection.owed
+        if owed and owed[0].verb is not Verb.QUIT:
+            what = f"answered “{owed[0].shown}”" if owed[0].shown else "said anything"
+            if owed[0].verb is Verb.BODY:
+                what = "answered the message"
+            raise ConnectionLostError(f"The server closed the connection before it {what}.")
+        if self._last_stands is not None and self._last_stands.data:
+            raise ConnectionLostError(
+                "The server closed the connection while DATA was open: the message was not sent."
+            )
+        if self._patient and not (self._said_quit or self._at_end):
+            raise ConnectionLostError("The server closed the connection before QUIT was said.")
 
     async def _octets(self, stream: Stream) -> bytes:
         """Read on; an idle server is no fault, a server that owes a reply may be one."""
@@ -252,11 +292,17 @@ class Session:
             line = await self._lines.get()
             await self._reply_or_patience(forever=line is None)
             if line is None:
+                self._at_end = True
+                if connection.taking_message:
+                    raise MessageError(
+                        "The input ended without a line with only a dot: the message was not sent."
+                    )
                 return
             if "\n" in line or "\r" in line:
                 self._emit(Told("! A line with a line break in it was not sent."))
                 continue
             octets, command = connection.send_line(line)
+            self._said_quit = self._said_quit or command.verb is Verb.QUIT
             self._settle()
             self._emit(Sent(command.shown, _masked(command, line)))
             self._stand()

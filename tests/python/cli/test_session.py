@@ -1,0 +1,91 @@
+"""The dialogue on a pipe and on a terminal: what is told, and the exit status."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pty
+import subprocess
+import sys
+import threading
+
+import pytest
+from servers import PYTHON, Run
+from test_statuses import GO, OK, server
+
+from smtps.sandbox.server import PASSWORD, USER, Sandbox
+
+HI = b"220 hi\r\n"
+MAIL = "ehlo x\nmail from:<a@b.c>\nrcpt to:<d@e.f>\ndata\nSubject: x\n\nText\n.\nquit\n"
+
+CASES: dict[str, tuple[str, list[bytes | None], int, str]] = {
+    "all is well": (MAIL, [HI, OK, OK, OK, GO, OK, b"221 bye\r\n", None], 0, ""),
+    "a refusal is no error": ("foo\nquit\n", [HI, b"500 what\r\n", b"221 bye\r\n", None], 0, ""),
+    "no reply to quit": ("quit\n", [HI, None], 0, ""),
+    "end of input": ("ehlo x\n", [HI, OK], 0, ""),
+    "no greeting": (MAIL, [None], 69, "before it said anything"),
+    "closes in mid-dialogue": (MAIL, [HI, OK, OK, None], 69, "answered “rcpt to:<d@e.f>”"),
+    "leaves with 421": ("ehlo x\n" * 9, [HI, b"421 bye\r\n", None], 69, "closed the connection"),
+    "lost after the dot": (MAIL, [HI, OK, OK, OK, GO, None], 74, "is uncertain"),
+    "silent after the dot": (MAIL, [HI, OK, OK, OK, GO], 74, "is uncertain"),
+    "input ends in data": (MAIL[:-8], [HI, OK, OK, OK, GO], 65, "the message was not sent"),
+    "garbage": (MAIL, [b"HTTP/1.1 400 Bad\r\n"], 76, "no line of an SMTP reply"),
+    "an answer too many": (MAIL, [HI + OK, OK, OK, OK, GO, OK, OK], 76, "when nothing was asked"),
+}
+
+
+@pytest.mark.parametrize(("text", "replies", "status", "told"), CASES.values(), ids=CASES)
+def test_status(smtps: Run, text: str, replies: list[bytes | None], status: int, told: str) -> None:
+    with server(replies) as port:
+        done = smtps(f"127.0.0.1:{port}", "--tls", "none", "--timeout", "1", text=text)
+    assert (done.returncode, done.stderr == "") == (status, status == 0), done.stderr
+    assert told in done.stderr
+
+
+def test_who_closed_is_told(smtps: Run) -> None:
+    with server([HI, OK]) as port:
+        done = smtps(f"127.0.0.1:{port}", "--tls", "none", text="noop\n")
+    assert done.stdout.endswith("recv> 250 ok\n- The session was closed\n")
+
+
+def test_a_password_is_not_echoed_however_soon_it_is_typed(sandbox: Sandbox) -> None:
+    login = [base64.b64encode(text.encode()) for text in (USER, PASSWORD)]
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(PYTHON), f"localhost:{sandbox.port}", "--tls", "implicit",
+         "--ca-file", str(sandbox.ca_file)],
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name != "INSIDE_EMACS"},
+    )  # fmt: skip
+    os.close(terminal)
+    watchdog = threading.Timer(20, process.kill)
+    watchdog.start()
+    seen = b""
+
+    def type_at(mark: bytes, line: bytes) -> None:
+        nonlocal seen
+        start = len(seen)
+        while mark not in seen[start:]:
+            seen += os.read(main, 1)
+        os.write(main, line + b"\n")
+
+    try:
+        type_at(b"send> ", b"ehlo x")
+        type_at(b"250 SIZE\r\n", b"auth login")
+        type_at(b"recv> 334", login[0])
+        # Before the 334, before the prompt: as soon as the user name has left.
+        type_at(b"<the-base64-username>", login[1])
+        type_at(b"recv> 235", b"auth plain")
+        type_at(b"recv> 503", b"quit")
+        while process.poll() is None:
+            seen += os.read(main, 1)
+    except OSError:
+        pass
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+        os.close(main)
+    assert b"221" in seen
+    assert login[0] in seen
+    assert login[1] not in seen
