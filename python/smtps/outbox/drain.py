@@ -30,6 +30,10 @@ PAUSES = (60, 120, 300, 900, 1800, 3600)
 """Seconds between tries; RFC 5321 4.5.4.1 asks relays for 30 minutes, and a person who has
 just pressed a key for less."""
 
+SECRET_REFUSED = frozenset({530, 535})
+"""Replies after which another secret may serve (RFC 4954 section 6): none was given, or a wrong
+one."""
+
 Tell = Callable[[Mapping[str, Value]], None]
 Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
 
@@ -193,9 +197,7 @@ class Drainer:
         left: tuple[int, ...],
     ) -> None:
         name = owned.directory.name
-        waits = "trust" if outcome.refused_key else None
-        if outcome.verdict is Verdict.LATER:
-            waits = "secret"
+        waits = "trust" if outcome.refused_key else "secret" if _wants_secret(outcome) else None
         retried = waits or any(fate.verdict in RETRIED for fate in outcome.fates)
         failed = any(
             fate.verdict not in RETRIED and fate.verdict is not Verdict.ACCEPTED
@@ -265,6 +267,14 @@ class Drainer:
             owned.journal.append(*entry.results(number, Outcome(fates, text), None, doubtful))
             owned.finish("failed")
             self._event(name, "failed", text, verdict=Symbol("uncertain"))
+
+
+def _wants_secret(outcome: Outcome) -> bool:
+    """Return True if a person could help by giving another secret."""
+    return outcome.verdict is Verdict.LATER or any(
+        fate.verdict is Verdict.LOGIN and fate.reply and fate.reply.code in SECRET_REFUSED
+        for fate in outcome.fates
+    )
 
 
 def _state(records: list[tuple[str, list[Value]]], envelope: Envelope) -> str:
