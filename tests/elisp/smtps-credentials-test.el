@@ -23,7 +23,10 @@
           (auth-sources (list file))
           (auth-source-do-cache t)
           (smtps-credentials--memory nil)
-          (smtps-credentials--wanted nil))
+          (smtps-credentials--wanted nil)
+          (smtps-credentials--passphrases nil)
+          (smtps-credentials--given nil)
+          (smtps-credentials--keys-wanted nil))
      (auth-source-forget-all-cached)
      (unwind-protect (progn ,@body)
        (auth-source-forget-all-cached)
@@ -145,14 +148,15 @@ password p" written))
   (smtps-credentials-test-with '("machine relay.poste.it login u port 465 password wrong")
     (let ((account (smtps-credentials-test-account
                     :user "u"
-                    :password-command "printf 'p\\303\\244ss \"x\"\\nmore\\n'")))
+                    :password-command "printf 'p\\303\\244ss \"x\"\\n'")))
       (should (smtps-credentials-fetch account))
       (should (equal (plist-get (smtps-credentials-test-answer :user "u")
                                 :password)
                      "päss \"x\"")))))
 
 (ert-deftest smtps-credentials-test-password-command-fails ()
-  (dolist (command '("echo secret; exit 3" "true" "/nonexistent/command"))
+  (dolist (command '("echo secret; exit 3" "true" "/nonexistent/command"
+                     "printf 'secret\\nmore\\n'"))
     (smtps-credentials-test-with '("")
       (let ((sentence
              (cadr (should-error
