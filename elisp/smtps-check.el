@@ -231,10 +231,12 @@ Nothing is sent.  It goes on in a buffer, which is shown and returned."
   "Seconds to wait for a server to show its certificate once more.")
 
 (defun smtps-check-certificate (account)
-  "Return the lines that tell of the certificate of ACCOUNT's server.
-Connect, log in nowhere, and wait for it; \\[keyboard-quit] ends the wait.
-What is known by then is returned.  Call this only inside a command."
-  (let ((deadline (time-add nil smtps-check--certificate-seconds)))
+  "Have ACCOUNT's server show its certificate; return (STATUS . LINES).
+LINES tell of it, and STATUS is the exit status of the check, 77 where the
+certificate is refused, or nil if it has not ended in time.  Nobody logs in;
+\\[keyboard-quit] ends the wait.  Call this only inside a command."
+  (let ((deadline (time-add nil smtps-check--certificate-seconds))
+        (status nil))
     (with-temp-buffer
       (let ((process (smtps-check--start account nil (current-buffer)
                                          :connection-type 'pipe
@@ -247,10 +249,12 @@ What is known by then is returned.  Call this only inside a command."
                   (while (and (process-live-p process)
                               (time-less-p nil deadline))
                     (accept-process-output process 0.1))
-                  (while (accept-process-output process 0 nil t)))
+                  (unless (process-live-p process)
+                    (while (accept-process-output process 0 nil t))
+                    (setq status (process-exit-status process))))
               (quit nil))
           (delete-process process)))
-      (split-string (buffer-string) "\n" t))))
+      (cons status (split-string (buffer-string) "\n" t)))))
 
 (provide 'smtps-check)
 ;;; smtps-check.el ends here

@@ -1042,6 +1042,9 @@ Return for each what `smtps-send--answer-server' does."
                                (equal (plist-get a key) (plist-get b key)))
                              '(:host :port :key))))))
 
+(defconst smtps-send--identity-refused 77
+  "Exit status that tells that a server's certificate is refused: EX_NOPERM.")
+
 (defun smtps-send--answer-server (server)
   "Ask whether to trust SERVER, an element of `smtps-send-waiting'.
 Return a sentence if it stays refused, `again' if its mail is to be tried
@@ -1049,13 +1052,16 @@ again, nil if that will be done once the helper knows of the answer."
   (require 'smtps-trust)
   (require 'smtps-check)
   (let* ((account (plist-get (plist-get server :entry) :account))
-         (lines (and (smtps-credentials--can-ask-p)
+         (shown (and (smtps-credentials--can-ask-p)
                      (smtps-check-certificate account)))
+         (lines (cdr shown))
          (key (plist-get server :key))
          (how nil))
     (cond
-     ;; Another key, which the helper has to see first; or trusted by now.
-     ((and lines (not (cl-some (lambda (line) (string-search key line)) lines)))
+     ;; Trusted by now; or another key, which the helper has to see first.
+     ((or (eql (car shown) 0)
+          (and (eql (car shown) smtps-send--identity-refused)
+               (not (cl-some (lambda (line) (string-search key line)) lines))))
       'again)
      ((setq how (smtps-trust-ask
                  (append (list :lines (cl-remove-if-not

@@ -48,20 +48,16 @@ def _from_command(command: str) -> str:
 
 
 def _from_netrc(account: Account, user: str) -> str | None:
-    import netrc
+    from smtps.cli import authinfo
 
     for name in (".authinfo", ".netrc"):
         try:
-            path = Path.home() / name
-            if not path.is_file():
-                continue
-            found = netrc.netrc(str(path)).hosts.get(account.host)
-        except netrc.NetrcParseError as error:
-            raise ConfigurationError(f"~/{name} can't be read at line {error.lineno}.") from None
+            text = (Path.home() / name).read_text("utf-8")
         except (OSError, RuntimeError, UnicodeDecodeError):
             continue
-        if found and found[0] == user and found[2]:
-            return found[2]
+        found = authinfo.find(text, account.host, account.port, user)
+        if found:
+            return found
     return None
 
 
