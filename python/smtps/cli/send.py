@@ -221,6 +221,8 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
             entry.form("commit", attempt=1, recipients=list(recipients)), reserve=True
         )
 
+    named = account.user or account.mechanisms
+
     async def ask() -> Credentials:
         from smtps.cli.secrets import password
 
@@ -236,7 +238,7 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
 
     async def sent() -> Outcome:
         try:
-            return await delivery.send(envelope, ready, ask, commit)
+            return await delivery.send(envelope, ready, ask if named else None, commit)
         finally:
             await delivery.close()
 

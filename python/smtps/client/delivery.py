@@ -33,8 +33,9 @@ class Credentials(NamedTuple):
         return f"<the credentials of {self.user}>"
 
 
-Ask = Callable[[], Awaitable[Credentials]]
-"""Fetches the credentials; called once the server's identity is settled.  Raises LoginError."""
+Ask = Callable[[], Awaitable[Credentials | None]]
+"""Fetches the credentials, None if nobody is to log in; called once the server's identity is
+settled, for an account without a user, too.  Raises LoginError or CredentialsLaterError."""
 
 
 class Delivery:
@@ -193,14 +194,20 @@ class Delivery:
 
     async def _login(self, step: steps.Login, ask: Ask | None) -> Chosen | None:
         account = self.account
+        credentials: Credentials | None = None
         if account.user is None and not account.mechanisms:
-            return None
+            # Who is asked may know a user all the same; with none, a server may want none.
+            if ask is not None and step.extensions.mechanisms:
+                credentials = await ask()
+            if credentials is None:
+                return None
         from smtps.sasl import mechanisms
 
         name = mechanisms.choose(step.extensions.mechanisms, account.mechanisms, step.failed)
-        if ask is None:
+        if credentials is None and ask is not None:
+            credentials = await ask()
+        if credentials is None:
             raise LoginError(f"No password is known for the login at {account.host}.")
-        credentials = await ask()
         self._tried = self._digest(credentials)
         exchange = mechanisms.REGISTRY[name](credentials.user, credentials.password)
         return Chosen(exchange, self._tried == self._proven)

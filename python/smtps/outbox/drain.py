@@ -17,7 +17,7 @@ from smtps.client.account import Account
 from smtps.client.delivery import Credentials, Delivery
 from smtps.client.pool import Pool
 from smtps.client.trusting import Trust
-from smtps.errors import CredentialsLaterError, OutboxError, SmtpsError
+from smtps.errors import OutboxError, SmtpsError
 from smtps.net.loop import Loop
 from smtps.outbox import entry
 from smtps.outbox.spool import Owned, Spool, octets
@@ -36,6 +36,7 @@ one."""
 
 Tell = Callable[[Mapping[str, Value]], None]
 Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
+"""Fetches user and password, None if nobody is to log in.  Raises CredentialsLaterError."""
 
 
 class Drainer:
@@ -170,13 +171,9 @@ class Drainer:
                 reserve=True,
             )
 
-        async def ask() -> Credentials:
+        async def ask() -> Credentials | None:
             found = await self._ask(mail.account)
-            if found is None:
-                raise CredentialsLaterError(
-                    f"The password for {mail.account.user} at {host} has to be asked for."
-                )
-            return Credentials(*found)
+            return Credentials(*found) if found else None
 
         settled = _settled(records, mail.envelope)
         left = tuple(i for i in range(len(mail.envelope.recipients)) if i not in settled)

@@ -26,6 +26,13 @@ def test_a_refused_password_waits_for_another(tmp_path: Path) -> None:
         assert len(sandbox.accepted) == 1
 
 
+def test_who_is_asked_may_know_the_user(tmp_path: Path) -> None:
+    with Sandbox(tmp_path / "sandbox") as sandbox:
+        wanted, sent = asyncio.run(_drained(tmp_path, sandbox, [None, PASSWORD]))
+        assert (wanted["state"], wanted["waits"]) == ("queue", "secret")
+        assert sent["state"] == "sent"
+
+
 def test_a_server_that_wants_a_login_waits_for_one(tmp_path: Path) -> None:
     with Sandbox(tmp_path / "sandbox") as sandbox:
         (event,) = asyncio.run(_drained(tmp_path, sandbox, [None]))
@@ -51,7 +58,8 @@ async def _drained(
             events.put_nowait(event)
 
     async def ask(account: Account) -> tuple[str, str] | None:
-        return USER, str(passwords[len(heard)])
+        password = passwords[len(heard)]
+        return (USER, password) if password else None
 
     heard: list[Mapping[str, Value]] = []
     drainer = Drainer(str(box.root), tell, ask)
