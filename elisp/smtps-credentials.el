@@ -269,15 +269,27 @@ that the command prints.  Signal `smtps-credentials-error' if it fails."
   "Return the name that a person knows ACCOUNT by."
   (or (plist-get account :name) (plist-get account :host)))
 
+(defun smtps-credentials-read (prompt)
+  "Read a password in the minibuffer with PROMPT, and return it.
+Of the keys that were typed, nothing is left."
+  (unwind-protect
+      (read-passwd prompt)
+    ;; Or they can be seen with \\[view-lossage],
+    (clear-this-command-keys)
+    ;; and some Emacsen leave the text to the minibuffer's undo.
+    (let ((buffer (get-buffer (format " *Minibuf-%d*" (1+ (minibuffer-depth))))))
+      (when buffer
+        (with-current-buffer buffer
+          (setq buffer-undo-list nil))))))
+
 (defun smtps-credentials--ask (account from)
   "Ask for ACCOUNT's password; return (LOGIN . PASSWORD), or nil if empty.
 LOGIN is FROM where the account has no user."
   (let* ((login (or (plist-get account :user) from))
          (password (and login
-                        (read-passwd (format "Password of %s at %s: " login
-                                             (plist-get account :host))))))
-    ;; Or it can be seen with \\[view-lossage].
-    (clear-this-command-keys)
+                        (smtps-credentials-read
+                         (format "Password of %s at %s: " login
+                                 (plist-get account :host))))))
     (and password (not (string-empty-p password))
          (cons login password))))
 
@@ -359,9 +371,9 @@ inside a command.  In batch and in keyboard macros it asks nothing."
         (not (smtps-credentials--encrypted-p file))
         (and (smtps-credentials--can-ask-p)
              (let ((passphrase
-                    (read-passwd (format "Passphrase of the key %s: "
-                                         (abbreviate-file-name file)))))
-               (clear-this-command-keys)
+                    (smtps-credentials-read
+                     (format "Passphrase of the key %s: "
+                             (abbreviate-file-name file)))))
                (unless (string-empty-p passphrase)
                  (setq smtps-credentials--keys-wanted
                        (delete file smtps-credentials--keys-wanted))

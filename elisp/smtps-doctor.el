@@ -91,14 +91,19 @@
          (format "Helper: it does not run: %s" (cadr problem))
          "M-x smtps-install-helper sets it up")))
 
+(defun smtps-doctor--quoted (file)
+  "Return the name of FILE as it is typed in a shell."
+  (replace-regexp-in-string "\\`\\\\~/" "~/"
+                            (shell-quote-argument (abbreviate-file-name file))
+                            t t))
+
 (defun smtps-doctor--mode (file what mode)
   "Return findings if FILE, which is WHAT, has other permissions than MODE."
   (let ((modes (file-modes file)))
     (when (and modes (/= 0 (logand modes (lognot mode) #o777)))
       (list (smtps-doctor--fault
              (format "%s: others may have a look at it (%o)" what modes)
-             (format "chmod %o %s" mode
-                     (shell-quote-argument (abbreviate-file-name file))))))))
+             (format "chmod %o %s" mode (smtps-doctor--quoted file)))))))
 
 (defun smtps-doctor--outbox ()
   "Return findings about the outbox."
@@ -124,7 +129,7 @@
        (list (smtps-doctor--fault
               "Outbox: it can't be written"
               (format "Make it yours: chown -R \"$USER\" %s"
-                      (shell-quote-argument (abbreviate-file-name root))))))
+                      (smtps-doctor--quoted root)))))
      (when (> damaged 0)
        (list (smtps-doctor--fault
               (format "Outbox: %d damaged" damaged)
@@ -155,7 +160,7 @@
         (if (file-exists-p file)
             (list (smtps-doctor--fault
                    (format "Pins: %s can't be read" (abbreviate-file-name file))
-                   (format "chmod u+r %s" (abbreviate-file-name file))))
+                   (format "chmod u+r %s" (smtps-doctor--quoted file))))
           (list (format "Pins: none (%s)" (abbreviate-file-name file))))
       (with-temp-buffer
         (insert-file-contents file)

@@ -580,8 +580,7 @@ the server has given up waiting for them, nothing is sent."
 (defun smtps-session--read-base64 (due)
   "Read in the minibuffer what DUE asks for, and return its base64."
   (let ((secret (lambda (prompt encode)
-                  (let ((password (read-passwd prompt)))
-                    (clear-this-command-keys)
+                  (let ((password (smtps-credentials-read prompt)))
                     (unwind-protect (funcall encode password)
                       (clear-string password))))))
     (pcase due

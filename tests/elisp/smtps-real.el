@@ -67,6 +67,7 @@ A person is there, and answers as `smtps-real-answers' says."
            (append (list (concat "HOME=" (directory-file-name smtps-real-home))
                          "XDG_CONFIG_HOME" "XDG_DATA_HOME" "XDG_STATE_HOME")
                    process-environment))
+          (abbreviated-home-dir nil)
           (default-directory smtps-real-home)
           (smtps-outbox-directory (expand-file-name "outbox" smtps-real-home))
           (auth-sources (list (expand-file-name ".authinfo" smtps-real-home)))
