@@ -168,7 +168,7 @@ Nothing was sent.\n" host (process-exit-status process))))
                         account :from (car (plist-get account :from)))
                        (smtps-credentials-login
                         account (car (plist-get account :from))))))
-    (smtps-credentials-fetch-passphrase account)
+    (smtps-credentials-fetch-passphrase account t)
     (with-current-buffer buffer
       (smtps-check-mode)
       (setq smtps-check--account account
@@ -236,7 +236,9 @@ LINES tell of it, and STATUS is the exit status of the check, 77 where the
 certificate is refused, or nil if it has not ended in time.  Nobody logs in;
 \\[keyboard-quit] ends the wait.  Call this only inside a command."
   (let ((deadline (time-add nil smtps-check--certificate-seconds))
-        (status nil))
+        (status nil)
+        ;; Ours is not shown: its key may need a passphrase.
+        (account `(:client-certificate nil :client-key nil ,@account)))
     (with-temp-buffer
       (let ((process (smtps-check--start account nil (current-buffer)
                                          :connection-type 'pipe

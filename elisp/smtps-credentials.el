@@ -360,13 +360,14 @@ FUNCTION may not keep it.  Return its value, or nil."
       (re-search-forward "^-----BEGIN ENCRYPTED \\|^Proc-Type:.*ENCRYPTED"
                          nil t))))
 
-(defun smtps-credentials-fetch-passphrase (account)
+(defun smtps-credentials-fetch-passphrase (account &optional anew)
   "See that the passphrase of ACCOUNT's client key is known, if it needs one.
-Return non-nil unless it needs one that is not known.  Call this only
-inside a command.  In batch and in keyboard macros it asks nothing."
+Return non-nil unless it needs one that is not known.  With ANEW, it is
+needed here, too, if the helper has it.  Call this only inside a command.
+In batch and in keyboard macros it asks nothing."
   (let ((file (smtps-credentials--key-file account)))
     (or (null file)
-        (member file smtps-credentials--given)
+        (and (not anew) (member file smtps-credentials--given))
         (assoc file smtps-credentials--passphrases)
         (not (smtps-credentials--encrypted-p file))
         (and (smtps-credentials--can-ask-p)

@@ -223,5 +223,126 @@
     (smtps-answer)
     (should (equal smtps-real-told '("No mail waits for an answer")))))
 
+;;; Who logs in, and with what
+
+(ert-deftest smtps-trust-test-the-user-is-in-auth-source ()
+  "The sender's entry, else the only one; where there is none, no login."
+  (smtps-real-with
+    (smtps-real-account :user nil :ca-file (smtps-real-property :ca-file))
+    (let ((mine (format "machine localhost login %s port %d password %s"
+                        (smtps-real-property :user) (smtps-real-property :port)
+                        (smtps-real-property :password))))
+      (smtps-real-authinfo "machine localhost login other@poste.it password wrong" mine)
+      (smtps-real-send)
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (smtps-credentials-forget-all)
+      (let ((user-mail-address "another@poste.it"))
+        (smtps-real-authinfo mine)
+        (smtps-real-send)
+        (smtps-real-until (equal (smtps-real-state) '(sent sent)))))
+    (should-not smtps-real-questions)))
+
+(ert-deftest smtps-trust-test-a-login-is-wanted-after-all ()
+  (smtps-real-with
+    (smtps-real-account :user nil :ca-file (smtps-real-property :ca-file))
+    (smtps-real-authinfo "machine else login u password p")
+    (smtps-real-send)
+    (smtps-real-until (smtps-real-told-p "wants a login first.+M-x smtps-answer"))
+    (setq smtps-real-answers (list (smtps-real-property :password)))
+    (smtps-answer)
+    (should (equal smtps-real-questions
+                   (list (format "Password of %s at localhost: "
+                                 (smtps-real-property :user)))))
+    (smtps-real-until (equal (smtps-real-state) '(sent)))))
+
+(ert-deftest smtps-trust-test-no-answer ()
+  "A person who gives no password is told which entry was looked for."
+  (smtps-real-with
+    (smtps-real-account :ca-file (smtps-real-property :ca-file))
+    (smtps-real-authinfo "machine else login u password p")
+    (setq smtps-real-answers '("" ""))
+    (smtps-real-send)
+    (smtps-real-until (smtps-real-told-p "waits in the outbox for a password (localhost): M-x smtps-answer"))
+    (smtps-answer)
+    (should (equal (car smtps-real-told)
+                   (format "No password for localhost: auth-source has no entry “machine \
+localhost login %s port %d”."
+                           (smtps-real-property :user) (smtps-real-property :port))))
+    (should (equal (smtps-real-state) '(queue)))
+    ;; The file was mended since.
+    (smtps-real-authinfo (format "machine localhost login %s password %s"
+                                 (smtps-real-property :user)
+                                 (smtps-real-property :password)))
+    (smtps-answer)
+    (smtps-real-until (equal (smtps-real-state) '(sent)))))
+
+(defun smtps-trust-test-client-key ()
+  "Make a client's certificate and its key with a passphrase in the home."
+  (let ((program "
+import sys, trustme
+from cryptography.hazmat.primitives import serialization as s
+made = trustme.CA().issue_cert('client@x.example')
+key = s.load_pem_private_key(made.private_key_pem.bytes(), None)
+open('cert.pem', 'wb').write(made.cert_chain_pems[0].bytes())
+open('key.pem', 'wb').write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8,
+    s.BestAvailableEncryption('pässphrase'.encode())))
+"))
+    (let ((default-directory smtps-real-home))
+      (should (eql 0 (call-process (car (smtps-helper-program)) nil nil nil
+                                   "-c" program))))
+    (list (expand-file-name "cert.pem" smtps-real-home)
+          (expand-file-name "key.pem" smtps-real-home))))
+
+(ert-deftest smtps-trust-test-passphrase ()
+  "It is asked for in commands, as passwords are, and a wrong one once more."
+  (smtps-real-with
+    (smtps-real-account :ca-file (smtps-real-property :ca-file)
+                        :client-certificate (smtps-trust-test-client-key))
+    (smtps-real-authinfo (format "machine localhost login %s password %s"
+                                 (smtps-real-property :user)
+                                 (smtps-real-property :password)))
+    (setq smtps-real-answers '("wrong"))
+    (smtps-real-send)
+    (should (string-match-p "Passphrase of the key ~/key\\.pem" (car smtps-real-questions)))
+    (smtps-real-until (smtps-real-told-p "M-x smtps-answer"))
+    (should (equal (smtps-real-state) '(queue)))
+    (setq smtps-real-answers '("pässphrase"))
+    (smtps-answer)
+    (smtps-real-until (equal (smtps-real-state) '(sent)))
+    (should-not smtps-credentials--passphrases)
+    ;; The helper has it for the next mail and for a session.
+    (smtps-real-send)
+    (smtps-real-until (equal (smtps-real-state) '(sent sent)))
+    (with-current-buffer (smtps-session "localhost")
+      (smtps-real-until (smtps-trust-test-greeted-p)))
+    (should (equal (length smtps-real-questions) 2))
+    ;; The program that checks is another one.
+    (setq smtps-real-answers '("pässphrase"))
+    (with-current-buffer (smtps-check "sandbox")
+      (smtps-real-until (equal mode-line-process ":works"))
+      (should (string-match-p "was accepted by" (buffer-string)))
+      (should-not (string-search "pässphrase" (buffer-string))))
+    (should-not smtps-credentials--passphrases)))
+
+(ert-deftest smtps-trust-test-untrusted-with-a-client-key ()
+  "The certificate is shown without ours, whose passphrase nobody can ask for."
+  (smtps-real-with
+    (smtps-real-account :client-certificate (smtps-trust-test-client-key))
+    (smtps-real-authinfo (format "machine localhost login %s password %s"
+                                 (smtps-real-property :user)
+                                 (smtps-real-property :password)))
+    (let (shown)
+      (setq smtps-real-answers
+            (list "pässphrase"
+                  (lambda ()
+                    (setq shown (with-current-buffer "*smtps certificate*"
+                                  (buffer-string)))
+                    "reject")))
+      (smtps-real-send)
+      (smtps-real-until (smtps-send-waiting))
+      (smtps-answer)
+      (should (string-match-p "subject.+CN=localhost" shown))
+      (should-not smtps-real-answers))))
+
 (provide 'smtps-trust-test)
 ;;; smtps-trust-test.el ends here
