@@ -18,7 +18,6 @@
 (declare-function eshell-quote-argument "esh-arg" (string))
 (declare-function smtps-helper-program "smtps-helper" ())
 (defvar eshell-complex-commands)
-(defvar eshell-current-command)
 
 ;;;###autoload
 (defun smtps-eshell-setup ()
@@ -34,17 +33,18 @@ A command that is a Lisp function may do so only if it is listed as complex."
   "Have Eshell run the real command with WORDS in place of ours."
   (when (file-remote-p default-directory)
     (user-error "The smtps command runs on this machine only; cd to a directory of it"))
-  ;; Evaluated by Eshell's own evaluator it would be non-nil.
-  (unless eshell-current-command
-    (smtps-eshell-setup)
-    (user-error "This Eshell is older than its smtps command; now it knows it, so try again"))
   (require 'smtps-helper)
   (let ((program (smtps-helper-program)))
-    (throw 'eshell-replace-command
-           (eshell-parse-command
-            ;; The star keeps an alias or a function of that name out.
-            (concat "*" (eshell-quote-argument (car program)))
-            (append (cdr program) words)))))
+    (condition-case nil
+        (throw 'eshell-replace-command
+               (eshell-parse-command
+                ;; The star keeps an alias or a function of that name out.
+                (concat "*" (eshell-quote-argument (car program)))
+                (append (cdr program) words)))
+      ;; Not evaluated by Eshell's own evaluator, which takes our place.
+      (no-catch
+       (smtps-eshell-setup)
+       (user-error "This Eshell is older than its smtps command; now it knows it, so try again")))))
 
 ;;;###autoload
 (defun eshell/smtps (&rest args)

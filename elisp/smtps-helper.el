@@ -12,21 +12,8 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'smtps)
 (require 'smtps-rpc)
-
-(defgroup smtps nil
-  "Send mail, and type SMTP by hand, over TLS."
-  :group 'mail
-  :prefix "smtps-")
-
-(defcustom smtps-helper-command nil
-  "The helper's whole command, a list of program and arguments, or nil.
-If nil, what `smtps-install-helper' installed is used, else the
-Python of a checkout's `.venv', else `python3'."
-  :type '(choice (const :tag "Find it" nil)
-                 (repeat :tag "Program and arguments" string))
-  :group 'smtps
-  :package-version '(smtps . "0.1.0"))
 
 (defconst smtps-helper-version "0.1.0"
   "The version of this package; the helper may not be older.")

@@ -20,23 +20,13 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'smtps)
 (require 'smtps-wire)
 
 (declare-function gnutls-hash-digest "ext:gnutls.c" (digest-method input))
 (declare-function gnutls-digests "ext:gnutls.c" ())
 
 (define-error 'smtps-outbox-error "Outbox" 'smtps-error)
-
-(defcustom smtps-outbox-directory
-  (expand-file-name
-   "smtps/outbox"
-   (let ((data (getenv "XDG_DATA_HOME")))
-     ;; The specification wants a relative one ignored.
-     (if (and data (file-name-absolute-p data)) data "~/.local/share")))
-  "The directory in which mail is kept until it is accepted, and after.
-The command line uses the same one."
-  :type 'directory
-  :group 'smtps)
 
 (defconst smtps-outbox-states '(queue held active sent failed)
   "The states of an entry, which are directories of the outbox.")

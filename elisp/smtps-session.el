@@ -532,14 +532,18 @@ If so, connect again."
                  (smtps-session--not-taken entry err)))))))
 
 (defun smtps-session--not-taken (entry err)
-  "The helper did not take ENTRY: ERR.  Give it and all behind it back."
+  "The helper did not take ENTRY: ERR.  Give it and all behind it back.
+A helper that died may have taken it."
   (let ((refused (memq entry smtps-session--pending)))
-    (when refused
+    (cond
+     ((eq (car err) 'smtps-helper-dead)
+      (smtps-session--closed (smtps-session--sentence err) t))
+     (refused
       (setq smtps-session--pending
             (butlast smtps-session--pending (length refused)))
       (smtps-session--insert (concat "! " (smtps-session--sentence err))
                              'smtps-session-refusal)
-      (smtps-session--give-back refused))))
+      (smtps-session--give-back refused)))))
 
 (defun smtps-session--left (text secret)
   "A line has left, shown as TEXT; return what to show for it.
@@ -686,6 +690,7 @@ If nothing is waited for, ask first."
   (smtps-session--insert (concat "recv> " text) (smtps-session--reply-face code)
                          (and decoded (list 'help-echo (format "In clear: %s" decoded))))
   (when (and decoded
+             (not (string= decoded ""))
              (get-buffer-window nil 'visible)
              (not (active-minibuffer-window)))
     (message "%s is “%s”" text decoded)))

@@ -43,6 +43,8 @@
   :group 'mail
   :prefix "smtps-")
 
+(custom-add-load 'smtps 'smtps-session)
+
 ;; What `define-error' does; the root of the tree is in smtps-wire.el,
 ;; which nobody needs who only reads the accounts.
 (put 'smtps-account-error 'error-conditions
@@ -116,6 +118,25 @@ the smtpmail variables are the account."
                      (const :format "%v " :send-in-clear)
                      (const :tag "Without TLS to another machine" t))))
   :risky t)
+
+;; These two are of other files, but may be bound before those are loaded.
+
+(defcustom smtps-outbox-directory
+  (expand-file-name
+   "smtps/outbox"
+   (let ((data (getenv "XDG_DATA_HOME")))
+     ;; The specification wants a relative one ignored.
+     (if (and data (file-name-absolute-p data)) data "~/.local/share")))
+  "The directory in which mail is kept until it is accepted, and after.
+The command line uses the same one."
+  :type 'directory)
+
+(defcustom smtps-helper-command nil
+  "The helper's whole command, a list of program and arguments, or nil.
+If nil, what `smtps-install-helper' installed is used, else the
+Python of a checkout's `.venv', else `python3'."
+  :type '(choice (const :tag "Find it" nil)
+                 (repeat :tag "Program and arguments" string)))
 
 (defconst smtps--ports '((implicit . 465) (starttls . 587) (none . 25))
   "The port that belongs to a way of TLS (RFC 8314 3.3, RFC 6409 3.1).")

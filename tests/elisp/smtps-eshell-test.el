@@ -95,6 +95,25 @@
     (should (equal (smtps-eshell-test-run "*printf %s Username: | smtps base64")
                    "VXNlcm5hbWU6"))))
 
+(ert-deftest smtps-eshell-test-send-what-is-piped-in ()
+  (smtps-eshell-test-with
+    ;; In its pipe, a terminal, Eshell of Emacs 28 tells the end only twice.
+    (should (string-match-p
+             "connection refused"
+             (smtps-eshell-test-run
+              (concat "*echo Subject: x | smtps send -f me@a.test you@a.test"
+                      " --host localhost --port 1 --outbox box"))))
+    (should (equal (smtps-eshell-test-run "echo $?") "69"))))
+
+(ert-deftest smtps-eshell-test-from-lisp ()
+  (should (string-prefix-p "smtps " (eshell-command-result "smtps --version")))
+  (should (equal (eshell-command-result "smtps base64 Username:") "VXNlcm5hbWU6"))
+  (should (string-prefix-p "smtps "
+                           (with-temp-buffer
+                             (eshell-command "smtps --version" t)
+                             (buffer-string))))
+  (should-error (eshell/smtps "--version") :type 'user-error))
+
 (ert-deftest smtps-eshell-test-exit-status ()
   (smtps-eshell-test-with
     (should (string-prefix-p "smtps " (smtps-eshell-test-run "smtps --version")))

@@ -302,7 +302,7 @@
                    (push (apply #'format format arguments) told))))
         (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:")
         (smtps-session-test-event 'recv :text "334" :code 334 :decoded ""))
-      (should (member "334 VXNlcm5hbWU6 is “Username:”" told)))
+      (should (equal told '("334 VXNlcm5hbWU6 is “Username:”"))))
     (should (equal (get-text-property (point-min) 'help-echo) "In clear: Username:"))
     (should (string-suffix-p "recv> 334\nsend> " (smtps-session-test-text)))))
 
@@ -941,6 +941,18 @@ Its report, a plist, is the variable `sandbox'."
                               (smtps-session-test-text)))
       (smtps-session-test-press "g")
       (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+      ;; It is not seen whether it was sent.
+      (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGSTOP)
+      (smtps-session-test-press "RET")
+      (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGKILL)
+      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (should (string-match-p
+               (concat "\n! The smtps helper [^\n]*\n"
+                       "! The helper had taken 1 typed line, and may have sent it\\.\n"
+                       "- The session is closed; what follows is kept [^\n]*\nhalf\\'")
+               (smtps-session-test-text)))
+      (smtps-session-test-press "g")
+      (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
       (smtps-session-test-press "C-a C-k")
       (smtps-session-test-say "quit" "- The session is closed"))))
 
@@ -1040,7 +1052,9 @@ The server is the variable `server', its connection its `client' property."
                 (smtps-session-test-type "noop\r")
                 (smtps-session-test-until (eq smtps-session-state 'closed))
                 (should (string-match-p
-                         "\n! The smtps helper hangs: [^\n]+\n- The session is closed; "
+                         (concat "\n! The smtps helper hangs: [^\n]+\n"
+                                 "! The helper had taken 1 typed line, and may have sent it\\.\n"
+                                 "- The session is closed; ")
                          (smtps-session-test-text)))
                 (smtps-session-test-press "g")
                 (smtps-session-test-until (smtps-session-test-shown-p "recv> 220")))

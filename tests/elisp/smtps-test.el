@@ -40,6 +40,21 @@
 '(auth-source message sendmail comint smtps-wire smtps-rpc)))")))
       (should (equal (buffer-string) "nil")))))
 
+(ert-deftest smtps-test-options-are-there-at-once ()
+  "What is bound around the first mail counts for it."
+  (let ((emacs (expand-file-name invocation-name invocation-directory))
+        (directory (file-name-directory (locate-library "smtps"))))
+    (with-temp-buffer
+      (should (zerop (call-process
+                      emacs nil t nil "-Q" "--batch" "-L" directory
+                      "--eval" "(require 'smtps)" "--eval"
+                      "(prin1 (mapcar #'special-variable-p \
+'(smtps-accounts smtps-outbox-directory smtps-helper-command)))"
+                      "--eval" "(prin1 (featurep 'smtps-outbox))"
+                      "--eval" "(custom-load-symbol 'smtps)"
+                      "--eval" "(prin1 (custom-variable-p 'smtps-session-maximum-lines))")))
+      (should (string-prefix-p "(t t t)nil(" (buffer-string))))))
+
 (ert-deftest smtps-test-account-by-from ()
   (let ((accounts '(("work" :host "smtp.work.example"
                      :from ("me@work.example" "@team.example"))

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 from smtps import VERSION
 
+INTERRUPTED = 130
+"""What shells report for SIGINT."""
+
 VERBS = ("session", "send", "check", "base64", "sandbox", "rpc")
 
 
@@ -20,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"smtps {VERSION}")
         return 0
-    from smtps.cli.front import run
+    try:
+        from smtps.cli.front import run
 
-    return run(words)
+        return run(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED

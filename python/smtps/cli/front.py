@@ -13,9 +13,6 @@ from smtps.cli import VERBS
 from smtps.errors import SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
-INTERRUPTED = 130
-"""What shells report for SIGINT."""
-
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
@@ -53,8 +50,6 @@ def run(words: list[str]) -> int:
     except SmtpsError as error:
         complain(error.text)
         return error.status
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -95,7 +90,10 @@ def _run(words: list[str]) -> int:
 
 def complain(text: str) -> None:
     """Write one line for a person to standard error, if there is one."""
+    if sys.stderr is None:
+        # print() would take standard output instead, which is a program's.
+        return
     try:
         print(f"smtps: {visible(text, 2000)}", file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return

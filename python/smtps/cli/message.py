@@ -20,6 +20,7 @@ HEADER_LIMIT = 1024 * 1024
 
 READ_SIZE = 64 * 1024
 
+_END = re.compile(rb"(?:\A|\r\n|\n|\r(?!\n))(?=\r\n|\n|\r(?=[^\n]))")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 _RECIPIENTS = (b"to", b"cc", b"bcc")
 _REMOVED = (b"bcc", b"resent-bcc")
@@ -50,11 +51,11 @@ def read_header(file: BinaryIO) -> Header:
 
     Raises MessageError for an empty message, or a header over the limit.
     """
-    data = b""
-    while (end := re.search(rb"(?:\A|\r\n|\n|\r(?!\n))(?=\r\n|\n|\r(?=[^\n]))", data)) is None:
+    data, ended = b"", False
+    while (end := _END.search(data)) is None and not ended:
         chunk = file.read(READ_SIZE)
-        if not chunk:
-            break
+        # Not to be read again: a terminal tells its end once.
+        ended = len(chunk) < READ_SIZE
         data += chunk
         if len(data) > HEADER_LIMIT:
             raise MessageError(
@@ -62,12 +63,10 @@ def read_header(file: BinaryIO) -> Header:
             )
     if not data:
         raise MessageError("The message is empty: nothing was sent.")
-    if data.startswith(b"From ") and re.match(rb"From [^\r\n]*(?:\r\n|\n|\r)", data):
+    if line := re.match(rb"From [^\r\n]*(?:\r\n|\n|\r)", data):
         # An mbox's separator line is no header field; sendmail drops it too.
-        line = re.match(rb"From [^\r\n]*(?:\r\n|\n|\r)", data)
-        assert line is not None
         data = data[line.end() :]
-        end = re.search(rb"(?:\A|\r\n|\n|\r(?!\n))(?=\r\n|\n|\r(?=[^\n]))", data)
+        end = _END.search(data)
     cut = end.end() if end is not None else len(data)
     fields: list[Field] = []
     for octets in _unfolded(data[:cut]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import stat
@@ -11,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from smtps.cli import message, options, output
-from smtps.cli.front import INTERRUPTED, complain
+from smtps.cli import INTERRUPTED, message, options, output
+from smtps.cli.front import complain
 from smtps.client import trusting
 from smtps.client.dialling import Ahead
 from smtps.errors import (
@@ -28,7 +29,10 @@ from smtps.protocol.outcome import Fate, Outcome, Verdict
 
 if TYPE_CHECKING:
     from smtps.client.account import Account
+    from smtps.client.delivery import Delivery
     from smtps.outbox import spool
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 HELP = "send the message on standard input; sendmail's options hold too"
 
@@ -91,7 +95,10 @@ class _Sending:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the message and return the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in INTERRUPTS:
+        # What nohup, or a shell for what runs in the background, has ignored stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     arguments.recipients = _file_after_t(arguments)
     sending = _Sending(arguments, options.account(arguments))
     file = _open(arguments)
@@ -103,7 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
         # Behind the connect: what writes the outbox takes its time to load.
         from smtps.outbox import spool
 
-        rest = _rest(file, sending.connect)
+        def read() -> None:
+            sending.connect()
+            _hold_signals()
+
+        rest = _rest(file, read)
         chunks, identity = message.finished(header, rest, envelope.sender)
         box = spool.Spool(arguments.outbox or spool.default())
         owned = box.begin(sending.account, envelope, chunks, identity)
@@ -176,17 +187,43 @@ async def _passphrase(account: Account, file: str) -> str:
 def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
     arguments = sending.arguments
     try:
-        outcome = _deliver(sending, envelope, owned)
+        delivery = _delivery(sending)
+        status = _carried_out(sending, delivery, envelope, owned)
+        # A server that does not answer QUIT holds up nothing, nor does who interrupts it.
+        with contextlib.suppress(KeyboardInterrupt):
+            _let_signals_in()
+            run_blocking(delivery.close())
+        _hold_signals()
+        return status
+    finally:
+        if arguments.transcript:
+            output.write_transcript(Path(arguments.transcript), sending.trace)
+
+
+def _carried_out(
+    sending: _Sending, delivery: Delivery, envelope: Envelope, owned: spool.Owned
+) -> int:
+    try:
+        _let_signals_in()
+        outcome = _deliver(delivery, envelope, owned)
+        _hold_signals()
     except SmtpsError as error:
         kept = owned.finish("failed")
         complain(f"{error.text} {_kept(kept)}")
         return error.status
     except KeyboardInterrupt:
+        _hold_signals()
         return _interrupted(envelope, owned)
-    finally:
-        if arguments.transcript:
-            output.write_transcript(Path(arguments.transcript), sending.trace)
-    return _settle(arguments, owned, outcome)
+    return _settle(sending.arguments, owned, outcome)
+
+
+def _hold_signals() -> None:
+    """Let no signal in: where the mail is, and what became of it, is being written down."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+
+
+def _let_signals_in() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
 
 def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
@@ -207,12 +244,27 @@ def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
     return outcome.status
 
 
-def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outcome:
-    from smtps.client.delivery import Credentials, Delivery
+def _delivery(sending: _Sending) -> Delivery:
+    from smtps.client.delivery import Delivery
+
+    def trace(direction: str, text: str) -> None:
+        sending.trace.append(f"{direction}> {text}\n")
+
+    return Delivery(
+        sending.account,
+        timeout=sending.arguments.timeout,
+        trace=trace,
+        ahead=sending.ahead,
+        trust=sending.trust,
+    )
+
+
+def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outcome:
+    from smtps.client.delivery import Credentials
     from smtps.outbox import entry, spool
     from smtps.protocol import body
 
-    account, timeout = sending.account, sending.arguments.timeout
+    account = delivery.account
     content = spool.octets(owned.directory / entry.MESSAGE)
     ready = Message(content, body.shape(content()))
 
@@ -229,20 +281,7 @@ def _deliver(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> Outco
         user = account.user or ""
         return Credentials(user, password(account, user))
 
-    def trace(direction: str, text: str) -> None:
-        sending.trace.append(f"{direction}> {text}\n")
-
-    delivery = Delivery(
-        account, timeout=timeout, trace=trace, ahead=sending.ahead, trust=sending.trust
-    )
-
-    async def sent() -> Outcome:
-        try:
-            return await delivery.send(envelope, ready, ask if named else None, commit)
-        finally:
-            await delivery.close()
-
-    return run_blocking(sent())
+    return run_blocking(delivery.send(envelope, ready, ask if named else None, commit))
 
 
 def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:

@@ -237,7 +237,8 @@ def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list
         for index, fate in zip(group, outcome.fates, strict=True)
         if Verdict.ACCEPTED in verdicts and fate.reply is not None and too_many(fate.reply)
     }
-    return [index for index in pending if index not in group or index in again]
+    done = set(group) - again
+    return [index for index in pending if index not in done]
 
 
 def _untried(last: Outcome) -> tuple[Verdict, Reply | None]:

@@ -51,6 +51,7 @@ class Ahead:
     """A connection to ACCOUNT's server that is made in a thread while its user writes files."""
 
     def __init__(self, account: Account, timeout: float | None, trust: Trust) -> None:
+        import signal
         import threading
 
         self._stream: Stream | None = None
@@ -59,7 +60,12 @@ class Ahead:
         self._thread = threading.Thread(
             target=self._make, args=(account, timeout, trust), daemon=True
         )
-        self._thread.start()
+        # A signal is for who waits for its result: here it would get by what that one holds back.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _make(self, account: Account, timeout: float | None, trust: Trust) -> None:
         try:

@@ -174,7 +174,7 @@ class Link:
             case steps.Receive(phase, wait):
                 return await self._receive(stream, phase, wait)
             case steps.Peek():
-                return stream.peek()
+                return stream.peek() or (None if stream.ended else b"")
             case steps.Handshake():
                 await handshake(stream, self._account, self._timeout, tell, self._trust)
             case steps.Login():

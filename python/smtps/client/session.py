@@ -223,6 +223,9 @@ class Session:
     def _assert_finished(self) -> None:
         """Raise ConnectionLostError if the server closed the connection before its time."""
         owed = self.connection.owed
+        if self._said_quit and all(command.verb is not Verb.QUIT for command in owed):
+            # Answered; what was typed behind it is nobody's.
+            return
         if owed and owed[0].verb is not Verb.QUIT:
             what = f"answered “{owed[0].shown}”" if owed[0].shown else "said anything"
             if owed[0].verb is Verb.BODY:

@@ -234,7 +234,7 @@ class Layer:
             self._in.write(data)
         elif data is not None:
             self._in.write_eof()
-        clear = []
+        clear: list[bytes] = []
         ended = data == b""
         while True:
             try:
@@ -245,6 +245,10 @@ class Layer:
                 ended = True
                 break
             except ssl.SSLError as error:
+                if clear:
+                    # It may be the reply that tells of a mail that it was accepted.
+                    ended = True
+                    break
                 raise ConnectionLostError(
                     f"The TLS connection to {self._host} broke: {_words(error)}."
                 ) from None

@@ -50,7 +50,8 @@ class Drainer:
         self._pool = Pool(lambda account: Delivery(account, Loop(), trust=trust))
         self._woken = asyncio.Event()
         self._due: dict[str, float] = {}
-        self._committed = False
+        self._binding = False
+        """What happens to the mail under way has to be written down: it is not given up."""
         self._stopping = False
         self._current: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run())
@@ -70,7 +71,7 @@ class Drainer:
         """Take nothing new; give up what has not been committed, finish what has."""
         self._stopping = True
         self._woken.set()
-        if self._current is not None and not self._committed:
+        if self._current is not None and not self._binding:
             self._current.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._pool.close()
@@ -123,7 +124,8 @@ class Drainer:
                 return
             await self._send(owned)
         except asyncio.CancelledError:
-            if owned is not None:
+            # Past its commit it stays in active/ for the next drainer to judge.
+            if owned is not None and not self._binding:
                 owned.finish("queue")
         except Exception as error:
             text = (
@@ -134,6 +136,8 @@ class Drainer:
             self._due[name] = time.monotonic() + PAUSES[-1]
             if owned is not None:
                 self._keep(owned, name, text)
+        finally:
+            self._binding = False
 
     def _keep(self, owned: Owned, name: str, text: str) -> None:
         try:
@@ -161,10 +165,9 @@ class Drainer:
         )
         content = octets(mail.message)
         ready = Message(content, await asyncio.to_thread(lambda: body.shape(content())))
-        self._committed = False
 
         async def commit(recipients: tuple[int, ...]) -> None:
-            self._committed = True
+            self._binding = True
             await asyncio.to_thread(
                 owned.journal.append,
                 entry.form("commit", attempt=attempt, recipients=[left[i] for i in recipients]),
@@ -180,8 +183,8 @@ class Drainer:
         delivery = await self._pool.take(mail.account)
         try:
             outcome = await delivery.send(mail.envelope.only(left), ready, ask, commit)
+            self._binding = True
         finally:
-            self._committed = False
             self._pool.rest(mail.account)
         await self._settle(owned, mail.account, outcome, attempt, left)
 

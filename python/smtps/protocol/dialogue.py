@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from smtps.errors import (
     ConnectionLostError,
     CredentialsLaterError,
@@ -87,13 +85,9 @@ class Dialogue:
 
     def say(self, command: Command) -> Steps[ReplyReceived]:
         """Send COMMAND alone and wait for its reply."""
-        yield from self.start([command])
-        return (yield from self.reply())
-
-    def start(self, commands: Sequence[Command], behind: bytes = b"") -> Steps[None]:
-        """Send COMMANDS, and octets BEHIND the last of them, in one flight."""
         yield from self.clear_input()
-        yield from self.write(b"".join(map(self.connection.send, commands)) + behind)
+        yield from self.write(self.connection.send(command))
+        return (yield from self.reply())
 
     def write(self, data: bytes, phase: Phase = Phase.COMMAND) -> Steps[None]:
         """Send DATA for which a reply is owed.
@@ -106,12 +100,14 @@ class Dialogue:
             self.connection.broken = True
 
     def clear_input(self) -> Steps[None]:
-        """Before a command: nothing may lie unread that could be taken for its reply."""
+        """Before a command: nothing may lie unread that could be taken for its reply.
+
+        Raises Stop where the server has gone, or said that it goes: nothing is sent then.
+        """
         connection = self.connection
         if connection.owed:
             return
-        while data := (yield Peek()):
-            connection.receive(data)
+        while True:
             event = connection.next_event()
             if isinstance(event, ReplyReceived):
                 # Raised as an error by the connection unless it is the 421 that may come any time.
@@ -120,15 +116,26 @@ class Dialogue:
                     f"{self.host} said that it closes the connection: “{event.reply}”.",
                     event.reply,
                 )
-        if connection.unread:
-            connection.next_event()
+            if not (yield from self._arrived()):
+                return
 
     def peek(self) -> Steps[bool]:
-        """Take what has arrived, one read's worth; return True if anything is unread."""
-        data: bytes = yield Peek()
+        """Take what has arrived, one read's worth; return True if anything is unread.
+
+        Raises Stop where nothing is, and the server has gone.
+        """
+        return self.connection.unread > 0 or (yield from self._arrived())
+
+    def _arrived(self) -> Steps[bool]:
+        data: bytes | None = yield Peek()
+        if data is None:
+            raise Stop(
+                Verdict.UNREACHED,
+                f"{self.host} closed the connection before the message had left.",
+            )
         if data:
             self.connection.receive(data)
-        return self.connection.unread > 0
+        return bool(data)
 
     def refusal(self, reply: Reply, what: str) -> Stop:
         """Return what a negative REPLY comes to; WHAT ends “refused (for now)”."""

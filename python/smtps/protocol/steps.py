@@ -50,7 +50,8 @@ class Receive(NamedTuple):
 
 
 class Peek:
-    """Send back what has already arrived, without waiting; ``b""`` if nothing has."""
+    """Send back what has already arrived, without waiting; ``b""`` if nothing has, None at the end
+    of the connection."""
 
 
 class Handshake:

@@ -91,7 +91,7 @@ class Submission:
             )
         try:
             # What came in the same segment as the 220 is in the reader, what came after in Peek.
-            behind: bytes = yield Peek()
+            behind: bytes | None = yield Peek()
             if behind:
                 self.connection.receive(behind)
             self.connection.tls_started()

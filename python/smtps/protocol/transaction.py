@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from smtps.errors import ConnectionLostError, MessageError, RemoteProtocolError, SmtpsError
+from smtps.errors import (
+    ConnectionLostError,
+    MessageError,
+    NetworkError,
+    RemoteProtocolError,
+    SmtpsError,
+)
 from smtps.protocol import address, body, commands, login, parameters
 from smtps.protocol.commands import Command, Verb
 from smtps.protocol.connection import SERVICE_CLOSING, ReplyReceived
@@ -187,8 +193,11 @@ class Transaction:
         ]
 
     def _flight(self, group: Sequence[Command], behind: bytes = b"") -> Steps[None]:
-        """Send GROUP together and take all its replies."""
-        yield from self._dialogue.start(group, behind)
+        """Send GROUP together, with octets BEHIND it, and take all its replies."""
+        yield from self._dialogue.clear_input()
+        octets = b"".join(map(self._connection.send, group)) + behind
+        self._last_sent = group[-1].verb is Verb.BDAT_LAST
+        yield from self._dialogue.write(octets)
         for _ in group:
             self._take((yield from self._dialogue.reply()))
 
@@ -277,7 +286,6 @@ class Transaction:
     def _ride(self, auth: Command | None) -> Steps[None]:
         """Send everything in one flight."""
         yield Commit(tuple(range(len(self._envelope.recipients))))
-        self._last_sent = True
         group = [
             *([auth] if auth else []),
             *self._commands(),
@@ -288,8 +296,17 @@ class Transaction:
             # A server that did not swallow the chunk goes on to answer its lines.
             self._connection.broken = True
         elif self._final is not None and self._final.category == 2:
-            # A reply too many would mean that this one answered something else.
+            yield from self._last_reply()
+
+    def _last_reply(self) -> Steps[None]:
+        """Look for a reply too many: the one taken for the last would have answered another.
+
+        Raises RemoteProtocolError.  That the server closes says nothing against its reply.
+        """
+        try:
             yield from self._dialogue.clear_input()
+        except (Stop, NetworkError):
+            self._connection.broken = True
 
     def _pieces(self) -> Iterator[bytes]:
         """The message as it goes under BDAT."""
@@ -392,7 +409,7 @@ class Transaction:
             return self._login_wanted(self._mail) or self._dialogue.refusal(
                 self._mail, "the sender"
             )
-        if self._accepted or len(self._rcpts) < len(self._envelope.recipients):
+        if len(self._rcpts) < len(self._envelope.recipients) or self._accepted:
             return None
         for reply in self._rcpts:
             wanted = self._login_wanted(reply)

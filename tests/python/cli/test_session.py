@@ -22,6 +22,7 @@ CASES: dict[str, tuple[str, list[bytes | None], int, str]] = {
     "all is well": (MAIL, [HI, OK, OK, OK, GO, OK, b"221 bye\r\n", None], 0, ""),
     "a refusal is no error": ("foo\nquit\n", [HI, b"500 what\r\n", b"221 bye\r\n", None], 0, ""),
     "no reply to quit": ("quit\n", [HI, None], 0, ""),
+    "lines behind quit": ("quit\nnoop\n", [HI, b"221 bye\r\n", None], 0, ""),
     "end of input": ("ehlo x\n", [HI, OK], 0, ""),
     "no greeting": (MAIL, [None], 69, "before it said anything"),
     "closes in mid-dialogue": (MAIL, [HI, OK, OK, None], 69, "answered “rcpt to:<d@e.f>”"),

@@ -112,11 +112,33 @@ def test_base64_has_no_line_breaks(smtps: Run) -> None:
     assert smtps("base64", "-d", done.stdout.strip()).stdout == "é" * 100 + "\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_without_a_standard_stream_the_status_tells(tmp_path: Path, closed: int) -> None:
+    mail = tmp_path / "mail"
+    mail.write_text(MESSAGE)
+    with server([b"220 hi\r\n", OK, OK, b"550 no\r\n"]) as port:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c",
+             "import os, sys; os.close(int(sys.argv[1])); os.execv(sys.executable, sys.argv[2:])",
+             str(closed), sys.executable, "-I", str(PYTHON), "send", "-t", str(mail),
+             "--host", "127.0.0.1", "--port", str(port), "--tls", "none",
+             "--outbox", str(tmp_path / "box"), "--report", "json"],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    assert done.returncode == 67
+    assert done.stdout.count("\n") == (closed != 1)
+    assert done.stderr.count("\n") == (closed != 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     ("replies", "status"),
-    [([], 130), ([b"220 hi\r\n", OK, OK, OK, GO], 74)],
-    ids=["before the commit", "after the dot"],
+    [
+        ([], 130),
+        ([b"220 hi\r\n", OK, OK, OK, GO], 74),
+        ([b"220 hi\r\n", OK, OK, OK, GO, OK], 0),
+    ],
+    ids=["before the commit", "after the dot", "at QUIT"],
 )
 def test_a_signal_leaves_the_mail_as_what_it_is(
     tmp_path: Path, replies: list[bytes | None], status: int, number: signal.Signals
@@ -132,12 +154,11 @@ def test_a_signal_leaves_the_mail_as_what_it_is(
         running.stdin.write(MESSAGE)
         running.stdin.close()
         running.stdin = None
-        journal = "commit" if status == 74 else ""
+        state, word = {130: ("active", ""), 74: ("active", "(commit"), 0: ("sent", "")}[status]
         end = time.monotonic() + 10
         while not any(
-            (e / "lock").exists()
-            and journal in "".join(p.read_text() for p in e.glob("journal.sexp"))
-            for e in box.glob("active/*")
+            word in "".join(p.read_text() for p in e.glob("journal.sexp"))
+            for e in box.glob(f"{state}/*")
         ):
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -145,4 +166,5 @@ def test_a_signal_leaves_the_mail_as_what_it_is(
         _, stderr = running.communicate(timeout=10)
     assert running.returncode == status, stderr
     assert "Traceback" not in stderr
-    assert len(list((box / "failed").iterdir())) == 1
+    assert len(list((box / ("failed" if status else "sent")).iterdir())) == 1
+    assert list((box / "active").iterdir()) == []

@@ -16,13 +16,17 @@ from smtps.protocol.submission import Submission
 class Script:
     """Plays one of REPLIES for the connection, and for each command, chunk or message.
 
-    A reply of None closes the connection.  SINGLE gives its octets one by one.
+    A reply of None closes the connection.  SINGLE gives its octets one by one.  With the last
+    reply it stays, ``closes`` or ``resets``, as AFTER says.
     """
 
-    def __init__(self, replies: Iterable[bytes | None], single: bool = False) -> None:
+    def __init__(
+        self, replies: Iterable[bytes | None], single: bool = False, after: str = "stays"
+    ) -> None:
         self._replies = list(replies)
         self._pending = b""
         self._single = single
+        self._after = after
         self._in_data = False
         self._unparsed = b""
         self.heard = b""
@@ -38,7 +42,7 @@ class Script:
         if self.closed or not self._replies:
             return
         reply = self._replies.pop(0)
-        self.closed = reply is None
+        self.closed = reply is None or not (self._replies or self._after == "stays")
         self._pending += reply or b""
         self._in_data = bool(reply) and reply.startswith(b"354") if reply else False
 
@@ -103,7 +107,9 @@ class Script:
                         continue
                     answer = self._said()
                 case steps.Peek():
-                    answer = self._said()
+                    answer = self._said() or (None if self.closed else b"")
+                    if answer is None and self._after == "resets":
+                        error = ConnectionLostError("The connection broke.")
                 case steps.Commit(recipients):
                     self.commits.append(recipients)
                     self.before_commit = self.heard
@@ -129,9 +135,10 @@ def deliver(
     choice: steps.Chosen | None = None,
     recent: bool = False,
     envelope: Envelope | None = None,
+    after: str = "stays",
 ) -> tuple[Outcome, Script, Submission]:
     """Open a connection to a server that plays REPLIES, and send one mail."""
-    script = Script(replies, single)
+    script = Script(replies, single, after)
     submission = Submission("none", "mx")
     sent = envelope or Envelope("me@x", recipients)
 

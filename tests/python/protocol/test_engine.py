@@ -18,7 +18,13 @@ from smtps.protocol.connection import (
     Violation,
 )
 from smtps.protocol.outcome import Verdict
-from smtps.protocol.replies import LINE_LIMIT, LineReader, Reply, ReplyAssembler
+from smtps.protocol.replies import (
+    LINE_LIMIT,
+    REPLY_LINES_LIMIT,
+    LineReader,
+    Reply,
+    ReplyAssembler,
+)
 from smtps.protocol.states import ALLOWED, TRANSITIONS, State
 from smtps.protocol.steps import Chosen
 from smtps.sasl.login import Login
@@ -187,6 +193,17 @@ def test_replies_do_not_depend_on_how_they_arrive(octets: bytes, size: int) -> N
     assert read([octets]) == read([octets[i : i + size] for i in range(0, len(octets), size)])
 
 
+def test_a_reply_without_end_is_refused() -> None:
+    assembler = ReplyAssembler()
+    for _ in range(REPLY_LINES_LIMIT - 1):
+        assert assembler.add(b"250-", b"250-") is None
+    assert assembler.add(b"250 ", b"250 ") is not None
+    for _ in range(REPLY_LINES_LIMIT):
+        assert assembler.add(b"250-", b"250-") is None
+    with pytest.raises(RemoteProtocolError):
+        assembler.add(b"250 ", b"250 ")
+
+
 def test_a_line_without_end_is_refused_in_bounded_memory() -> None:
     reader = LineReader()
     refused = 0
@@ -270,3 +287,26 @@ def test_clear_text_behind_starttls_is_an_attack() -> None:
         pass
     with pytest.raises(RemoteProtocolError):
         connection.tls_started()
+
+
+def test_what_was_said_in_clear_is_forgotten_under_tls() -> None:
+    connection = Connection(by_hand=True)
+    connection.receive(b"220 hi\r\n")
+    for line, reply in (
+        ("EHLO x", EHLO),
+        ("AUTH PLAIN AHUAcA==", b"235 in\r\n"),
+        ("STARTTLS", b"220 go\r\n"),
+    ):
+        while connection.next_event():
+            pass
+        connection.send_line(line)
+        connection.receive(reply)
+    while connection.next_event():
+        pass
+    assert connection.extensions
+    assert connection.hello_accepted
+    assert connection.authenticated
+    assert connection.state is State.HANDSHAKE
+    connection.tls_started()
+    assert connection.state is State.GREETED
+    assert not (connection.extensions or connection.hello_accepted or connection.authenticated)

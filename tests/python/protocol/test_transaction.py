@@ -226,6 +226,46 @@ def test_in_one_flight(row: Row, single: bool) -> None:
     assert submission.usable == (clean and row.status == 0)
 
 
+@pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
+@pytest.mark.parametrize("after", ["closes", "resets"])
+@pytest.mark.parametrize("last", [OK, OK + b"421 4.3.2 bye\r\n"], ids=["250", "250 and 421"])
+def test_an_end_behind_the_last_reply_says_nothing_against_it(
+    last: bytes, after: str, single: bool
+) -> None:
+    outcome, _, submission = deliver(
+        [HI, BOTH, OK, OK, last], recent=True, after=after, single=single
+    )
+    assert outcome.verdict is Verdict.ACCEPTED, outcome.text
+    assert not submission.usable
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
+def test_what_comes_unasked_before_the_flight_stops_it(single: bool) -> None:
+    outcome, script, _ = deliver([HI, BOTH + OK, OK, OK, OK], recent=True, single=single)
+    assert outcome.verdict is Verdict.PROTOCOL
+    assert b"MAIL" not in script.heard
+
+
+@pytest.mark.parametrize(
+    ("after", "recent", "replies"),
+    [
+        ("closes", True, [HI, BOTH]),
+        ("resets", True, [HI, BOTH]),
+        ("closes", False, [HI, BOTH, OK, OK]),
+        ("resets", False, [HI, BOTH, OK, OK]),
+        ("closes", False, [HI, ehlo(), OK, OK, GO]),
+        ("resets", False, [HI, ehlo(), OK, OK, GO]),
+    ],
+    ids=["flight", "flight, reset", "chunk", "chunk, reset", "data", "data, reset"],
+)
+def test_a_server_that_has_gone_before_the_message_leaves_has_not_got_it(
+    after: str, recent: bool, replies: list[bytes]
+) -> None:
+    outcome, script, _ = deliver(replies, recent=recent, after=after)
+    assert outcome.verdict is Verdict.UNREACHED, outcome.text
+    assert script.bodies == []
+
+
 FIRST = [
     Row("login refused", [NO_LOGIN, b"530 x\r\n", b"503 x\r\n"], 77, "l", NEW),
     Row("login refused, envelope taken", [NO_LOGIN, OK, OK], 77, "l", NEW),
