@@ -698,6 +698,8 @@ one it was composed in, or nil."
         (let ((inhibit-quit nil))
           (smtps-credentials-fetch account :from (plist-get envelope :author))
           (smtps-credentials-fetch-passphrase account)))
+      ;; What was told while a person was being asked, nobody has read.
+      (setf (alist-get id smtps-send--told nil t #'equal) nil)
       (smtps-send--safely "the helper could not be told"
         (smtps-send--wake)))
     (unless noninteractive

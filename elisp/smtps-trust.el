@@ -60,16 +60,16 @@
                          'face 'error))
     (when (plist-get server :text)
       (funcall paragraph (plist-get server :text)))
+    (pcase-dolist (`(,word ,_ ,meaning) smtps-trust--answers)
+      (insert (propertize (format "%-8s" word) 'face 'bold) meaning "\n"))
+    (insert "\nIts public key, SHA-256:\n  " (plist-get server :key) "\n\n")
+    (funcall paragraph "Compare this with what the server's administrator \
+says, by telephone or on paper, before you trust it.")
     (when (plist-get server :lines)
       (dolist (line (plist-get server :lines))
         (insert line "\n"))
       (insert "\n"))
-    (insert "Its public key, SHA-256:\n  " (plist-get server :key) "\n\n")
-    (funcall paragraph "Compare this with what the server's administrator \
-says, by telephone or on paper, before you trust it.")
-    (pcase-dolist (`(,word ,_ ,meaning) smtps-trust--answers)
-      (insert (propertize (format "%-8s" word) 'face 'bold) meaning "\n"))
-    (insert "\nA pin is the line\n  " (smtps-trust--line server)
+    (insert "A pin is the line\n  " (smtps-trust--line server)
             "\nin the file\n  "
             (abbreviate-file-name (smtps-trust-pins-file)) "\n")))
 
@@ -111,6 +111,8 @@ nothing was trusted or sent.  This line in %s would pin its key: %s"
       (unwind-protect
           (progn
             (pop-to-buffer buffer)
+            ;; A part of a small terminal would not do.
+            (ignore-errors (delete-other-windows))
             (nth 1 (assoc (smtps-trust--read server) smtps-trust--answers)))
         (kill-buffer buffer)))))
 
