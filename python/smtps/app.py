@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WIRE_VERSION = 1
 
-LIBRARIES = ("sexpdata", "asn1crypto")
+LIBRARIES = ("sexpdata", "asn1crypto", "scramp")
 """What is imported when it is needed, and has to be there by then."""
 
 WINDOW = 64

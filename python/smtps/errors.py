@@ -167,6 +167,10 @@ class LoginError(IdentityError):
     kind = "login"
 
 
+class ChallengeError(LoginError):
+    """A server's challenge is none of the mechanism's: it failed, and not for the secret."""
+
+
 class CredentialsLaterError(SmtpsError):
     """The secret can be had only by asking a person who is not being asked now."""
 

@@ -25,7 +25,7 @@ NEWER = 9
 """How many minor versions after OLDEST are looked for by name, where ``python3`` is too old."""
 
 REQUIREMENTS: Dict[str, Tuple[str, ...]] = {
-    "": ("sexpdata>=1.0.2", "asn1crypto>=1.5"),
+    "": ("sexpdata>=1.0.2", "asn1crypto>=1.5", "scramp>=1.5"),
     "sandbox": ("trustme>=1.1",),
     "test": ("pytest>=8", "hypothesis>=6.100", "mypy>=1.10", "ruff>=0.6"),
 }

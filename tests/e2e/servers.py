@@ -5,6 +5,9 @@ The servers are as Debian packages them, in a directory of their own, on loopbac
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import os
 import pwd
 import shutil
@@ -24,6 +27,9 @@ PYTHON = Path(__file__).parents[2] / "python"
 ELISP = Path(__file__).parents[2] / "elisp"
 
 USERS = {"tester": "secret", "accented": 'pässwörd "quoted" 100%'}
+
+UNPREPARED = {"smile": "😀 pass", "soft": "a\u00adb ª"}
+"""What SASLprep forbids, and what it changes."""
 
 START_SECONDS = 20
 
@@ -94,10 +100,23 @@ log_path = {root}/log/dovecot.log
 protocols =
 ssl = no
 disable_plaintext_auth = no
-auth_mechanisms = plain login cram-md5 digest-md5 scram-sha-1 scram-sha-256
+auth_mechanisms = plain login cram-md5 digest-md5 scram-sha-1 scram-sha-256 oauthbearer xoauth2
+auth_failure_delay = 0
 passdb {{
   driver = passwd-file
+  mechanisms = plain login cram-md5 digest-md5 scram-sha-1 scram-sha-256
   args = scheme=plain username_format=%u {root}/users
+}}
+passdb {{
+  driver = oauth2
+  mechanisms = oauthbearer xoauth2
+  args = {root}/oauth2.conf
+}}
+# Without it each failed login makes the next wait longer.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 userdb {{
   driver = static
@@ -111,6 +130,31 @@ service auth {{
   }}
 }}
 """
+
+
+OAUTH2_CONF = """\
+introspection_mode = local
+local_validation_key_dict = fs:posix:prefix={root}/tokens/
+username_attribute = sub
+"""
+
+TOKEN_KEY = b"a key that the servers of a test share"
+
+
+def token(user: str, key: bytes = TOKEN_KEY, expires: float = 3600) -> str:
+    """Return a token (a JWT, RFC 7519) for USER, signed with KEY, that EXPIRES in seconds."""
+    now = time.time()
+    parts = (
+        {"alg": "HS256", "typ": "JWT"},
+        {"sub": user, "iat": int(now) - 10, "exp": int(now + expires)},
+    )
+    said = b".".join(_base64url(json.dumps(part).encode()) for part in parts)
+    signature = hmac.new(key, said, "sha256").digest()
+    return (said + b"." + _base64url(signature)).decode()
+
+
+def _base64url(octets: bytes) -> bytes:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
 @dataclass(frozen=True)
@@ -187,11 +231,16 @@ def postfix_server() -> Iterator[Postfix]:
         os.chown(root / name, owner.pw_uid, owner.pw_gid)
     _certificates(root)
     (root / "users").write_text(
-        "".join(f"{user}:{{PLAIN}}{password}\n" for user, password in USERS.items()), "utf-8"
+        "".join(f"{user}:{{PLAIN}}{password}\n" for user, password in (USERS | UNPREPARED).items()),
+        "utf-8",
     )
     (root / "config" / "main.cf").write_text(MAIN_CF.format(**facts))
     (root / "config" / "master.cf").write_text(MASTER_CF.format(**facts))
     (root / "dovecot.conf").write_text(DOVECOT_CONF.format(**facts))
+    (root / "oauth2.conf").write_text(OAUTH2_CONF.format(**facts))
+    keys = root / "tokens" / "default" / "HS256"
+    keys.mkdir(parents=True)
+    (keys / "default").write_bytes(base64.b64encode(TOKEN_KEY))
     config = str(root / "config")
     started = subprocess.run(
         ["postfix", "-c", config, "start"], capture_output=True, text=True, check=False

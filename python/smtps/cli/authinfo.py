@@ -1,88 +1,142 @@
-"""Reads ~/.authinfo and ~/.netrc the way Emacs's auth-source does: by host, port and user.
+"""Password files as Emacs and ftp know them: the lines of ~/.authinfo and ~/.netrc.
 
-The standard library's netrc refuses a file with the word port in it, which Emacs writes, and
-keeps but one login a host.
+Tolerant where people's files are: values in quotes of either kind, unknown words, macros.
+No error repeats anything of what stands in a file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-SERVICES = {25: ("smtp",), 465: ("smtps", "submissions", "urd"), 587: ("submission", "smtp")}
-"""By port, the names under which such files know it."""
+from smtps.errors import ConfigurationError
 
-_WORD = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|([^ \t\r\n]+)""", re.DOTALL)
-_BLANK = re.compile(r"[ \t\r\n]*")
-_COMMENT = re.compile(r"#[^\n]*")
-_MACRO = re.compile(r".*?(?:\n[ \t\r]*\n|\Z)", re.DOTALL)
+SERVICES = {
+    25: ("smtp",),
+    465: ("smtps", "submissions", "urd"),
+    587: ("submission", "smtp"),
+}
+"""By port, the names under which the files know it; the same as in Emacs."""
 
-_NAMES = {
-    "machine": "host",
-    "host": "host",
+ANY_SERVICE = ("smtp", "smtps", "submission", "submissions")
+"""The names that a port of another number may have."""
+
+_FIELDS = {
     "login": "user",
     "user": "user",
-    "account": "user",
+    "password": "password",
+    "secret": "password",
     "port": "port",
     "protocol": "port",
-    "password": "password",
 }
+"""What each word of a file is to us; others are passed over with their values."""
+
+_WORD = re.compile(r"""'([^']*)'|"((?:[^"\\\n]|\\.)*)"|([^\s"'][^\s]*)""", re.DOTALL)
+_ESCAPED = re.compile(r"""\\(["\\])""")
 
 
-def find(text: str, host: str, port: int, user: str) -> str | None:
-    """Return the password of USER at HOST and PORT in TEXT, the first one, or None.
+class Entry(NamedTuple):
+    """One login of a file; ``host`` None is the ``default``."""
 
-    An entry without a port, or without a login, serves for any.
+    host: str | None
+    user: str | None = None
+    password: str | None = None
+    port: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<an entry for {self.host}>"
+
+
+def read(text: str, name: str) -> list[Entry]:
+    """Return the entries of TEXT.  Raises ConfigurationError that tells NAME and the line."""
+    entries: list[Entry] = []
+    words = _words(text, name)
+    for line, word in words:
+        if word in ("machine", "host"):
+            entries.append(Entry(_value(words, name, line)))
+        elif word == "default":
+            entries.append(Entry(None))
+        elif not entries:
+            raise ConfigurationError(f"{name}, line {line}: this is no line of a password file.")
+        else:
+            value = _value(words, name, line)
+            field = _FIELDS.get(word)
+            if field is not None:
+                entries[-1] = entries[-1]._replace(**{field: value})
+    return entries
+
+
+def _value(words: Iterator[tuple[int, str]], name: str, line: int) -> str:
+    _, value = next(words, (line, None))
+    if value is None:
+        raise ConfigurationError(f"{name}, line {line}: a word has no value behind it.")
+    return value
+
+
+def _words(text: str, name: str) -> Iterator[tuple[int, str]]:
+    """Yield the words of TEXT, each with its line's number, without comments and macros."""
+    in_macro = False
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.rstrip("\r")
+        if in_macro:
+            # A macro goes on to an empty line.
+            in_macro = bool(line.strip())
+            continue
+        at = 0
+        while rest := line[at:].lstrip():
+            at = len(line) - len(rest)
+            if rest.startswith("#") and not line[:at].strip():
+                break
+            match = _WORD.match(line, at)
+            if match is None:
+                raise ConfigurationError(f"{name}, line {number}: a quote is not closed.")
+            at = match.end()
+            single, double, bare = match.groups()
+            if bare == "macdef":
+                in_macro = True
+                break
+            yield (
+                number,
+                single
+                if single is not None
+                else _ESCAPED.sub(r"\1", double)
+                if double is not None
+                else bare,
+            )
+
+
+def find(
+    entries: Sequence[Entry], host: str, port: int, users: Sequence[str | None]
+) -> Entry | None:
+    """Return the entry for HOST and PORT of the first of USERS that has one.
+
+    The user None stands for whoever is alone there.  The entry whose port says most comes
+    first; one for another port is none of ours.
     """
-    for entry in _entries(text):
-        if (
-            "password" in entry
-            and entry.get("host", host).lower() == host.lower()
-            and entry.get("user", user) == user
-            and entry.get("port", str(port)) in (str(port), *SERVICES.get(port, ()))
-        ):
-            return entry["password"]
+    fitting = [
+        (rank, entry)
+        for entry in entries
+        if entry.password and (rank := _rank(entry, host, port)) is not None
+    ]
+    fitting.sort(key=lambda ranked: ranked[0])
+    for user in users:
+        if user is not None:
+            found = [entry for _, entry in fitting if entry.user == user]
+        else:
+            best = [entry for _, entry in fitting if entry.user]
+            found = best if len({entry.user for entry in best}) == 1 else []
+        if found:
+            return found[0]
     return None
 
 
-def _entries(text: str) -> Iterator[dict[str, str]]:
-    entry: dict[str, str] | None = None
-    at = 0
-    while True:
-        at = _blank(text, at)
-        while comment := _COMMENT.match(text, at):
-            at = _blank(text, comment.end())
-        word = _WORD.match(text, at)
-        if word is None:
-            break
-        at = word.end()
-        name = word[0]
-        if name in ("machine", "host", "default"):
-            if entry is not None:
-                yield entry
-            entry = {}
-        if name == "default":
-            continue
-        if name == "macdef":
-            macro = _MACRO.match(text, at)
-            at = macro.end() if macro else at
-            continue
-        value = _WORD.match(text, _blank(text, at))
-        if value is None:
-            break
-        at = value.end()
-        if entry is not None and name in _NAMES:
-            entry.setdefault(_NAMES[name], _value(value))
-    if entry is not None:
-        yield entry
-
-
-def _blank(text: str, at: int) -> int:
-    blank = _BLANK.match(text, at)
-    return blank.end() if blank else at
-
-
-def _value(word: re.Match[str]) -> str:
-    if word[2] is not None:
-        return re.sub(r"\\(.)", r"\1", word[2], flags=re.DOTALL)
-    return word[1] if word[1] is not None else word[3]
+def _rank(entry: Entry, host: str, port: int) -> tuple[int, int] | None:
+    if entry.host is not None and entry.host.lower().rstrip(".") != host.lower().rstrip("."):
+        return None
+    anywhere = int(entry.host is None)
+    if entry.port is None:
+        return anywhere, 2
+    if entry.port == str(port):
+        return anywhere, 0
+    return (anywhere, 1) if entry.port.lower() in SERVICES.get(port, ANY_SERVICE) else None

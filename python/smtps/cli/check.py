@@ -33,10 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     named = account.user or account.mechanisms
 
     async def ask() -> Credentials:
-        from smtps.cli.secrets import password
+        from smtps.cli.secrets import credentials
 
-        user = account.user or ""
-        return Credentials(user, password(account, user))
+        return credentials(account)
 
     def tell(line: str) -> None:
         if not arguments.report:

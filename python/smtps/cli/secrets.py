@@ -1,64 +1,136 @@
-"""Where a password comes from on the command line: a command, ~/.authinfo, or the terminal."""
+"""Where a password comes from on the command line: a command, a password file, the terminal.
+
+Nothing is asked for, and no file is opened, before the server's identity is settled.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from pathlib import Path
 
+from smtps.cli import authinfo
+from smtps.cli.front import complain
 from smtps.client.account import Account
+from smtps.client.delivery import Credentials
 from smtps.errors import ConfigurationError, LoginError
 
 COMMAND_SECONDS = 60
-"""A password command may ask for a smart card; it may not hang for ever."""
+"""A password command, or gpg, may ask for a smart card; it may not hang for ever."""
+
+FILES = (".authinfo", ".netrc", ".authinfo.gpg")
+"""The password files in the home directory; last the one that may cost a passphrase."""
+
+FILE_LIMIT = 1024 * 1024
+"""Octets of a password file that are read."""
 
 
-def password(account: Account, user: str) -> str:
-    """Return USER's password at ACCOUNT's host.  Raises ConfigurationError or LoginError."""
+def credentials(account: Account, sender: str = "") -> Credentials:
+    """Return who logs in at ACCOUNT's host, and the password or token.
+
+    Where the account has no user, it is SENDER, or the only one that a file has for the host.
+    Raises ConfigurationError or LoginError.
+    """
+    user = account.user
     if account.password_command:
-        return _from_command(account.password_command)
-    return _from_netrc(account, user) or _from_terminal(account, user)
+        return Credentials(_known(account, user or sender), _from_command(account.password_command))
+    users = [user] if user else [*([sender] if sender else []), None]
+    for name in FILES:
+        found = authinfo.find(_entries(name), account.host, account.port, users)
+        if found is not None and found.password:
+            return Credentials(found.user or "", found.password)
+    return _from_terminal(account, _known(account, user or sender))
+
+
+def _known(account: Account, user: str) -> str:
+    if not user:
+        raise LoginError(f"No user is known for the login at {account.host}: name one with --user.")
+    return user
 
 
 def _from_command(command: str) -> str:
+    printed = _printed("The password command", command)
+    line, _, more = printed.removesuffix(b"\n").partition(b"\n")
+    line = line.removesuffix(b"\r")
+    if not line:
+        raise ConfigurationError("The password command printed nothing: it has to print a line.")
+    if more:
+        raise ConfigurationError(
+            "The password command printed more than a line: it has to print the password alone."
+        )
+    return _text(line, "The password command printed what is not UTF-8.")
+
+
+def _printed(what: str, command: str | list[str]) -> bytes:
+    """Return what COMMAND prints; it can ask on its terminal.  Raises ConfigurationError."""
     try:
-        done = subprocess.run(  # noqa: S602 - the user's own command line
+        done = subprocess.run(
             command,
-            shell=True,
+            shell=isinstance(command, str),
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             timeout=COMMAND_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ConfigurationError(
-            f"The password command did not end within {COMMAND_SECONDS} seconds."
-        ) from None
+        raise ConfigurationError(f"{what} did not end within {COMMAND_SECONDS} seconds.") from None
     except OSError as error:
-        raise ConfigurationError(f"The password command can't run: {error.strerror}.") from None
+        raise ConfigurationError(f"{what} can't run: {error.strerror}.") from None
     if done.returncode:
-        raise ConfigurationError(f"The password command failed with status {done.returncode}.")
-    lines = done.stdout.split(b"\n")
-    if not lines[0] or any(lines[1:]):
-        raise ConfigurationError("The password command has to print one line, the password.")
+        raise ConfigurationError(f"{what} failed with status {done.returncode}.")
+    return done.stdout
+
+
+def _text(octets: bytes, otherwise: str) -> str:
     try:
-        return lines[0].removesuffix(b"\r").decode()
+        return octets.decode()
     except UnicodeDecodeError:
-        raise ConfigurationError("The password command printed what is not UTF-8.") from None
+        raise ConfigurationError(otherwise) from None
 
 
-def _from_netrc(account: Account, user: str) -> str | None:
-    from smtps.cli import authinfo
+def _entries(name: str) -> list[authinfo.Entry]:
+    """Return the entries of the home directory's file NAME; none if it is not there."""
+    shown = f"~/{name}"
+    try:
+        path = Path.home() / name
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return []
+        _check(shown, status)
+        if name.endswith(".gpg"):
+            octets = _decrypted(shown, path)
+        else:
+            with path.open("rb") as file:
+                octets = file.read(FILE_LIMIT)
+    except FileNotFoundError:
+        return []
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "there is no home directory"
+        raise ConfigurationError(f"{shown} can't be read: {reason}.") from None
+    return authinfo.read(_text(octets, f"{shown} is not UTF-8."), shown)
 
-    for name in (".authinfo", ".netrc"):
-        try:
-            text = (Path.home() / name).read_text("utf-8")
-        except (OSError, RuntimeError, UnicodeDecodeError):
-            continue
-        found = authinfo.find(text, account.host, account.port, user)
-        if found:
-            return found
-    return None
+
+def _decrypted(shown: str, path: Path) -> bytes:
+    """Return what gpg makes of PATH, nothing if it can't: there may be a terminal to ask on."""
+    try:
+        return _printed(f"gpg, to read {shown},", ["gpg", "--quiet", "--decrypt", str(path)])
+    except ConfigurationError as error:
+        complain(error.text)
+        return b""
+
+
+def _check(shown: str, status: os.stat_result) -> None:
+    """Refuse a file that others can write; warn of one that others can read.
+
+    Emacs takes the latter, and the password in it is none the worse for being used.
+    """
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            f"{shown} can be written by others, so it is not used: chmod 600 {shown}."
+        )
+    if status.st_mode & (stat.S_IRGRP | stat.S_IROTH) and not shown.endswith(".gpg"):
+        complain(f"{shown} can be read by others: chmod 600 {shown}.")
 
 
 async def passphrase(account: Account, file: str) -> str:
@@ -69,12 +141,14 @@ async def passphrase(account: Account, file: str) -> str:
     )
 
 
-def _from_terminal(account: Account, user: str) -> str:
-    return _asked(
+def _from_terminal(account: Account, user: str) -> Credentials:
+    given = _asked(
         f"Password for {user} at {account.host}: ",
-        f"No password for {user} at {account.host} was found, and there is no terminal to "
-        "ask on. Give --password-command, or a line in ~/.authinfo.",
+        f"No password for {user} at {account.host} port {account.port} was found in "
+        f"{', '.join(f'~/{name}' for name in FILES)}, and there is no terminal to ask on. "
+        "Give --password-command, or a line in ~/.authinfo.",
     )
+    return Credentials(user, given)
 
 
 def _asked(prompt: str, nobody: str) -> str:
@@ -86,6 +160,9 @@ def _asked(prompt: str, nobody: str) -> str:
     except OSError:
         raise LoginError(nobody) from None
     try:
-        return getpass.getpass(prompt)
+        given = getpass.getpass(prompt)
     except EOFError:
-        raise LoginError(f"Nothing was given for “{prompt}”.") from None
+        given = ""
+    if not given:
+        raise LoginError(f"Nothing was given for “{prompt.removesuffix(': ')}”.")
+    return given

@@ -57,11 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-F",
         "-B",
+        "-e",
         "-o",
         dest="ignored",
         metavar="X",
         action="append",
         help="taken for sendmail's sake",
+    )
+    parser.add_argument(
+        "-b", dest="mode", metavar="m", choices=("m",), help="send a message (always so)"
     )
     options.add_connection(parser)
     options.add_login(parser)
@@ -276,10 +280,9 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
     named = account.user or account.mechanisms
 
     async def ask() -> Credentials:
-        from smtps.cli.secrets import password
+        from smtps.cli.secrets import credentials
 
-        user = account.user or ""
-        return Credentials(user, password(account, user))
+        return credentials(account, envelope.sender)
 
     return run_blocking(delivery.send(envelope, ready, ask if named else None, commit))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from smtps.client.account import Account
@@ -99,7 +100,8 @@ class Delivery:
         if isinstance(link, Outcome):
             return None, link
         try:
-            await link.login(lambda step: self._login(step, ask))
+            once = _once(ask)
+            await link.login(lambda step: self._login(step, link, once))
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             return link, Outcome((Fate("", stop.verdict, stop.reply),), stop.text)
@@ -131,7 +133,6 @@ class Delivery:
         commit: OnCommit,
     ) -> tuple[Outcome, tuple[int, ...]]:
         """Send to as many of the recipients PENDING as one transaction takes."""
-        committed = False
         while True:
             link = await self._linked(envelope.sender)
             if isinstance(link, Outcome):
@@ -149,15 +150,12 @@ class Delivery:
             async def commit_group(
                 recipients: tuple[int, ...], group: tuple[int, ...] = group
             ) -> None:
-                nonlocal committed
-                committed = True
                 await commit(tuple(group[i] for i in recipients))
 
             reused = link.mails > 0
+            login = partial(self._login, link=link, ask=_once(ask))
             try:
-                outcome = await link.deliver(
-                    envelope.only(group), message, lambda step: self._login(step, ask), commit_group
-                )
+                outcome = await link.deliver(envelope.only(group), message, login, commit_group)
             except BaseException:
                 self.abort()
                 raise
@@ -167,7 +165,8 @@ class Delivery:
             if not link.submission.usable:
                 await self.close()
             lost = outcome.verdict in (Verdict.UNREACHED, Verdict.PROTOCOL)
-            if not (reused and lost and not committed):
+            # Where the message may have left it is uncertain, and not lost.
+            if not (reused and lost):
                 return outcome, group
 
     async def _linked(self, sender: str) -> Link | Outcome:
@@ -192,24 +191,30 @@ class Delivery:
         self._link = link
         return link
 
-    async def _login(self, step: steps.Login, ask: Ask | None) -> Chosen | None:
+    async def _login(self, step: steps.Login, link: Link, ask: Ask | None) -> Chosen | None:
         account = self.account
-        credentials: Credentials | None = None
-        if account.user is None and not account.mechanisms:
-            # Who is asked may know a user all the same; with none, a server may want none.
-            if ask is not None and step.extensions.mechanisms:
-                credentials = await ask()
-            if credentials is None:
-                return None
+        wanted = account.mechanisms
+        named = account.user is not None or wanted
+        # Who is asked may know a user all the same; with none, a server may want none.
+        if not named and (ask is None or not step.extensions.mechanisms or await ask() is None):
+            return None
         from smtps.sasl import mechanisms
 
-        name = mechanisms.choose(step.extensions.mechanisms, account.mechanisms, step.failed)
-        if credentials is None and ask is not None:
-            credentials = await ask()
+        server = mechanisms.Server(
+            account.host,
+            account.port,
+            step.extensions.mechanisms,
+            link.established.chain[0] if link.established and link.established.chain else None,
+            account.client_certificate is not None,
+        )
+        name = mechanisms.choose(server, wanted, step.failed)
+        credentials: Credentials | None = Credentials(account.user or "", "")
+        if mechanisms.needs_secret(name):
+            credentials = await ask() if ask is not None else None
         if credentials is None:
             raise LoginError(f"No password is known for the login at {account.host}.")
+        exchange = mechanisms.begin(name, credentials.user, credentials.password, server, wanted)
         self._tried = self._digest(credentials)
-        exchange = mechanisms.REGISTRY[name](credentials.user, credentials.password)
         return Chosen(exchange, self._tried == self._proven)
 
     def _digest(self, credentials: Credentials) -> bytes:
@@ -222,6 +227,21 @@ class Delivery:
             self._proven = self._tried
         elif outcome.verdict is Verdict.LOGIN:
             self._proven = b""
+
+
+def _once(ask: Ask | None) -> Ask | None:
+    """Return ASK so that it asks once: another mechanism takes the same secret."""
+    if ask is None:
+        return None
+    known: Credentials | None = None
+
+    async def once() -> Credentials | None:
+        nonlocal known
+        if known is None:
+            known = await ask()
+        return known
+
+    return once
 
 
 def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list[int]:

@@ -112,8 +112,9 @@ def starttls() -> Command:
 
 def auth(mechanism: str, response: str | None, secrets: tuple[bytes, ...] = ()) -> Command:
     """AUTH MECHANISM, with RESPONSE, base64 or ``=``, as initial response (RFC 4954 section 4)."""
-    if response is None:
-        return line(Verb.AUTH, f"AUTH {mechanism}", None, secrets, mechanism)
+    if response in (None, "="):
+        text = f"AUTH {mechanism}" if response is None else f"AUTH {mechanism} ="
+        return line(Verb.AUTH, text, None, secrets, mechanism)
     return line(
         Verb.AUTH,
         f"AUTH {mechanism} {response}",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -85,7 +86,8 @@ class Connection:
         self._reader = LineReader()
         self._assembler = ReplyAssembler()
         self._events: deque[Event] = deque()
-        self._secrets: list[bytes] = []
+        self._secrets: set[bytes] = set()
+        self._secret: re.Pattern[bytes] | None = None
         self._end = False
         self._chunk_left = 0
         self._responses = 0
@@ -120,7 +122,12 @@ class Connection:
             self._trace("send", command.shown)
 
     def _remember(self, command: Command) -> None:
-        self._secrets += (secret for secret in command.secrets if secret)
+        new = {secret for secret in command.secrets if secret} - self._secrets
+        if new:
+            self._secrets |= new
+            # The longest first: a secret may be part of another, and of what stands for it.
+            found = sorted(self._secrets, key=len, reverse=True)
+            self._secret = re.compile(b"|".join(map(re.escape, found)))
         if command.verb is Verb.AUTH:
             self.mechanism = command.mechanism
             self._responses = 1 if command.secrets else 0
@@ -237,13 +244,20 @@ class Connection:
             return ENDED
         return None
 
-    def _mask(self, text: bytes) -> bytes:
-        for secret in self._secrets:
-            text = text.replace(secret, SECRET_MASK)
-        return text
+    def masked(self, text: bytes) -> bytes:
+        """Return TEXT of the server's without the secrets that were sent to it."""
+        return self._secret.sub(SECRET_MASK, text) if self._secret else text
+
+    def _masked_line(self, line: bytes) -> bytes:
+        if line.startswith(b"334 ") and self._secret:
+            # A challenge is shown as it came, and decoded.
+            clear = _clear(line[4:])
+            if clear is not None and self._secret.search(clear):
+                return line[:4] + SECRET_MASK
+        return self.masked(line)
 
     def _take(self, line: bytes) -> None:
-        masked = self._mask(line)
+        masked = self._masked_line(line)
         text = visible(masked)
         if self._trace is not None:
             self._trace("recv", text)
@@ -255,7 +269,7 @@ class Connection:
         if reply is None:
             return
         challenge = reply.lines[0] if reply.code == 334 else None
-        reply = reply._replace(lines=tuple(map(self._mask, reply.lines)))
+        reply = reply._replace(lines=tuple(map(self.masked, reply.lines)))
         if reply.code == SERVICE_CLOSING and not self.owed:
             self.state = State.CLOSING
             self._events.append(ReplyReceived(None, reply))
@@ -317,7 +331,12 @@ def _readings(text: str) -> tuple[bytes, ...]:
 
 def _decoded(challenge: bytes) -> str | None:
     """Return the text of a base64 CHALLENGE, harmless, or None if it is not base64."""
+    clear = _clear(challenge)
+    return None if clear is None else visible(clear)
+
+
+def _clear(challenge: bytes) -> bytes | None:
     try:
-        return visible(base64.b64decode(challenge.strip(), validate=True))
+        return base64.b64decode(challenge.strip(), validate=True)
     except (binascii.Error, ValueError):
         return None

@@ -8,7 +8,7 @@ error into the generator.  Network trouble is a `NetworkError`, refused trust an
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from smtps.protocol.ehlo import Extensions
@@ -73,13 +73,32 @@ class Exchange(Protocol):
         """The initial response, None if the server speaks first."""
 
     def respond(self, challenge: bytes) -> bytes:
-        """The answer to a decoded challenge.  Raises LoginError to give up."""
+        """The answer to a decoded challenge.
 
-    def succeeded(self, challenge: bytes | None) -> None:
-        """Check what came with the success.  Raises LoginError if the server can't prove itself."""
+        Raises ChallengeError if it is none of the mechanism's, so that another may do, and
+        LoginError to end the login.
+        """
+
+    def succeeded(self) -> None:
+        """The server took the login.  Raises LoginError if it did not prove itself."""
+
+    def again(self) -> Exchange | None:
+        """The same secret said in another way, to be tried once before it is blamed."""
 
     @property
-    def masks(self) -> tuple[str, ...]:
+    def told(self) -> str | None:
+        """Why the server refuses, where it said so in a challenge and not in its reply."""
+
+    @property
+    def advice(self) -> str:
+        """What to do about a refusal, in a sentence."""
+
+    @property
+    def secret(self) -> bool:
+        """True if a refusal is about a secret, which is then not tried by other mechanisms."""
+
+    @property
+    def masks(self) -> Sequence[str]:
         """How the responses are shown in a transcript, in order."""
 
     @property
@@ -112,7 +131,7 @@ class Commit(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Run ``function``, which reads the whole message and may take a while; send back its result.
+    """Run ``function``, which may take a while; send back its result.
 
     Not where other connections are waited for.
     """

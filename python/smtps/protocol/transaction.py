@@ -74,7 +74,7 @@ class Transaction:
         try:
             yield from self._prepare()
             choice = yield from login.chosen(self._dialogue)
-            failed: tuple[str, ...] = ()
+            failed: login.Failed = ()
             auth = self._at_once(choice)
             if choice is not None and auth is None:
                 yield from login.login_with(self._dialogue, choice)
@@ -83,8 +83,9 @@ class Transaction:
                 return self._judged()
             while not (yield from self._envelope_taken(auth)):
                 # The mechanism was turned down, not the secret.
-                assert self._exchange is not None
-                failed = (*failed, self._exchange.name)
+                down = self._turned_down()
+                assert down is not None
+                failed = (*failed, down)
                 yield from self._start_over(failed)
                 auth = None
             yield from self._body()
@@ -215,8 +216,6 @@ class Transaction:
                         f"({self._exchange.name if self._exchange else 'AUTH'}).",
                     )
                 self._auth = reply
-                if self._exchange is not None and reply.category == 2:
-                    self._exchange.succeeded(None)
             case Verb.MAIL:
                 self._mail = reply
             case Verb.RCPT:
@@ -260,7 +259,7 @@ class Transaction:
         if self._auth is not None and self._auth.category != 2:
             # With DATA open there is no way back: a dot would send an empty mail.
             connection.broken = connection.broken or in_data
-            if self._auth.code in login.MECHANISM_REFUSED and not in_data:
+            if not in_data and self._turned_down() is not None:
                 return False
         cause = self._cause()
         if cause is not None:
@@ -273,7 +272,12 @@ class Transaction:
             raise self._dialogue.refusal(self._data, "DATA")
         return True
 
-    def _start_over(self, failed: tuple[str, ...]) -> Steps[None]:
+    def _turned_down(self) -> login.TurnedDown | None:
+        if self._auth is None or self._exchange is None:
+            return None
+        return login.turned_down(self._dialogue, self._exchange, self._auth)
+
+    def _start_over(self, failed: login.Failed) -> Steps[None]:
         """Log in with another mechanism than those that FAILED, alone, after a flight."""
         if self._connection.state in (State.MAIL, State.RCPT):
             yield from self._dialogue.say(commands.rset())

@@ -13,11 +13,15 @@ import secrets
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
+from smtps.sasl.binding import NAME
+
 Login = Generator[bytes, bytes, str | None]
 Logins = Mapping[str, str]
 """Password by user."""
 
 REALM = "localhost"
+
+SCRAM = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 def _same(one: str, other: str) -> bool:
@@ -130,6 +134,58 @@ def digest_md5(logins: Logins) -> Login:
     return user
 
 
+def scram(name: str, binding: bytes | None = None) -> Callable[[Logins], Login]:
+    """RFC 5802 by the mechanism NAME; BINDING is the channel's, where -PLUS is offered."""
+
+    def begin(logins: Logins) -> Login:
+        from scramp import ScramException, ScramMechanism
+
+        mechanism = ScramMechanism(name)
+        user = ""
+
+        def found(named: str) -> object:
+            nonlocal user
+            user = named
+            return mechanism.make_auth_info(logins[user]) if user in logins else None
+
+        server = mechanism.make_server(found, binding and (NAME, binding))
+        try:
+            server.set_client_first(_text((yield b"")))
+            server.set_client_final(_text((yield server.get_server_first().encode())))
+        except ScramException:
+            return None
+        yield server.get_server_final().encode()
+        return user
+
+    return begin
+
+
+def _token(logins: Logins, user: str, fields: list[str]) -> Login:
+    if f"auth=Bearer {logins.get(user)}" in fields and user in logins:
+        return user
+    yield b'{"status":"invalid_token","scope":"mail"}'
+    return None
+
+
+def oauthbearer(logins: Logins) -> Login:
+    """RFC 7628; the user's token is its password."""
+    header, *fields = _text((yield b"")).split("\1")
+    user = header.removeprefix("n,a=").removesuffix(",").replace("=2C", ",").replace("=3D", "=")
+    return (yield from _token(logins, user, fields))
+
+
+def xoauth2(logins: Logins) -> Login:
+    """Google's; the user's token is its password."""
+    user, *fields = _text((yield b"")).split("\1")
+    return (yield from _token(logins, user.removeprefix("user="), fields))
+
+
+def anonymous(logins: Logins) -> Login:
+    """RFC 4505."""
+    yield b""
+    return "anonymous"
+
+
 @dataclass(frozen=True)
 class Mechanism:
     """How a login goes; whether its first response may stand beside AUTH (RFC 4954 section 4)."""
@@ -144,4 +200,17 @@ MECHANISMS: dict[str, Mechanism] = {
     "PLAIN": Mechanism(plain, client_first=True),
     "CRAM-MD5": Mechanism(cram_md5, client_first=False),
     "DIGEST-MD5": Mechanism(digest_md5, client_first=False),
+    **{name: Mechanism(scram(name), client_first=True) for name in SCRAM},
+    "OAUTHBEARER": Mechanism(oauthbearer, client_first=True),
+    "XOAUTH2": Mechanism(xoauth2, client_first=True),
+    "ANONYMOUS": Mechanism(anonymous, client_first=True),
 }
+
+
+def bound(binding: bytes) -> dict[str, Mechanism]:
+    """Return the mechanisms that know the channel's BINDING (RFC 5802 section 6)."""
+    return {
+        f"{name}{plus}": Mechanism(scram(f"{name}{plus}", binding), client_first=True)
+        for name in SCRAM
+        for plus in ("", "-PLUS")
+    }

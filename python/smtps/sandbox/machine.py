@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from smtps.sandbox import extensions, parameters
-from smtps.sandbox.logins import MECHANISMS, Login, Logins
+from smtps.sandbox.logins import MECHANISMS, Login, Logins, bound
 
 NAME = "sandbox.localhost"
 
@@ -187,9 +187,9 @@ _HEADER = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)*+")
 class ServerMachine:
     """One connection's server side.
 
-    LOGINS maps users to passwords.  TLS tells whether the connection begins under it.  KEEP
-    gets each mail, and raises OSError where it can't keep it; without it mails go to
-    ``accepted``.
+    LOGINS maps users to passwords.  TLS tells whether the connection begins under it, and
+    BINDING is TLS's own for SCRAM-PLUS.  KEEP gets each mail, and raises OSError where it
+    can't keep it; without it mails go to ``accepted``.
     """
 
     def __init__(
@@ -199,6 +199,7 @@ class ServerMachine:
         tls: bool = True,
         override: Override | None = None,
         keep: Callable[[Accepted], None] | None = None,
+        binding: bytes | None = None,
     ) -> None:
         self.accepted: list[Accepted] = []
         self.faults: list[str] = []
@@ -210,6 +211,7 @@ class ServerMachine:
         self._override = override
         self._tls = tls
         self._keep = keep or self.accepted.append
+        self._binding = binding
         self._in = bytearray()
         self._out = bytearray()
         self._skipping = False
@@ -459,7 +461,10 @@ class ServerMachine:
     def _auth(self, rest: str) -> None:
         name, *words = rest.split(" ")
         offered = self._offered().get("AUTH", [])
-        mechanism = MECHANISMS.get(name.upper()) if name.upper() in offered else None
+        known = MECHANISMS
+        if self._binding is not None and any(word.endswith("-PLUS") for word in offered):
+            known = MECHANISMS | bound(self._binding)
+        mechanism = known.get(name.upper()) if name.upper() in offered else None
         if not self._greeted or self.user is not None or self._transaction is not None:
             self._reply(503, "5.5.1", "AUTH out of order")
         elif not self._tls and "STARTTLS" in self._offered() and not offered:

@@ -22,6 +22,7 @@ from smtps.sandbox.machine import (
     Override,
     ServerMachine,
 )
+from smtps.sasl.binding import end_point
 
 HOST = "localhost"
 ADDRESS = "127.0.0.1"
@@ -120,6 +121,8 @@ class Sandbox:
         )
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(made)
+        own = certificate.cert_chain_pems[0].bytes().decode("ascii")
+        self._binding = end_point(ssl.PEM_cert_to_DER_cert(own))
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             authority.cert_pem.write_to_path(str(self.ca_file))
@@ -199,7 +202,7 @@ class Sandbox:
         if implicit:
             connected = self._secured(connected, opened)
         offer = self._offers[implicit]
-        machine = ServerMachine(offer, LOGINS, implicit, self._override, self._keep)
+        machine = ServerMachine(offer, LOGINS, implicit, self._override, self._keep, self._binding)
         login_end: float | None = None
         while True:
             connected.settimeout(IDLE_SECONDS)

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-
-from smtps.errors import LoginError
+from smtps.sasl.exchange import Exchange, readings
 
 
-class Plain:
-    """One message: authorization identity (empty), NUL, user, NUL, password, in UTF-8."""
+class Plain(Exchange):
+    """One message: authorization identity (empty), NUL, user, NUL, password, in UTF-8.
+
+    Nothing is prepared (SASLprep): that is for the server, which alone knows what it stored.
+    """
 
     name = "PLAIN"
     single = True
-    masks = ("<the-encoded-auth-credentials>",)
 
     def __init__(self, user: str, password: str) -> None:
-        if "\0" in user + password:
-            raise LoginError("A user name or password with a NUL in it can't be sent by PLAIN.")
-        self.user = user
-        self.password = password
+        self._user = user
+        self._password = password
 
     def initial(self) -> bytes:
         """The credentials."""
-        return f"\0{self.user}\0{self.password}".encode()
-
-    def respond(self, challenge: bytes) -> bytes:
-        """There is nothing more to say."""
-        raise LoginError("The server asks for more than PLAIN has.")
-
-    def succeeded(self, challenge: bytes | None) -> None:
-        """PLAIN proves nothing about the server."""
+        return f"\0{self._user}\0{self._password}".encode()
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        """The password, in clear and alone in base64."""
-        clear = self.password.encode()
-        return (clear, base64.b64encode(clear))
+        """The password."""
+        return readings(self._password)

@@ -83,6 +83,7 @@ def test_status(smtps: Run, tmp_path: Path, replies: list[bytes | None], status:
     ("words", "text", "status"),
     [
         (["send", "--nonsense"], MESSAGE, 64),
+        (["send", "-bs", "--host", "localhost"], MESSAGE, 64),
         (["send", "--host", "localhost"], MESSAGE, 64),
         (["send", "-t"], MESSAGE, 64),
         (["send", "x@y.z", "--host", "localhost"], "", 65),
@@ -110,6 +111,24 @@ def test_base64_has_no_line_breaks(smtps: Run) -> None:
     done = smtps("base64", text="é" * 100 + "\n")
     assert done.stdout.count("\n") == 1
     assert smtps("base64", "-d", done.stdout.strip()).stdout == "é" * 100 + "\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-t", "-oi", "-oem", "-odb"],
+        ["-it"],
+        ["-bm", "-em", "-i", "-f", "q@b.c", "d@e.f"],
+        ["-FA Person", "-B8BITMIME", "-fq@b.c", "-oi", "--", "d@e.f"],
+    ],
+)
+def test_sendmails_own_words_hold(smtps: Run, tmp_path: Path, words: list[str]) -> None:
+    with server([b"220 hi\r\n", OK, OK, OK, GO, OK, b"221 bye\r\n"]) as port:
+        done = smtps(
+            "send", *words[:1], "--host", "127.0.0.1", "--port", str(port), "--tls", "none",
+            "--outbox", str(tmp_path / "box"), *words[1:], text=MESSAGE,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])

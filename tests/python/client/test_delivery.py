@@ -219,6 +219,30 @@ def test_a_connection_that_died_meanwhile_is_replaced(tmp_path: Path) -> None:
         assert [outcome.status for outcome in run(two())] == [0, 0]
 
 
+def test_a_secret_that_was_refused_is_no_longer_known_to_work(tmp_path: Path) -> None:
+    logins = 0
+
+    def override(verb: str, line: str) -> str | None:
+        nonlocal logins
+        logins += verb == "AUTH"
+        return "535 5.7.8 no\r\n" if verb == "AUTH" and logins > 1 else None
+
+    with Sandbox(tmp_path / "sandbox", more=["CHUNKING"], override=override) as sandbox:
+        delivery = Delivery(account(sandbox))
+        commits = Commits()
+
+        async def each() -> list[int]:
+            counts = []
+            for _ in range(3):
+                await delivery.send(to("a@x"), message(), ask, commits)
+                await delivery.close()
+                counts.append(len(commits))
+            return counts
+
+        # The second one leaves in one flight, behind a commit; the third waits for its login.
+        assert run(each()) == [1, 2, 2]
+
+
 def test_a_pool_closes_what_has_rested_and_remembers_what_worked(tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -108,3 +108,14 @@ def test_what_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(MessageUnreadableError):
         box.begin(ACCOUNT, TO, torn, "<1@x>")
     assert not any(box.names(state) for state in ("tmp", "queue", "active", "failed"))
+
+
+def test_a_torn_line_hides_nothing_that_is_written_after_it(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    owned = begun(box)
+    with (owned.directory / "journal.sexp").open("ab") as file:
+        file.write(b"(attempt :number 2 :note " + b"x" * 500)
+    owned.journal.append(entry.form("commit", attempt=2, recipients=[0, 1]))
+    owned.journal.append(result(0, "accepted"))
+    assert [name for name, _ in owned.journal.records()] == ["attempt", "commit", "result"]
+    assert entry.unanswered(owned.journal.records()) == (1,)

@@ -76,6 +76,10 @@ class Script:
         said, self._pending = self._pending[:size], self._pending[size:]
         return said
 
+    def chosen(self, step: steps.Login, choice: steps.Chosen | None) -> steps.Chosen | None:
+        """Return what the login of STEP gets."""
+        return choice
+
     def run(self, engine: steps.Steps[Any], choice: steps.Chosen | None = None) -> Any:
         """Carry out ENGINE's steps and return its result; CHOICE is what a login gets."""
         answer: Any = None
@@ -114,7 +118,10 @@ class Script:
                     self.commits.append(recipients)
                     self.before_commit = self.heard
                 case steps.Login():
-                    answer = choice
+                    try:
+                        answer = self.chosen(step, choice)
+                    except SmtpsError as raised:
+                        error = raised
                 case steps.Work(function):
                     try:
                         answer = function()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import deliver
 
-from smtps.errors import AddressError, RemoteProtocolError
+from smtps.errors import AddressError, LocalProtocolError, RemoteProtocolError
 from smtps.protocol import address, body, commands
 from smtps.protocol.connection import (
     Connection,
@@ -20,6 +22,7 @@ from smtps.protocol.connection import (
 from smtps.protocol.outcome import Verdict
 from smtps.protocol.replies import (
     LINE_LIMIT,
+    REPLY_LIMIT,
     REPLY_LINES_LIMIT,
     LineReader,
     Reply,
@@ -202,6 +205,26 @@ def test_a_reply_without_end_is_refused() -> None:
         assert assembler.add(b"250-", b"250-") is None
     with pytest.raises(RemoteProtocolError):
         assembler.add(b"250 ", b"250 ")
+    line = b"250-" + b"x" * (LINE_LIMIT - 4)
+    for _ in range(REPLY_LIMIT // LINE_LIMIT):
+        assert assembler.add(line, line) is None
+    with pytest.raises(RemoteProtocolError):
+        assembler.add(line, line)
+
+
+def test_no_control_character_gets_into_a_command() -> None:
+    for code in (*range(32), 127):
+        with pytest.raises(LocalProtocolError):
+            commands.line(commands.Verb.NOOP, f"NOOP {chr(code)}")
+
+
+@given(st.lists(st.text("\r\n.x", max_size=4)))
+def test_line_ends_do_not_depend_on_how_the_message_is_cut(chunks: list[str]) -> None:
+    cut = [chunk.encode() for chunk in chunks]
+    whole = re.sub(rb"\r\n|\r|\n", b"\r\n", b"".join(cut))
+    if whole and not whole.endswith(b"\r\n"):
+        whole += b"\r\n"
+    assert b"".join(body.crlf(cut)) == whole
 
 
 def test_a_line_without_end_is_refused_in_bounded_memory() -> None:
@@ -306,7 +329,8 @@ def test_what_was_said_in_clear_is_forgotten_under_tls() -> None:
     assert connection.extensions
     assert connection.hello_accepted
     assert connection.authenticated
-    assert connection.state is State.HANDSHAKE
     connection.tls_started()
     assert connection.state is State.GREETED
-    assert not (connection.extensions or connection.hello_accepted or connection.authenticated)
+    assert not connection.extensions
+    assert not connection.hello_accepted
+    assert not connection.authenticated

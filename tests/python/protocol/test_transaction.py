@@ -181,6 +181,7 @@ IN_ONE_FLIGHT = [
     Row("one refused", [OK, OK, NO, OK], 67, "ar"),
     Row("one too many for now", [OK, OK, LATER, OK], 75, "ad"),
     Row("all refused", [OK, NO, NO, b"554 none\r\n"], 67, "rr"),
+    Row("all refused, message accepted", [OK, NO, NO, OK], 67, "rr"),
     Row("sender refused", [NO, b"503 x\r\n", b"503 x\r\n", b"503 x\r\n"], 65, "ww"),
     Row("message refused", [OK, OK, OK, b"554 5.7.1 spam\r\n"], 65, "ww"),
     Row("message refused for now", [OK, OK, OK, LATER], 75, "dd"),
@@ -228,7 +229,11 @@ def test_in_one_flight(row: Row, single: bool) -> None:
 
 @pytest.mark.parametrize("single", [False, True], ids=["whole", "octet by octet"])
 @pytest.mark.parametrize("after", ["closes", "resets"])
-@pytest.mark.parametrize("last", [OK, OK + b"421 4.3.2 bye\r\n"], ids=["250", "250 and 421"])
+@pytest.mark.parametrize(
+    "last",
+    [OK, OK + b"421 4.3.2 bye\r\n", OK + b"25"],
+    ids=["250", "250 and 421", "250 and half a line"],
+)
 def test_an_end_behind_the_last_reply_says_nothing_against_it(
     last: bytes, after: str, single: bool
 ) -> None:

@@ -1,0 +1,189 @@
+"""No secret is anywhere but on the wire: every mechanism, good and bad, and every file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from servers import PYTHON
+
+from smtps.sandbox import server
+from smtps.sandbox.machine import Offer
+from smtps.sandbox.server import Sandbox
+from smtps.sasl.mechanisms import REGISTRY
+
+TOKEN = "ya29.Tr0ub4dor-horse_Tr0ub4dor~x+/=="
+ACCENTED = 'pässwörd "quoted" 100%'
+USERS = {"accented@poste.it": ACCENTED, "ascii@poste.it": "Tr0ub4dor-horse", "t@poste.it": TOKEN}
+
+OFFER = Offer(secure=("8BITMIME", "PIPELINING", "CHUNKING", "AUTH " + " ".join(REGISTRY)))
+
+
+def forms(secret: str) -> dict[str, bytes]:
+    """Return what SECRET could look like in a file."""
+    clear = secret.encode()
+    return {
+        "clear": clear,
+        "Latin-1": secret.encode("latin-1"),
+        "quoted": secret.replace("\\", "\\\\").replace('"', '\\"').encode(),
+        "JSON": json.dumps(secret)[1:-1].encode(),
+        "percent": quote(secret, safe="").encode(),
+        "base64": base64.b64encode(clear),
+        **{f"base64, {n}": base64.b64encode(b"#" * n + clear)[4:-4] for n in range(1, 3)},
+        "without padding": base64.b64encode(clear).rstrip(b"="),
+    }
+
+
+def repeated(secret: str) -> str:
+    """Return SECRET in all the ways in which a server could repeat it in a reply."""
+    named = forms(secret)
+    whole = [named[how] for how in ("clear", "quoted", "percent", "base64", "without padding")]
+    # As part of more, and in base64 where any octet of a group of three begins it.
+    around = [base64.b64encode(b"#" * n + secret.encode() + b"###") for n in range(3)]
+    return " ".join(form.decode() for form in [*whole, *around])
+
+
+class Seen:
+    """What runs of the command left behind in HOME, and said."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.outputs: list[bytes] = []
+        self._secret = home.parent / "given"
+
+    def send(
+        self,
+        sandbox: Sandbox,
+        user: str,
+        secret: str,
+        mechanism: str,
+        before: Sequence[str] = (sys.executable, "-I", str(PYTHON)),
+    ) -> int:
+        """Send a mail and return the status."""
+        self._secret.write_text(secret + "\n", "utf-8")
+        number = len(self.outputs)
+        done = subprocess.run(
+            [*before, "send", "-t", "--host", "localhost", "--port", str(sandbox.port),
+             "--ca-file", str(sandbox.ca_file), "--user", user, "--auth", mechanism,
+             "--password-command", f"cat '{self._secret}'", "--report", "json",
+             "--transcript", str(self.home / f"transcript-{number}"),
+             "--outbox", str(self.home / "box")],
+            input=b"From: a@poste.it\nTo: b@other-host.it\n\nText\n", capture_output=True,
+            timeout=60, check=False,
+            env=os.environ | {"HOME": str(self.home), "SMTPS_DEBUG": "1"},
+        )  # fmt: skip
+        self.outputs += [done.stdout, done.stderr]
+        return done.returncode
+
+    def assert_none(self, *secrets: str) -> None:
+        """Search everything for SECRETS."""
+        texts = {f"output {n}": text for n, text in enumerate(self.outputs)}
+        texts |= {str(p): p.read_bytes() for p in self.home.rglob("*") if p.is_file()}
+        assert any("transcript" in name for name in texts)
+        assert any("journal" in name for name in texts)
+        for name, text in texts.items():
+            for secret in secrets:
+                for how, form in forms(secret).items():
+                    assert form not in text, (name, how, text)
+
+
+class Repeating:
+    """An override that repeats what it is told to in the replies to VERBS."""
+
+    def __init__(self) -> None:
+        self.secret: str | None = None
+        self.verbs: tuple[str, ...] = ()
+
+    def __call__(self, verb: str, line: str) -> str | None:
+        if self.secret is None or verb not in self.verbs:
+            return None
+        code = {"LOGIN": "235 2.7.0" if line else "535 5.7.8", "RCPT": "550 5.1.1"}
+        return f"{code.get(verb, '250 2.0.0')} {repeated(self.secret)}\r\n"
+
+
+@pytest.fixture
+def repeating() -> Repeating:
+    return Repeating()
+
+
+@pytest.fixture
+def all_mechanisms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeating: Repeating
+) -> Iterator[Sandbox]:
+    """A sandbox that offers every mechanism and knows USERS."""
+    for user, secret in USERS.items():
+        monkeypatch.setitem(server.LOGINS, user, secret)
+    with Sandbox(tmp_path / "sandbox", implicit=OFFER, override=repeating) as running:
+        yield running
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Seen:
+    (tmp_path / "home").mkdir()
+    return Seen(tmp_path / "home")
+
+
+WITH_SECRETS = [name for name in REGISTRY if name not in ("EXTERNAL", "ANONYMOUS")]
+
+
+@pytest.mark.parametrize("mechanism", WITH_SECRETS)
+def test_no_secret_is_left(
+    all_mechanisms: Sandbox, seen: Seen, repeating: Repeating, mechanism: str
+) -> None:
+    users = ["t@poste.it"] if "OAUTH" in mechanism else ["accented@poste.it", "ascii@poste.it"]
+    for user in users:
+        right = USERS[user]
+        wrong = f"{right}-x"
+        assert seen.send(all_mechanisms, user, right, mechanism) == 0, seen.outputs
+        assert all_mechanisms.accepted[-1].user == user
+        assert seen.send(all_mechanisms, user, wrong, mechanism) == 77, seen.outputs
+        repeating.secret, repeating.verbs = right, ("LOGIN", "MAIL", ".")
+        assert seen.send(all_mechanisms, user, right, mechanism) == 0, seen.outputs
+        repeating.verbs = ("RCPT",)
+        assert seen.send(all_mechanisms, user, right, mechanism) == 67, seen.outputs
+        repeating.secret, repeating.verbs = wrong, ("LOGIN",)
+        assert seen.send(all_mechanisms, user, wrong, mechanism) == 77, seen.outputs
+        repeating.secret = None
+    seen.assert_none(*(USERS[user] for user in users))
+
+
+BROKEN = """
+import sys
+sys.path.insert(0, {python!r})
+from smtps.protocol import commands
+def broken(*arguments): raise RuntimeError("broken on purpose")
+setattr(commands, {name!r}, broken)
+from smtps.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism"), [("auth", "PLAIN"), ("sasl_response", "LOGIN"), ("auth", "SCRAM-SHA-1")]
+)
+def test_no_secret_is_in_a_traceback(
+    all_mechanisms: Sandbox, seen: Seen, name: str, mechanism: str
+) -> None:
+    program = BROKEN.format(python=str(PYTHON), name=name)
+    before = (sys.executable, "-I", "-X", "faulthandler", "-c", program)
+    for user in ("accented@poste.it", "ascii@poste.it"):
+        assert seen.send(all_mechanisms, user, USERS[user], mechanism, before) != 0
+        assert b"Traceback" in seen.outputs[-1]
+        assert b"broken on purpose" in seen.outputs[-1]
+    seen.assert_none(ACCENTED, USERS["ascii@poste.it"])
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    from smtps.client.delivery import Credentials
+    from smtps.sasl.mechanisms import Server, begin
+
+    for name in WITH_SECRETS:
+        run = begin(name, "u", TOKEN, Server("h", 1, ()), ())
+        assert TOKEN not in repr(run) + repr(Credentials("u", TOKEN))
