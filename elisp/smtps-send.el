@@ -699,7 +699,7 @@ one it was composed in, or nil."
           (smtps-credentials-fetch account :from (plist-get envelope :author))
           (smtps-credentials-fetch-passphrase account)))
       ;; What was told while a person was being asked, nobody has read.
-      (setf (alist-get id smtps-send--told nil t #'equal) nil)
+      (smtps-send--tell-anew id)
       (smtps-send--safely "the helper could not be told"
         (smtps-send--wake)))
     (unless noninteractive
@@ -844,6 +844,10 @@ smtps-send-queued goes on." sentence waiting active)))))
   "The number of mails of which it is remembered what was told.
 Enough that an event which is repeated is not told again.")
 
+(defun smtps-send--tell-anew (id)
+  "Forget what was told of the mail ID, so that it is told if it comes again."
+  (setf (alist-get id smtps-send--told nil t #'equal) nil))
+
 (defvar smtps-send--waiting nil
   "Why mails wait for their user: an alist of ids and events, the last first.
 Each event has the properties `:waits' (`secret' or `trust'), `:host' and
@@ -985,7 +989,7 @@ which might ask: mail that needs one then waits for `smtps-answer'."
                                   entries))
   ;; What is said of them again is news.
   (dolist (entry entries)
-    (setf (alist-get (plist-get entry :id) smtps-send--told nil t #'equal) nil))
+    (smtps-send--tell-anew (plist-get entry :id)))
   (smtps-send--wake))
 
 ;;;###autoload
