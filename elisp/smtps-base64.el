@@ -17,6 +17,8 @@
 
 (require 'smtps-wire)
 
+(declare-function smtps-credentials-read "smtps-credentials" (prompt))
+
 (define-error 'smtps-base64-error "Base64" 'smtps-error)
 
 (defun smtps-base64--refuse (format-string &rest arguments)
@@ -122,8 +124,9 @@ or has a NUL."
    (progn
      (barf-if-buffer-read-only)
      (list (read-string "User: ")
-           (prog1 (read-passwd "Password: ")
-             (clear-this-command-keys)))))
+           (progn
+             (require 'smtps-credentials)
+             (smtps-credentials-read "Password: ")))))
   (smtps-base64-door (called-interactively-p 'any)
     (when (or (string= user "") (string= password ""))
       (smtps-base64--refuse "AUTH PLAIN needs a user and a password; one of them is empty"))

@@ -9,8 +9,10 @@
 ;;; Commentary:
 
 ;; Passwords are looked up, and asked for, inside commands only, and then
-;; kept in memory; the helper, which asks for them while Emacs is doing
-;; something else, is answered from memory, or with `later'.
+;; kept in memory as long as the helper lives; the helper, which asks for
+;; them while Emacs is doing something else, is answered from memory, or
+;; with `later'.  The passphrase of a client key is kept until the helper
+;; has it.  What was typed is offered to auth-source once a server took it.
 ;;
 ;; Nothing else in smtps ever sees one.
 
@@ -24,7 +26,10 @@
 (declare-function auth-source-forget+ "auth-source" (&rest spec))
 (declare-function smtps-helper-serve "smtps-helper"
                   (method function &optional secret))
+(defvar auth-source-creation-defaults)
+(defvar auth-source-save-behavior)
 (defvar auth-sources)
+(defvar smtps-helper-death-functions)
 
 (define-error 'smtps-credentials-error "Password" 'smtps-error)
 
@@ -41,6 +46,16 @@ list prints that symbol's name only.")
 
 (defvar smtps-credentials--wanted nil
   "The accounts that the helper was answered `later' for, as plists.")
+
+(defvar smtps-credentials--passphrases nil
+  "Passphrases that the helper has not asked for yet: an alist of (FILE . SECRET).")
+
+(defvar smtps-credentials--given nil
+  "The files of client keys whose passphrase the helper has.
+It keeps a right one; if it asks again, that one was wrong.")
+
+(defvar smtps-credentials--keys-wanted nil
+  "The files of client keys that the helper was answered `later' for.")
 
 ;;; Memory
 
@@ -65,20 +80,27 @@ FROM nil stands for the newest one of an account without a user."
 (defun smtps-credentials--keep (account from login password)
   "Remember LOGIN and PASSWORD, or with nil their absence, for ACCOUNT and FROM.
 Return non-nil if there is a password."
-  (let ((secret (and password (make-symbol "smtps-secret"))))
-    (when secret
-      (set secret password))
+  (let ((secret (and password (smtps-credentials--secret password))))
     (setf (alist-get (smtps-credentials--key account from)
                      smtps-credentials--memory nil nil #'equal)
           (cons (and secret login) secret))
     (and secret t)))
 
+(defun smtps-credentials--secret (password)
+  "Return an uninterned symbol whose value is PASSWORD."
+  (let ((secret (make-symbol "smtps-secret")))
+    (set secret password)
+    secret))
+
+(defun smtps-credentials--erase-secret (secret)
+  "Overwrite the password that is the value of SECRET, a symbol or nil."
+  (when (and secret (stringp (symbol-value secret)))
+    (ignore-errors (clear-string (symbol-value secret)))
+    (set secret nil)))
+
 (defun smtps-credentials--erase (known)
   "Overwrite the password that is in KNOWN, an element of the memory."
-  (let ((secret (cddr known)))
-    (when (and secret (stringp (symbol-value secret)))
-      (ignore-errors (clear-string (symbol-value secret)))
-      (set secret nil))))
+  (smtps-credentials--erase-secret (cddr known)))
 
 (defun smtps-credentials--forget-source (host)
   "Make auth-source look afresh for HOST, a miss included."
@@ -102,13 +124,21 @@ Return non-nil if there is a password."
          smtps-credentials--memory))
   (smtps-credentials--forget-source (plist-get account :host)))
 
+(defun smtps-credentials--erase-all (&rest _)
+  "Overwrite what smtps itself has in memory; the helper has ended."
+  (mapc #'smtps-credentials--erase smtps-credentials--memory)
+  (dolist (known smtps-credentials--passphrases)
+    (smtps-credentials--erase-secret (cdr known)))
+  (setq smtps-credentials--memory nil
+        smtps-credentials--passphrases nil
+        smtps-credentials--given nil))
+
 (defun smtps-credentials-forget-all ()
   "Forget every password that smtps has in memory."
   (interactive)
-  (mapc #'smtps-credentials--erase smtps-credentials--memory)
   (mapc #'smtps-credentials--forget-source
         (delete-dups (mapcar #'caar smtps-credentials--memory)))
-  (setq smtps-credentials--memory nil)
+  (smtps-credentials--erase-all)
   (when (called-interactively-p 'interactive)
     (message "smtps has forgotten all passwords; they will be looked up anew")))
 
@@ -130,17 +160,30 @@ So it is with plain files."
                          (not (file-remote-p file))))))
             (bound-and-true-p auth-sources)))
 
+(defun smtps-credentials--ports (account)
+  "Return the names under which password files may have the port of ACCOUNT."
+  ;; Without ports, the password of the mail that comes in is found.
+  (let ((port (plist-get account :port)))
+    (cons (number-to-string port)
+          (cdr (assq port smtps-credentials--services)))))
+
+(defun smtps-credentials-sought (account &optional from)
+  "Return in words which entry of auth-source ACCOUNT's password is in.
+FROM is the sender's address, which may be the login."
+  (let ((ports (smtps-credentials--ports account))
+        (login (or (plist-get account :user) from)))
+    (format "machine %s%s port %s" (plist-get account :host)
+            (if login (format " login %s" login) "")
+            (mapconcat #'identity ports " or "))))
+
 (defun smtps-credentials--search (account from)
   "Return the entry of auth-source for ACCOUNT and the address FROM, or nil.
 It is looked for with the account's user; where that has none, with FROM
 as the user, and then with any if there is exactly one."
   (require 'auth-source)
   (let* ((host (plist-get account :host))
-         (port (plist-get account :port))
          (user (plist-get account :user))
-         ;; Without ports, the password of the mail that comes in is found.
-         (ports (cons (number-to-string port)
-                      (cdr (assq port smtps-credentials--services))))
+         (ports (smtps-credentials--ports account))
          (search (lambda (max user)
                    (apply #'auth-source-search :max max :host host :port ports
                           :require '(:secret)
@@ -162,48 +205,98 @@ as the user, and then with any if there is exactly one."
     (and (stringp password) (stringp login)
          (cons login (copy-sequence password)))))
 
+(defconst smtps-credentials--command-seconds 60
+  "Seconds that a password command may take: it may ask for a smart card.")
+
+(defun smtps-credentials--run (command)
+  "Run the shell COMMAND; return its exit status, nil if it takes too long.
+Its output is put into the current buffer."
+  (let* ((process-connection-type nil)
+         (coding-system-for-read 'utf-8-unix)
+         (default-directory (expand-file-name "~/"))
+         (deadline (time-add nil smtps-credentials--command-seconds))
+         (errors (generate-new-buffer " *smtps password command*" t))
+         (process (make-process
+                   :name "smtps-password-command" :buffer (current-buffer)
+                   :command (list shell-file-name shell-command-switch command)
+                   :noquery t :stderr errors :sentinel #'ignore)))
+    (set-process-query-on-exit-flag (get-buffer-process errors) nil)
+    (set-process-sentinel (get-buffer-process errors) #'ignore)
+    (unwind-protect
+        (progn
+          (ignore-errors (process-send-eof process))
+          (while (and (process-live-p process) (time-less-p nil deadline))
+            (accept-process-output process 0.1))
+          (unless (process-live-p process)
+            ;; Its last words may still be on their way.
+            (while (accept-process-output process 0 nil t))
+            (process-exit-status process)))
+      (delete-process process)
+      (kill-buffer errors))))
+
 (defun smtps-credentials--from-command (account from)
   "Return (LOGIN . PASSWORD) for ACCOUNT from its `:password-command'.
-LOGIN is FROM where the account has no user.  The password is the first
-line that the command prints.  Signal `smtps-credentials-error' if it fails."
-  (let ((login (or (plist-get account :user) from))
-        (default-directory (expand-file-name "~/"))
-        status password)
+LOGIN is FROM where the account has no user.  The password is the line
+that the command prints.  Signal `smtps-credentials-error' if it fails."
+  (let* ((login (or (plist-get account :user) from))
+         (refuse (lambda (why)
+                   (signal 'smtps-credentials-error
+                           (list (format "The password command of %s %s"
+                                         (smtps-credentials--name account)
+                                         why)))))
+         password)
     (with-temp-buffer
-      (setq status (let ((coding-system-for-read 'utf-8-unix))
-                     (call-process shell-file-name nil '(t nil) nil
-                                   shell-command-switch
-                                   (plist-get account :password-command))))
+      (let ((status (smtps-credentials--run
+                     (plist-get account :password-command))))
+        (cond ((null status)
+               (funcall refuse (format "did not end within %d seconds"
+                                       smtps-credentials--command-seconds)))
+              ((not (eql status 0))
+               (funcall refuse (format "failed (%s)" status)))))
       (goto-char (point-min))
-      (setq password (buffer-substring-no-properties
-                      (point) (line-end-position)))
+      (setq password (string-remove-suffix
+                      "\r" (buffer-substring-no-properties
+                            (point) (line-end-position))))
+      (forward-line 1)
+      (unless (eobp)
+        (funcall refuse "has to print one line, the password, and no more"))
       (erase-buffer))
-    (cond
-     ((not (eql status 0))
-      (signal 'smtps-credentials-error
-              (list (format "The password command of %s failed (%s)"
-                            (smtps-credentials--name account) status))))
-     ((string-empty-p password)
-      (signal 'smtps-credentials-error
-              (list (format "The password command of %s printed nothing"
-                            (smtps-credentials--name account)))))
-     (login (cons login password)))))
+    (when (string-empty-p password)
+      (funcall refuse "printed nothing"))
+    (and login (cons login password))))
 
 (defun smtps-credentials--name (account)
   "Return the name that a person knows ACCOUNT by."
   (or (plist-get account :name) (plist-get account :host)))
+
+(defun smtps-credentials-read (prompt)
+  "Read a password in the minibuffer with PROMPT, and return it.
+Of the keys that were typed, nothing is left."
+  (unwind-protect
+      (read-passwd prompt)
+    ;; Or they can be seen with \\[view-lossage],
+    (clear-this-command-keys)
+    ;; and some Emacsen leave the text to the minibuffer's undo.
+    (let ((buffer (get-buffer (format " *Minibuf-%d*" (1+ (minibuffer-depth))))))
+      (when buffer
+        (with-current-buffer buffer
+          (setq buffer-undo-list nil))))))
 
 (defun smtps-credentials--ask (account from)
   "Ask for ACCOUNT's password; return (LOGIN . PASSWORD), or nil if empty.
 LOGIN is FROM where the account has no user."
   (let* ((login (or (plist-get account :user) from))
          (password (and login
-                        (read-passwd (format "Password of %s at %s: " login
-                                             (plist-get account :host))))))
-    ;; Or it can be seen with \\[view-lossage].
-    (clear-this-command-keys)
+                        (smtps-credentials-read
+                         (format "Password of %s at %s: " login
+                                 (plist-get account :host))))))
     (and password (not (string-empty-p password))
          (cons login password))))
+
+(defun smtps-credentials--ask-if-possible (account from)
+  "Do as `smtps-credentials--ask' with ACCOUNT and FROM, if a person is there."
+  (and (smtps-credentials--can-ask-p)
+       (smtps-credentials--ask account from)))
 
 (cl-defun smtps-credentials-fetch (account &key from ask)
   "See that the password of ACCOUNT is in memory; return non-nil if it is.
@@ -223,24 +316,152 @@ if a password command fails."
       (let* ((quiet (progn (require 'auth-source)
                            (smtps-credentials--quiet-p)))
              (found
-              (or (if (plist-get account :password-command)
-                      (smtps-credentials--from-command account from)
-                    (and (or quiet noninteractive
-                             (smtps-credentials--can-ask-p))
-                         (smtps-credentials--from-source account from)))
-                  (and (or ask (plist-get account :user))
-                       (smtps-credentials--can-ask-p)
-                       (smtps-credentials--ask account from)))))
+              (if (plist-get account :password-command)
+                  (smtps-credentials--from-command account from)
+                (and (or quiet noninteractive
+                         (smtps-credentials--can-ask-p))
+                     (smtps-credentials--from-source account from))))
+             (typed
+              (and (not found)
+                   (or ask (plist-get account :user))
+                   (smtps-credentials--ask-if-possible account from))))
         ;; That there is none is known only where all was looked at.
-        (when (or found (and (not (plist-get account :user))
-                             (or quiet (smtps-credentials--can-ask-p))))
+        (when (or found typed
+                  (and (not (plist-get account :user))
+                       (or quiet (smtps-credentials--can-ask-p))))
           (smtps-credentials--not-wanted account)
-          (smtps-credentials--keep account from
-                                   (car found) (cdr found))))))))
+          (smtps-credentials--keep account from (car (or found typed))
+                                   (cdr (or found typed)))
+          (when typed
+            (put (cdr (smtps-credentials--recall account from)) 'typed t))
+          (and (or found typed) t)))))))
+
+(defun smtps-credentials-login (account &optional from)
+  "Return the login of ACCOUNT and FROM if its password is in memory, or nil."
+  (car (smtps-credentials--recall account from)))
+
+(defun smtps-credentials-tell-password (account function)
+  "Call FUNCTION with the password of ACCOUNT if it is in memory.
+FUNCTION may not keep it.  Return its value, or nil."
+  (let ((secret (cdr (smtps-credentials--recall account nil))))
+    (and secret (funcall function (symbol-value secret)))))
+
+;;; Passphrases
+
+(defun smtps-credentials--key-file (account)
+  "Return the file with the key of ACCOUNT's client certificate, or nil."
+  (or (plist-get account :client-key) (plist-get account :client-certificate)))
+
+(defun smtps-credentials--encrypted-p (file)
+  "Return non-nil if the key in FILE, in PEM, needs a passphrase."
+  (with-temp-buffer
+    (ignore-errors (insert-file-contents-literally file))
+    (let ((case-fold-search nil))
+      (re-search-forward "^-----BEGIN ENCRYPTED \\|^Proc-Type:.*ENCRYPTED"
+                         nil t))))
+
+(defun smtps-credentials-fetch-passphrase (account &optional anew)
+  "See that the passphrase of ACCOUNT's client key is known, if it needs one.
+Return non-nil unless it needs one that is not known.  With ANEW, it is
+needed here, too, if the helper has it.  Call this only inside a command.
+In batch and in keyboard macros it asks nothing."
+  (let ((file (smtps-credentials--key-file account)))
+    (or (null file)
+        (and (not anew) (member file smtps-credentials--given))
+        (assoc file smtps-credentials--passphrases)
+        (not (smtps-credentials--encrypted-p file))
+        (and (smtps-credentials--can-ask-p)
+             (let ((passphrase
+                    (smtps-credentials-read
+                     (format "Passphrase of the key %s: "
+                             (abbreviate-file-name file)))))
+               (unless (string-empty-p passphrase)
+                 (setq smtps-credentials--keys-wanted
+                       (delete file smtps-credentials--keys-wanted))
+                 (push (cons file (smtps-credentials--secret passphrase))
+                       smtps-credentials--passphrases)
+                 t))))))
+
+(defun smtps-credentials-tell-passphrase (account function)
+  "Call FUNCTION with the passphrase of ACCOUNT's client key, if it is known.
+It is given away with that.  FUNCTION may not keep it.  Return its value."
+  (let* ((file (smtps-credentials--key-file account))
+         (known (assoc file smtps-credentials--passphrases)))
+    (when known
+      (setq smtps-credentials--passphrases
+            (delq known smtps-credentials--passphrases))
+      (unwind-protect (funcall function (symbol-value (cdr known)))
+        (smtps-credentials--erase-secret (cdr known))))))
+
+(defun smtps-credentials-passphrase-wanted-p (account)
+  "Return non-nil if the helper lacks the passphrase of ACCOUNT's client key."
+  (let ((file (smtps-credentials--key-file account)))
+    (and file
+         (not (member file smtps-credentials--given))
+         (not (assoc file smtps-credentials--passphrases))
+         (smtps-credentials--encrypted-p file))))
+
+(defun smtps-credentials-passphrase-refused (account)
+  "Note that a secret of ACCOUNT was lacking, unless it was the password.
+Then the passphrase that the helper has was not the right one."
+  (unless (cl-member account smtps-credentials--wanted
+                     :test #'smtps-credentials-same-p)
+    (setq smtps-credentials--given
+          (delete (smtps-credentials--key-file account)
+                  smtps-credentials--given))))
+
+;;; Saving
+
+(defun smtps-credentials-accepted (account)
+  "Note that the server took the password of ACCOUNT that is in memory."
+  (let ((secret (cdr (smtps-credentials--recall account nil))))
+    (when secret
+      (put secret 'accepted t))))
+
+(defun smtps-credentials--unsaved ()
+  "Return what in memory was typed and accepted, and not yet offered to be saved."
+  (and (bound-and-true-p auth-sources)
+       (bound-and-true-p auth-source-save-behavior)
+       (cl-remove-if-not
+        (lambda (known)
+          (let ((secret (cddr known)))
+            (and secret (get secret 'typed) (get secret 'accepted)
+                 (not (get secret 'offered)))))
+        smtps-credentials--memory)))
+
+(defun smtps-credentials-unsaved-p ()
+  "Return non-nil if there are passwords that could be saved."
+  (and (smtps-credentials--unsaved) t))
+
+(defun smtps-credentials-save ()
+  "Offer to save the passwords that were typed and that a server took.
+auth-source asks, each once.  Call this only inside a command; it does
+nothing in batch and in keyboard macros."
+  (when (smtps-credentials--can-ask-p)
+    (require 'auth-source)
+    (dolist (known (smtps-credentials--unsaved))
+      (pcase-let* ((`((,host ,port . ,_) . (,login . ,secret)) known)
+                   (account (list :host host :port port :user login)))
+        (put secret 'offered t)
+        (smtps-credentials--forget-source host)
+        (let* ((auth-source-creation-defaults
+                (list (cons 'secret (copy-sequence (symbol-value secret)))))
+               (save (plist-get
+                      (car (auth-source-search
+                            :max 1 :host host :user login :create t
+                            :port (smtps-credentials--ports account)))
+                      :save-function)))
+          (if save
+              (funcall save)
+            ;; A second entry would be found behind the first.
+            (message "auth-source has another password for “%s”: change it there"
+                     (smtps-credentials-sought account))))
+        ;; What was offered is remembered there, too.
+        (smtps-credentials--forget-source host)))))
 
 ;;; Serving the helper
 
-(defun smtps-credentials--same-p (a b)
+(defun smtps-credentials-same-p (a b)
   "Return non-nil if A and B log in at the same place with the same name."
   (and (equal (plist-get a :host) (plist-get b :host))
        (equal (plist-get a :port) (plist-get b :port))
@@ -250,7 +471,7 @@ if a password command fails."
   "Take ACCOUNT off the list of those to ask about."
   (setq smtps-credentials--wanted
         (cl-delete-if (lambda (wanted)
-                        (smtps-credentials--same-p wanted account))
+                        (smtps-credentials-same-p wanted account))
                       smtps-credentials--wanted)))
 
 (defun smtps-credentials-wanted ()
@@ -280,9 +501,28 @@ person must be asked."
       (push account smtps-credentials--wanted)
       'later))))
 
+(defun smtps-credentials-answer-passphrase (plist)
+  "Return what answers the helper's request PLIST for a passphrase.
+Its property `:file' names the key.  The result is a plist with
+`:password', or `later' if a person must be asked."
+  (let* ((file (plist-get plist :file))
+         (known (assoc file smtps-credentials--passphrases)))
+    (cond
+     (known
+      (setq smtps-credentials--passphrases
+            (delq known smtps-credentials--passphrases))
+      (cl-pushnew file smtps-credentials--given :test #'equal)
+      (list :password (symbol-value (cdr known))))
+     (t
+      (setq smtps-credentials--given (delete file smtps-credentials--given))
+      (cl-pushnew file smtps-credentials--keys-wanted :test #'equal)
+      'later))))
+
 (defun smtps-credentials-serve ()
   "Let the helper ask for credentials."
-  (smtps-helper-serve 'credentials #'smtps-credentials-answer t))
+  (add-hook 'smtps-helper-death-functions #'smtps-credentials--erase-all)
+  (smtps-helper-serve 'credentials #'smtps-credentials-answer t)
+  (smtps-helper-serve 'passphrase #'smtps-credentials-answer-passphrase t))
 
 (provide 'smtps-credentials)
 ;;; smtps-credentials.el ends here

@@ -161,9 +161,9 @@ The current buffer holds the message's octets."
        ,@(cl-loop for key in '(:name :host :port :tls :user :ca-file
                                      :mechanisms :password-command)
                   append (list key (plist-get account key)))
-       ,@(and (plist-get account :client-certificate)
-              (list :client-certificate
-                    (plist-get account :client-certificate))))
+       ,@(cl-loop for key in '(:client-certificate :client-key :send-in-clear)
+                  for value = (plist-get account key)
+                  when value append (list key value)))
       (mail ,(plist-get envelope :from))
       ,@(mapcar (lambda (address) `(rcpt ,address))
                 (plist-get envelope :recipients))

@@ -27,6 +27,9 @@
 (require 'smtps-outbox)
 (require 'smtps-credentials)
 
+(declare-function smtps-check-certificate "smtps-check" (account))
+(declare-function smtps-trust-accept "smtps-trust")
+(declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-helper-call "smtps-helper")
 (declare-function smtps-helper-live-p "smtps-helper" ())
 (declare-function smtps-helper-subscribe "smtps-helper" (topic function))
@@ -693,7 +696,10 @@ one it was composed in, or nil."
     (unless held
       (smtps-send--safely "its password could not be fetched"
         (let ((inhibit-quit nil))
-          (smtps-credentials-fetch account :from (plist-get envelope :author))))
+          (smtps-credentials-fetch account :from (plist-get envelope :author))
+          (smtps-credentials-fetch-passphrase account)))
+      ;; What was told while a person was being asked, nobody has read.
+      (smtps-send--tell-anew id)
       (smtps-send--safely "the helper could not be told"
         (smtps-send--wake)))
     (unless noninteractive
@@ -838,21 +844,58 @@ smtps-send-queued goes on." sentence waiting active)))))
   "The number of mails of which it is remembered what was told.
 Enough that an event which is repeated is not told again.")
 
+(defun smtps-send--tell-anew (id)
+  "Forget what was told of the mail ID, so that it is told if it comes again."
+  (setf (alist-get id smtps-send--told nil t #'equal) nil))
+
+(defvar smtps-send--waiting nil
+  "Why mails wait for their user: an alist of ids and events, the last first.
+Each event has the properties `:waits' (`secret' or `trust'), `:host' and
+`:port', and for trust the server's `:key' and a `:text'.")
+
 (defun smtps-send--event (event)
   "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
   (let* ((id (plist-get event :id))
+         (alike (smtps-send--waits-alike-p event))
          (sentence (smtps-send--sentence event)))
+    (smtps-send--note event)
     (when (and sentence
                (not (equal sentence (cdr (assoc id smtps-send--told)))))
       (setf (alist-get id smtps-send--told nil nil #'equal) sentence)
       (when (nthcdr smtps-send--told-limit smtps-send--told)
         (setf (nthcdr smtps-send--told-limit smtps-send--told) nil))
-      (when (and (eq (plist-get event :verdict) 'login) (stringp id))
-        (smtps-send--forget-login id))
-      (unless noninteractive
+      (unless (or noninteractive alike)
         (let ((label (smtps-send--label id)))
           (smtps-send-tell (if label (format "“%s”: %s" label sentence)
                              sentence)))))))
+
+(defun smtps-send--waits-alike-p (event)
+  "Return non-nil if another mail waits for the same answer as that of EVENT."
+  (and (plist-get event :waits)
+       (cl-find-if (lambda (other)
+                     (and (not (equal (car other) (plist-get event :id)))
+                          (cl-every (lambda (key)
+                                      (equal (plist-get (cdr other) key)
+                                             (plist-get event key)))
+                                    '(:waits :host :port :key :verdict))))
+                   smtps-send--waiting)))
+
+(defun smtps-send--note (event)
+  "Note what a mail waits for after EVENT, and what became of its login."
+  (let* ((id (plist-get event :id))
+         (waits (plist-get event :waits))
+         (verdict (plist-get event :verdict))
+         (account (and (stringp id)
+                       (memq verdict '(login later accepted))
+                       (plist-get (smtps-outbox-find id) :account))))
+    (setf (alist-get id smtps-send--waiting nil t #'equal)
+          (and waits event))
+    (when account
+      (pcase verdict
+        ('accepted (smtps-credentials-accepted account))
+        ('later (smtps-credentials-passphrase-refused account))
+        ((guard (not (eq waits 'trust)))
+         (smtps-credentials-forget account))))))
 
 (defconst smtps-send--header-octets 16384
   "Octets of a message in which its subject is looked for.")
@@ -887,20 +930,21 @@ Enough that an event which is repeated is not told again.")
   (let ((state (plist-get event :state))
         (text (plist-get event :text)))
     (cond ((eq state 'active) nil)
-          ((and (memq state '(queue held))
-                (smtps-send--waits-for-login-p event))
-           (format-message "Mail waits in the outbox for a password%s: M-x \
-smtps-answer"
-                           (if (plist-get event :host)
-                               (format " (%s)" (plist-get event :host))
-                             "")))
+          ((and (eq (plist-get event :waits) 'secret)
+                (not (eq (plist-get event :verdict) 'login)))
+           (format-message "Mail waits in the outbox for a password (%s): \
+M-x smtps-answer" (plist-get event :host)))
+          ((eq (plist-get event :waits) 'secret)
+           (format-message "%s  M-x smtps-answer asks for it anew."
+                           (smtps-send--line text)))
+          ((plist-get event :waits)
+           (format-message "%s.  The mail waits in the outbox: M-x \
+smtps-answer shows the certificate, and asks."
+                           ;; The rest is shown there.
+                           (car (split-string (smtps-send--line text)
+                                              "\\.\\(?: \\|\\'\\)"))))
           ((and (stringp text) (not (string-blank-p text)))
            (smtps-send--line text)))))
-
-(defun smtps-send--waits-for-login-p (outcome)
-  "Return non-nil if after OUTCOME, properties, a person has to be asked."
-  (and (eq (plist-get outcome :verdict) 'login)
-       (null (plist-get outcome :next))))
 
 (defun smtps-send--forget-login (id)
   "Forget the password of the mail ID's account, which may have been refused."
@@ -943,35 +987,139 @@ which might ask: mail that needs one then waits for `smtps-answer'."
                                     (cons (plist-get entry :id)
                                           (plist-get entry :attempts)))
                                   entries))
+  ;; What is said of them again is news.
+  (dolist (entry entries)
+    (smtps-send--tell-anew (plist-get entry :id)))
   (smtps-send--wake))
 
 ;;;###autoload
+(defun smtps-send-waiting ()
+  "Return what mails in the outbox wait for a person's answer, oldest first.
+Each is a plist of `:entry' (the mail, as from `smtps-outbox-entries'),
+`:waits' (`secret' or `trust'), `:host', `:port', `:key' and `:text'.  Mail
+that has not been tried since Emacs was started is not among them."
+  (cl-loop for entry in (smtps-outbox-entries '(queue))
+           for event = (cdr (assoc (plist-get entry :id) smtps-send--waiting))
+           when (and event (not (plist-get entry :damaged)))
+           collect `(:entry ,entry ,@event)))
+
+;;;###autoload
 (defun smtps-answer ()
-  "Answer what mail in the outbox waits for: passwords.
-Then that mail is sent."
+  "Answer what mail in the outbox waits for: certificates and passwords.
+Then that mail is sent.  Passwords that were typed, and that a server
+took, are offered to be saved."
   (interactive)
   (smtps-send--door
-    (let* ((waiting (cl-remove-if-not #'smtps-send--waits-for-you-p
-                                      (smtps-outbox-entries '(queue held))))
-           (accounts (append (smtps-send--accounts-of waiting)
-                             (smtps-credentials-wanted)))
-           (answered nil))
-      (if (not accounts)
-          (smtps-send-tell "No mail waits for an answer")
-        (dolist (account accounts)
-          (when (smtps-credentials-fetch
-                 account :from (plist-get account :sender) :ask t)
-            (setq answered t)))
-        (dolist (entry waiting)
-          (when (eq (plist-get entry :state) 'held)
-            (smtps-outbox-move (plist-get entry :id) 'held 'queue)))
-        (when answered
-          (smtps-send--try-again waiting))))))
+    (let* ((waiting (smtps-send-waiting))
+           (saves (smtps-credentials-unsaved-p))
+           (tried (cl-remove-if-not #'smtps-send--waits-for-you-p
+                                    (smtps-outbox-entries '(queue))))
+           (known (mapcar (lambda (one) (plist-get (plist-get one :entry) :id))
+                          waiting))
+           (answers (append (smtps-send--answer-trust
+                             (smtps-send--those-for 'trust waiting))
+                            (smtps-send--answer-secrets
+                             (smtps-send--those-for 'secret waiting))))
+           (left (cl-remove-if-not #'stringp answers)))
+      (smtps-credentials-save)
+      (cond
+       (left (smtps-send-tell (string-join left "  ")))
+       ((not (or tried saves answers))
+        (smtps-send-tell "No mail waits for an answer")))
+      ;; What it waits for is not known if it was tried by another Emacs.
+      (when (or (memq 'again answers)
+                (cl-some (lambda (entry)
+                           (not (member (plist-get entry :id) known)))
+                         tried))
+        (smtps-send--try-again tried)))))
+
+(defun smtps-send--those-for (what waiting)
+  "Return those of WAITING, as from `smtps-send-waiting', that wait for WHAT."
+  (cl-remove-if-not (lambda (one) (eq (plist-get one :waits) what)) waiting))
+
+(defun smtps-send--answer-trust (waiting)
+  "Ask about the certificates that WAITING mails wait for, each once.
+Return for each what `smtps-send--answer-server' does."
+  (mapcar #'smtps-send--answer-server
+          (cl-delete-duplicates
+           (copy-sequence waiting) :from-end t
+           :test (lambda (a b)
+                   (cl-every (lambda (key)
+                               (equal (plist-get a key) (plist-get b key)))
+                             '(:host :port :key))))))
+
+(defconst smtps-send--identity-refused 77
+  "Exit status that tells that a server's certificate is refused: EX_NOPERM.")
+
+(defun smtps-send--answer-server (server)
+  "Ask whether to trust SERVER, an element of `smtps-send-waiting'.
+Return a sentence if it stays refused, `again' if its mail is to be tried
+again, nil if that will be done once the helper knows of the answer."
+  (require 'smtps-trust)
+  (require 'smtps-check)
+  (let* ((account (plist-get (plist-get server :entry) :account))
+         (shown (and (smtps-credentials--can-ask-p)
+                     (smtps-check-certificate account)))
+         (lines (cdr shown))
+         (key (plist-get server :key))
+         (how nil))
+    (cond
+     ;; Trusted by now; or another key, which the helper has to see first.
+     ((or (eql (car shown) 0)
+          (and (eql (car shown) smtps-send--identity-refused)
+               (not (cl-some (lambda (line) (string-search key line)) lines))))
+      'again)
+     ((setq how (smtps-trust-ask
+                 (append (list :lines (cl-remove-if-not
+                                       (lambda (line)
+                                         (string-match-p "\\`[- ]" line))
+                                       lines))
+                         server)))
+      (smtps-trust-accept server how
+                          :then (lambda ()
+                                  (smtps-send--try-again
+                                   (smtps-outbox-entries '(queue)))))
+      nil)
+     (t
+      (format-message "Rejected: nothing is sent to %s, and the mail waits in \
+the outbox; M-x smtps-answer asks again." (plist-get server :host))))))
+
+(defun smtps-send--answer-secrets (waiting)
+  "Ask for the passwords and passphrases that WAITING mails wait for.
+Return for each account `again' if its mail is to be tried again, or a
+sentence if something is lacking."
+  (mapcar #'smtps-send--answer-secret
+          (cl-delete-duplicates
+           (append (smtps-send--accounts-of
+                    (mapcar (lambda (one) (plist-get one :entry)) waiting))
+                   (smtps-credentials-wanted))
+           :from-end t :test #'smtps-credentials-same-p)))
+
+(defun smtps-send--answer-secret (account)
+  "Ask for what ACCOUNT lacks; return as `smtps-send--answer-secrets' does."
+  (let ((passphrase (smtps-credentials-passphrase-wanted-p account)))
+    (cond
+     ((not (smtps-credentials-fetch-passphrase account))
+      (format-message "The passphrase of the client key for %s was not given."
+                      (plist-get account :host)))
+     ((smtps-credentials-fetch account :from (plist-get account :sender)
+                               ;; With a certificate, it may be enough.
+                               :ask (not passphrase))
+      'again)
+     ((and passphrase (null (plist-get account :user))) 'again)
+     (t (smtps-send--lacking account)))))
+
+(defun smtps-send--lacking (account)
+  "Return a sentence that ACCOUNT's password is not known."
+  (format-message "No password for %s: auth-source has no entry “%s”."
+                  (plist-get account :host)
+                  (smtps-credentials-sought account (plist-get account :sender))))
 
 (defun smtps-send--waits-for-you-p (entry)
-  "Return non-nil if ENTRY was tried, and waits for its login's password."
+  "Return non-nil if ENTRY was tried, and is not tried again by itself."
   (and (not (plist-get entry :damaged))
-       (smtps-send--waits-for-login-p (plist-get entry :outcome))))
+       (plist-get entry :outcome)
+       (null (plist-get (plist-get entry :outcome) :next))))
 
 (defconst smtps-send--poll 0.05
   "Seconds between two looks at the outbox while waiting for mail in it.")
@@ -1033,18 +1181,24 @@ the script's back."
       (when (eq (plist-get outcome :verdict) 'login)
         (smtps-send--forget-login id))
       (signal 'smtps-send-error
-              (list (smtps-send--batch-sentence id state outcome))))))
+              (list (smtps-send--batch-sentence entry state outcome))))))
 
-(defun smtps-send--batch-sentence (id state outcome)
-  "Return what is said in batch of the mail ID that was not accepted.
+(defun smtps-send--batch-sentence (entry state outcome)
+  "Return what is said in batch of ENTRY that was not accepted.
 STATE is where it was found, OUTCOME the properties of its last outcome."
-  (if (null state)
-      (format "The mail %s was taken out of the outbox by somebody else." id)
-    (format "%s  The mail is kept in %s and is not sent by itself."
-            (or (plist-get outcome :text) (cdr (assoc id smtps-send--told))
-                smtps-send--trouble "The mail was not accepted.")
-            (smtps-outbox--directory
-             (symbol-name (if (eq state 'queue) 'held state)) id))))
+  (let ((id (plist-get entry :id)))
+    (if (null state)
+        "The mail was taken out of the outbox by somebody else."
+      (format "%s%s  The mail is kept in %s and is not sent by itself."
+              (or (plist-get outcome :text) (cdr (assoc id smtps-send--told))
+                  smtps-send--trouble "The mail was not accepted.")
+              (if (eq (plist-get outcome :verdict) 'later)
+                  (concat "  "
+                          (smtps-send--lacking
+                           (car (smtps-send--accounts-of (list entry)))))
+                "")
+              (smtps-outbox--directory
+               (symbol-name (if (eq state 'queue) 'held state)) id)))))
 
 (provide 'smtps-send)
 ;;; smtps-send.el ends here

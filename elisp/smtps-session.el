@@ -22,8 +22,12 @@
 (require 'subr-x)
 (require 'smtps)
 (require 'smtps-base64)
+(require 'smtps-credentials)
 (require 'smtps-helper)
 (require 'smtps-wire)
+
+(declare-function smtps-trust-ask "smtps-trust" (server))
+(declare-function smtps-trust-accept "smtps-trust")
 
 ;;;; Customization
 
@@ -120,6 +124,13 @@ nil if DUE is not, so that no secret is kept.")
 (defvar-local smtps-session--data nil
   "Non-nil while DATA is open.")
 
+(defvar-local smtps-session--told nil
+  "What was told about the connection since it was opened, the last first.")
+
+(defvar-local smtps-session--refused nil
+  "The server whose certificate was refused and may be trusted, or nil.
+A plist as `smtps-trust-ask' takes it.")
+
 (defun smtps-session--due ()
   "Return what a line typed now is: a symbol as in `smtps-session--asked', or nil.
 AUTH LOGIN asks for two things in turn, the others for one."
@@ -196,6 +207,7 @@ The session may have been closed in the middle of it."
     (define-key map [remap self-insert-command] #'smtps-session-ignore-letter)
     (define-key map (kbd "g") (smtps-session--letter #'smtps-session-reconnect))
     (define-key map (kbd "q") (smtps-session--letter #'quit-window))
+    (define-key map (kbd "t") (smtps-session--letter #'smtps-session-trust))
     (define-key map (kbd "SPC") #'scroll-up-command)
     (define-key map (kbd "S-SPC") #'scroll-down-command)
     (define-key map (kbd "DEL") #'scroll-down-command)
@@ -217,7 +229,10 @@ The session may have been closed in the middle of it."
     ["Hang up" smtps-session-hang-up :active (smtps-session--open-p)
      :help "Close the connection without saying quit"]
     ["Connect again" smtps-session-reconnect
-     :active (not (smtps-session--open-p))]))
+     :active (not (smtps-session--open-p))]
+    ["Trust the server..." smtps-session-trust
+     :active smtps-session--refused
+     :help "Show the certificate that was refused, and ask whether to trust it"]))
 
 (define-derived-mode smtps-session-mode comint-mode "SMTP"
   "Type the SMTP dialogue by hand.
@@ -229,7 +244,8 @@ as `<the-base64-password>' afterwards.
 
 When the connection is closed the buffer can be read only:
 \\<smtps-session-closed-map>\\[smtps-session-reconnect] connects again, with what was not sent behind the new prompt,
-and \\[quit-window] puts the buffer away.
+and \\[quit-window] puts the buffer away.  Where the server's certificate was refused,
+\\[smtps-session-trust] shows it and asks whether to trust it.
 
 \\{smtps-session-mode-map}"
   :interactive nil
@@ -328,11 +344,16 @@ PROPERTIES are as in `smtps-session'."
                (account (smtps-session--account host port tls))
                (ca-file (or (plist-get properties :ca-file)
                             (plist-get account :ca-file))))
-    (list :host host
-          :port (or port (plist-get account :port)
-                    (alist-get tls smtps--ports 465))
-          :tls (or tls (plist-get account :tls))
-          :ca-file (and ca-file (expand-file-name ca-file)))))
+    (append
+     (list :host host
+           :port (or port (plist-get account :port)
+                     (alist-get tls smtps--ports 465))
+           :tls (or tls (plist-get account :tls))
+           :ca-file (and ca-file (expand-file-name ca-file)))
+     (seq-mapcat (lambda (key)
+                   (let ((value (plist-get account key)))
+                     (and value (list key value))))
+                 '(:client-certificate :client-key :send-in-clear)))))
 
 ;;;###autoload
 (defun smtps-session (host &optional port &rest properties)
@@ -353,6 +374,7 @@ wrong is told in it.  Signal `user-error' if HOST is none."
     (with-current-buffer buffer
       (smtps-session-mode)
       (setq smtps-session--arguments arguments)
+      (smtps-credentials-fetch-passphrase arguments)
       (smtps-session--open))
     (pop-to-buffer buffer)
     buffer))
@@ -365,10 +387,42 @@ What was not sent stands behind the new prompt."
     (user-error "This is not a session buffer"))
   (when (smtps-session--open-p)
     (user-error "The session is still open; C-c C-c hangs up"))
+  (smtps-credentials-fetch-passphrase smtps-session--arguments)
   (smtps-session--open))
+
+(defun smtps-session-trust ()
+  "Show the certificate that was refused, and ask whether to trust its key.
+If so, connect again."
+  (interactive)
+  (let ((server smtps-session--refused)
+        (buffer (current-buffer)))
+    (unless server
+      (user-error "No certificate that could be trusted was refused here"))
+    (when (smtps-session--open-p)
+      (user-error "The session is open"))
+    (require 'smtps-trust)
+    (let ((how (condition-case err
+                   (smtps-trust-ask server)
+                 (smtps-error (user-error "%s" (cadr err))))))
+      (if (not how)
+          (message "Rejected: nothing is sent to %s" (plist-get server :host))
+        (smtps-trust-accept
+         server how
+         :then (lambda ()
+                 (when (buffer-live-p buffer)
+                   (with-current-buffer buffer
+                     (unless (smtps-session--open-p)
+                       (smtps-session--open)))))
+         :else (lambda (err)
+                 (when (buffer-live-p buffer)
+                   (with-current-buffer buffer
+                     (smtps-session--insert
+                      (concat "! " (smtps-session--sentence err))
+                      'smtps-session-refusal)))))))))
 
 (defun smtps-session--open ()
   "Open the session of this buffer."
+  (smtps-credentials-serve)
   (smtps-helper-subscribe 'session #'smtps-session--event)
   (add-hook 'smtps-helper-death-functions #'smtps-session--helper-died)
   (unless (get-buffer-process (current-buffer))
@@ -377,6 +431,8 @@ What was not sent stands behind the new prompt."
                        :noquery t :filter #'ignore :sentinel #'ignore))
   (smtps-session--forget 'opening)
   (setq smtps-session--opening (list 'opening)
+        smtps-session--told nil
+        smtps-session--refused nil
         smtps-session--hung-up nil
         buffer-read-only nil)
   (use-local-map smtps-session-mode-map)
@@ -528,8 +584,7 @@ the server has given up waiting for them, nothing is sent."
 (defun smtps-session--read-base64 (due)
   "Read in the minibuffer what DUE asks for, and return its base64."
   (let ((secret (lambda (prompt encode)
-                  (let ((password (read-passwd prompt)))
-                    (clear-this-command-keys)
+                  (let ((password (smtps-credentials-read prompt)))
                     (unwind-protect (funcall encode password)
                       (clear-string password))))))
     (pcase due
@@ -601,9 +656,11 @@ If nothing is waited for, ask first."
   "Show the event PLIST in this buffer."
   (let ((text (plist-get plist :text)))
     (pcase (plist-get plist :kind)
-      ('info (smtps-session--insert text (if (string-prefix-p "! " text)
-                                             'smtps-session-refusal
-                                           'smtps-session-info)))
+      ('info
+       (push text smtps-session--told)
+       (smtps-session--insert text (if (string-prefix-p "! " text)
+                                       'smtps-session-refusal
+                                     'smtps-session-info)))
       ('send (let ((shown (smtps-session--left text (plist-get plist :secret))))
                (smtps-session--insert
                 (if (string= shown "") "send>" (concat "send> " shown))
@@ -615,6 +672,13 @@ If nothing is waited for, ask first."
       ('closed
        (unless (or (plist-get plist :error) smtps-session--hung-up)
          (smtps-session--insert (concat "recv> " text) 'smtps-session-info))
+       (when (plist-get plist :key)
+         (setq smtps-session--refused
+               (list :host (plist-get smtps-session--arguments :host)
+                     :port (plist-get smtps-session--arguments :port)
+                     :key (plist-get plist :key)
+                     :text (plist-get plist :message)
+                     :lines (reverse smtps-session--told))))
        (smtps-session--closed (and (plist-get plist :error)
                                    (plist-get plist :message)))))))
 
@@ -700,6 +764,10 @@ DOUBTFUL, what the helper was given may have been sent."
          (format "! The helper had taken %d typed line%s, and may have sent %s."
                  given (if (= given 1) "" "s") (if (= given 1) "it" "them"))
          'smtps-session-refusal))
+      (when smtps-session--refused
+        (smtps-session--insert
+         "- t shows the certificate, and asks whether to trust its key all the same"
+         'smtps-session-info))
       (smtps-session--insert
        (cond ((= (smtps-session--mark) (point-max))
               "- The session is closed; g connects again")

@@ -68,8 +68,11 @@ The properties of each account are:
 `:mechanisms'  names of SASL mechanisms, the first choice first; by
             default smtps chooses;
 `:ca-file'  a file of certificates to trust instead of the system's;
-`:client-certificate'  a file with our certificate and its key;
-`:password-command'  a shell command that prints the password.
+`:client-certificate'  a file with our certificate and its key, or a list
+            of two files, the certificate and the key;
+`:password-command'  a shell command that prints the password, one line;
+`:send-in-clear'  t to let mail and password go without TLS to another
+            machine, where anybody on the way can read them.
 
 Mail goes by the account whose `:from' is the sender, else by the first
 account without a `:from', else by the only one.  Where this is nil,
@@ -105,10 +108,15 @@ the smtpmail variables are the account."
                      file)
                (list :inline t :format "%v"
                      (const :format "%v " :client-certificate)
-                     file)
+                     (choice (file :tag "Certificate and key")
+                             (list (file :tag "Certificate")
+                                   (file :tag "Key"))))
                (list :inline t :format "%v"
                      (const :format "%v " :password-command)
-                     (string :tag "Shell command"))))
+                     (string :tag "Shell command"))
+               (list :inline t :format "%v"
+                     (const :format "%v " :send-in-clear)
+                     (const :tag "Without TLS to another machine" t))))
   :risky t)
 
 ;; These two are of other files, but may be bound before those are loaded.
@@ -160,14 +168,17 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
 (defun smtps--check-account (name plist)
   "Return account PLIST, called NAME, whole: its defaults filled in, checked.
 The result is a plist with `:name', `:host', `:port', `:tls', `:user',
-`:from' (a list), `:mechanisms', `:ca-file', `:client-certificate' and
-`:password-command'.  Signal `smtps-account-error' where a value can't be."
+`:from' (a list), `:mechanisms', `:ca-file', `:client-certificate',
+`:client-key', `:password-command' and `:send-in-clear'.
+Signal `smtps-account-error' where a value can't be."
   (let* ((host (plist-get plist :host))
          (port (plist-get plist :port))
          (tls (or (plist-get plist :tls)
                   (if (memq port '(25 587)) 'starttls 'implicit)))
          (from (plist-get plist :from))
-         (mechanisms (plist-get plist :mechanisms)))
+         (mechanisms (plist-get plist :mechanisms))
+         (certificate (ensure-list (plist-get plist :client-certificate)))
+         (in-clear (plist-get plist :send-in-clear)))
     (unless (and (smtps--text-p host) (not (string-match-p "[[:space:]]" host)))
       (smtps--refuse-account
        name "its :host must be the name of a server, not %S." host))
@@ -178,11 +189,20 @@ The result is a plist with `:name', `:host', `:port', `:tls', `:user',
     (unless (and (integerp port) (< 0 port 65536))
       (smtps--refuse-account
        name "its :port must be a number from 1 to 65535, not %S." port))
-    (when (and (eq tls 'none) (not (smtps-loopback-p host)))
+    ;; In so many words: no other value lets mail out in clear.
+    (unless (memq in-clear '(nil t))
       (smtps--refuse-account
-       name "without TLS, mail and password could be read on the way to %s."
-       host))
-    (dolist (key '(:user :ca-file :client-certificate :password-command))
+       name "its :send-in-clear must be t or nil, not %S." in-clear))
+    (when (and (eq tls 'none) (not in-clear) (not (smtps-loopback-p host)))
+      (smtps--refuse-account
+       name "without TLS, mail and password could be read on the way to %s; \
+only :send-in-clear t lets them go." host))
+    (unless (and (cl-every #'smtps--text-p certificate)
+                 (null (cddr certificate)))
+      (smtps--refuse-account
+       name "its :client-certificate must be a file, or a list of two: \
+certificate and key."))
+    (dolist (key '(:user :ca-file :password-command))
       (let ((value (plist-get plist key)))
         (unless (or (null value) (smtps--text-p value))
           (smtps--refuse-account
@@ -202,8 +222,12 @@ The result is a plist with `:name', `:host', `:port', `:tls', `:user',
             :user (plist-get plist :user)
             :from from :mechanisms mechanisms
             :ca-file (funcall file :ca-file)
-            :client-certificate (funcall file :client-certificate)
-            :password-command (plist-get plist :password-command)))))
+            :client-certificate (and certificate
+                                     (expand-file-name (car certificate)))
+            :client-key (and (cdr certificate)
+                             (expand-file-name (cadr certificate)))
+            :password-command (plist-get plist :password-command)
+            :send-in-clear in-clear))))
 
 (defun smtps-account (name)
   "Return the account called NAME, checked and whole (a plist).
@@ -451,9 +475,12 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-send-divert "smtps-send")
 (autoload 'smtps-send-check-recipients "smtps-send")
 (autoload 'smtps-answer "smtps-send" nil t)
+(autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
 (autoload 'smtps-session "smtps-session" nil t)
 (autoload 'smtps-install-helper "smtps-helper" nil t)
+(autoload 'smtps-check "smtps-check" nil t)
+(autoload 'smtps-doctor "smtps-doctor" nil t)
 (autoload 'smtps-base64-encode-region "smtps-base64" nil t)
 (autoload 'smtps-base64-decode-region "smtps-base64" nil t)
 (autoload 'smtps-base64-decode-at-point "smtps-base64" nil t)
@@ -472,7 +499,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
     ["Send what waits" smtps-send-queued
      :help "Send the mail that waits in the outbox"]
     ["Answer" smtps-answer
-     :help "Give the passwords that mail in the outbox waits for"]
+     :help "Give what mail in the outbox waits for: passwords, trust"]
     "--"
     ["Type a dialogue..." smtps-session
      :help "Type SMTP by hand to a server"]
@@ -481,6 +508,10 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
     "--"
     ["Send all mail by smtps" smtps-mode
      :style toggle :selected smtps-mode]
+    ["Check a server..." smtps-check
+     :help "Connect and log in, tell what works, and send nothing"]
+    ["What is wrong?" smtps-doctor
+     :help "Look over the set-up, and tell what to do for each fault"]
     ["Install the helper" smtps-install-helper
      :help "Install what the helper needs"]
     ["Options" (customize-group 'smtps)]))

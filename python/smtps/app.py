@@ -217,12 +217,9 @@ class App:
 
     async def _passphrase(self, account: Account, file: str) -> str:
         """Ask Emacs for the passphrase of a client key."""
-        from smtps.errors import CredentialsLaterError
-
-        answer = await self._asked("passphrase", account, {"file": file})
-        if answer is None:
-            raise CredentialsLaterError(f"The passphrase for {file} has to be asked for.")
-        return str(answer["password"])
+        what = f"The passphrase for {file}"
+        answer = await self._asked("passphrase", account, {"file": file}, what)
+        return str(answer["password"]) if answer else ""
 
     # The outbox
 
@@ -255,16 +252,21 @@ class App:
         return None
 
     async def _credentials(self, account: Account) -> tuple[str, str] | None:
-        """Ask Emacs for the account's user and password; None if a person has to be asked."""
-        found = await self._asked("credentials", account, {})
+        """Ask Emacs for the account's user and password; None if nobody is to log in."""
+        whose = f"{account.user} at {account.host}" if account.user else account.host
+        found = await self._asked("credentials", account, {}, f"The password for {whose}")
         if found is None:
             return None
         return str(found.get("user") or account.user or ""), str(found["password"])
 
     async def _asked(
-        self, method: str, account: Account, more: dict[str, Value]
+        self, method: str, account: Account, more: dict[str, Value], what: str
     ) -> dict[str, Value] | None:
-        """Call Emacs's METHOD for a secret of ACCOUNT; None if a person has to be asked."""
+        """Call Emacs's METHOD for a secret of ACCOUNT, which is WHAT; None if there is none.
+
+        Raises CredentialsLaterError if a person has to be asked.
+        """
+        from smtps.errors import CredentialsLaterError
         from smtps.rpc.codec import plist
 
         known: dict[str, Value] = {
@@ -276,8 +278,10 @@ class App:
         try:
             answer = await self.peer.call(method, known | more)
         except PeerGoneError:
-            return None
-        return None if isinstance(answer, Symbol) or not answer else plist(answer)
+            answer = Symbol("later")
+        if isinstance(answer, Symbol):
+            raise CredentialsLaterError(f"{what} has to be asked for.")
+        return plist(answer) if answer else None
 
 
 async def _none(event: asyncio.Event) -> None:

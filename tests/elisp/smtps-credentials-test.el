@@ -23,7 +23,10 @@
           (auth-sources (list file))
           (auth-source-do-cache t)
           (smtps-credentials--memory nil)
-          (smtps-credentials--wanted nil))
+          (smtps-credentials--wanted nil)
+          (smtps-credentials--passphrases nil)
+          (smtps-credentials--given nil)
+          (smtps-credentials--keys-wanted nil))
      (auth-source-forget-all-cached)
      (unwind-protect (progn ,@body)
        (auth-source-forget-all-cached)
@@ -145,14 +148,15 @@ password p" written))
   (smtps-credentials-test-with '("machine relay.poste.it login u port 465 password wrong")
     (let ((account (smtps-credentials-test-account
                     :user "u"
-                    :password-command "printf 'p\\303\\244ss \"x\"\\nmore\\n'")))
+                    :password-command "printf 'p\\303\\244ss \"x\"\\n'")))
       (should (smtps-credentials-fetch account))
       (should (equal (plist-get (smtps-credentials-test-answer :user "u")
                                 :password)
                      "päss \"x\"")))))
 
 (ert-deftest smtps-credentials-test-password-command-fails ()
-  (dolist (command '("echo secret; exit 3" "true" "/nonexistent/command"))
+  (dolist (command '("echo secret; exit 3" "true" "/nonexistent/command"
+                     "printf 'secret\\nmore\\n'"))
     (smtps-credentials-test-with '("")
       (let ((sentence
              (cadr (should-error
@@ -197,6 +201,148 @@ password p" written))
                   (("/ssh:h:/authinfo") . nil)))
     (let ((auth-sources (car case)))
       (should (eq (and (smtps-credentials--quiet-p) t) (cdr case))))))
+
+;;; Passphrases
+
+(defmacro smtps-credentials-test-with-key (head &rest body)
+  "Evaluate BODY with an account whose client key begins with HEAD.
+The account is `account', the file `key'; typing is `typed'."
+  (declare (indent 1) (debug t))
+  `(smtps-credentials-test-with '("")
+     (let* ((key (make-temp-file "smtps-key" nil nil (concat ,head "\nx\n")))
+            (account (smtps-credentials-test-account
+                      :client-certificate "/c.pem" :client-key key))
+            (asked 0))
+       (unwind-protect
+           (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'always)
+                     ((symbol-function 'read-passwd)
+                      (lambda (prompt &rest _)
+                        (should (string-match-p "Passphrase of the key" prompt))
+                        (cl-incf asked)
+                        (copy-sequence "typed"))))
+             ,@body)
+         (delete-file key)))))
+
+(ert-deftest smtps-credentials-test-passphrase ()
+  "It is asked for in a command, given once, and asked for again if refused."
+  (smtps-credentials-test-with-key "-----BEGIN ENCRYPTED PRIVATE KEY-----"
+    (should (eq (smtps-credentials-answer-passphrase (list :file key)) 'later))
+    (should (smtps-credentials-passphrase-wanted-p account))
+    (should (smtps-credentials-fetch-passphrase account))
+    (should (smtps-credentials-fetch-passphrase account))
+    (should (equal asked 1))
+    (should (equal (smtps-credentials-answer-passphrase (list :file key))
+                   '(:password "typed")))
+    (should-not smtps-credentials--passphrases)
+    ;; The helper has it.
+    (should (smtps-credentials-fetch-passphrase account))
+    (should (equal asked 1))
+    ;; It was wrong: the helper says so, or asks again.
+    (smtps-credentials-passphrase-refused account)
+    (should (smtps-credentials-fetch-passphrase account))
+    (should (equal asked 2))
+    (smtps-credentials-answer-passphrase (list :file key))
+    (should (eq (smtps-credentials-answer-passphrase (list :file key)) 'later))
+    (should (smtps-credentials-passphrase-wanted-p account))))
+
+(ert-deftest smtps-credentials-test-no-passphrase ()
+  (smtps-credentials-test-with-key "-----BEGIN PRIVATE KEY-----"
+    (should (smtps-credentials-fetch-passphrase account))
+    (should (smtps-credentials-fetch-passphrase (smtps-credentials-test-account)))
+    (should (equal asked 0))))
+
+(ert-deftest smtps-credentials-test-the-helper-ends ()
+  "Then nothing is left in memory, and what was there is overwritten."
+  (smtps-credentials-test-with-key "Proc-Type: 4,ENCRYPTED"
+    (write-region "machine relay.poste.it login u port 465 password old\n"
+                  nil (car auth-sources) nil 'silent)
+    (smtps-credentials-fetch (smtps-credentials-test-account :user "u"))
+    (smtps-credentials-fetch-passphrase account)
+    (let ((smtps-helper-death-functions nil)
+          (secrets (list (symbol-value (cddar smtps-credentials--memory))
+                         (symbol-value (cdar smtps-credentials--passphrases)))))
+      (cl-letf (((symbol-function 'smtps-helper-serve) #'ignore))
+        (smtps-credentials-serve))
+      (run-hook-with-args 'smtps-helper-death-functions "It has ended")
+      (should-not smtps-credentials--memory)
+      (should-not smtps-credentials--passphrases)
+      (should (equal secrets '("\0\0\0" "\0\0\0\0\0"))))))
+
+;;; Commands that take too long, and entries sought
+
+(ert-deftest smtps-credentials-test-password-command-hangs ()
+  (smtps-credentials-test-with '("")
+    (let ((smtps-credentials--command-seconds 0.3))
+      (should (string-match-p
+               "did not end within 0 seconds"
+               (cadr (should-error
+                      (smtps-credentials-fetch
+                       (smtps-credentials-test-account
+                        :user "u" :password-command "sleep 20"))
+                      :type 'smtps-credentials-error)))))
+    (should-not (cl-find "smtps-password-command" (process-list)
+                         :key #'process-name :test #'string-prefix-p))))
+
+(ert-deftest smtps-credentials-test-password-command-gets-no-input ()
+  (smtps-credentials-test-with '("")
+    (should (smtps-credentials-fetch
+             (smtps-credentials-test-account
+              :user "u" :password-command "read x; echo \"<$x>\"")))
+    (should (equal (plist-get (smtps-credentials-test-answer :user "u") :password)
+                   "<>"))))
+
+(ert-deftest smtps-credentials-test-sought ()
+  (should (equal (smtps-credentials-sought (smtps-credentials-test-account :user "u"))
+                 "machine relay.poste.it login u port 465 or smtps or submissions or urd"))
+  (should (equal (smtps-credentials-sought
+                  (smtps-credentials-test-account :port 2525) "me@x")
+                 "machine relay.poste.it login me@x port 2525")))
+
+;;; Saving
+
+(defmacro smtps-credentials-test-saving (lines typed &rest body)
+  "Evaluate BODY with an authinfo file of LINES; a person has typed TYPED."
+  (declare (indent 2) (debug t))
+  `(smtps-credentials-test-with ,lines
+     (let ((account (smtps-credentials-test-account :user "u"))
+           (auth-source-netrc-cache nil)
+           (auth-source-save-behavior 'ask)
+           (questions 0))
+       (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'always)
+                 ((symbol-function 'read-passwd)
+                  (lambda (&rest _) (copy-sequence ,typed)))
+                 ((symbol-function 'auth-source-read-char-choice)
+                  (lambda (&rest _) (cl-incf questions) ?y)))
+         (should (smtps-credentials-fetch account))
+         ,@body))))
+
+(ert-deftest smtps-credentials-test-saved-once-it-was-accepted ()
+  (smtps-credentials-test-saving '("machine else login u password p") "typed"
+    (smtps-credentials-save)
+    (should (equal questions 0))
+    (smtps-credentials-accepted account)
+    (should (smtps-credentials-unsaved-p))
+    (smtps-credentials-save)
+    (smtps-credentials-save)
+    (should (equal questions 1))
+    (smtps-credentials-forget account)
+    (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore))
+      (should (smtps-credentials-fetch account)))
+    (should (equal (plist-get (smtps-credentials-test-answer :user "u") :password)
+                   "typed"))))
+
+(ert-deftest smtps-credentials-test-not-saved-in-batch ()
+  (smtps-credentials-test-saving '("") "typed"
+    (smtps-credentials-accepted account)
+    (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore))
+      (smtps-credentials-save))
+    (should (equal questions 0))))
+
+(ert-deftest smtps-credentials-test-what-was-looked-up-is-not-saved ()
+  (smtps-credentials-test-saving
+      '("machine relay.poste.it login u port 465 password p") "typed"
+    (smtps-credentials-accepted account)
+    (should-not (smtps-credentials-unsaved-p))))
 
 (provide 'smtps-credentials-test)
 ;;; smtps-credentials-test.el ends here

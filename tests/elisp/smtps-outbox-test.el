@@ -86,6 +86,16 @@
                        "(rcpt \"to@y.example\")" "(rcpt \"ü@z.example\")"
                        "(end)" ""))))))
 
+(ert-deftest smtps-outbox-test-what-is-rare-is-kept-too ()
+  (smtps-outbox-test-with
+    (let* ((more '(:client-certificate "/c.pem" :client-key "/k.pem" :send-in-clear t))
+           (smtps-outbox-test-envelope
+            `(:account (,@(plist-get smtps-outbox-test-envelope :account) ,@more)
+                       ,@(cddr smtps-outbox-test-envelope)))
+           (account (plist-get (smtps-outbox-find (smtps-outbox-test-put)) :account)))
+      (cl-loop for (key value) on more by #'cddr
+               do (should (equal (plist-get account key) value))))))
+
 (ert-deftest smtps-outbox-test-nobody-else-can-read ()
   (smtps-outbox-test-with
     (with-file-modes #o777

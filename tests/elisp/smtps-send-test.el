@@ -25,7 +25,11 @@
 
 (defvar smtps-send-test-fate 'sent
   "What the stand-in of the helper does: `sent', `failed', `deferred', `later',
-`nothing', `missing' or `dead'.")
+`login', `trust', `nothing', `missing' or `dead'.")
+
+(defconst smtps-send-test-key
+  "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+  "The key of a server that is not trusted.")
 
 (defun smtps-send-test-journal (id state form)
   "Write FORM into the journal of the mail ID that lies in STATE."
@@ -37,12 +41,14 @@
 (defun smtps-send-test-drain ()
   "Do with the queue what `smtps-send-test-fate' says."
   (dolist (id (smtps-outbox--names "queue"))
-    (pcase-let ((`(,state ,verdict ,next)
+    (pcase-let ((`(,state ,verdict ,next ,waits)
                  (pcase smtps-send-test-fate
-                   ('sent '("sent" accepted nil))
-                   ('failed '("failed" refused nil))
-                   ('deferred '("queue" deferred 4000000000))
-                   ('later '("queue" login nil)))))
+                   ('sent '("sent" accepted nil nil))
+                   ('failed '("failed" refused nil nil))
+                   ('deferred '("queue" deferred 4000000000 nil))
+                   ('later '("queue" later nil secret))
+                   ('login '("queue" login nil secret))
+                   ('trust '("queue" login nil trust)))))
       (when state
         (unless (equal state "queue")
           (rename-file (smtps-outbox--directory "queue" id)
@@ -52,7 +58,10 @@
           (smtps-send-test-journal id state '(attempt :number 1 :time 1))
           (smtps-send-test-journal id state `(outcome :attempt 1 ,@outcome))
           (smtps-send--event `(:id ,id :state ,(intern state)
-                                   :host "relay.poste.it" ,@outcome)))))))
+                                   :host "relay.poste.it" :port 465
+                                   :key ,(and (eq waits 'trust)
+                                              smtps-send-test-key)
+                                   :waits ,waits ,@outcome)))))))
 
 (cl-defun smtps-send-test-call (method args &key else &allow-other-keys)
   "Stand in for `smtps-helper-call' with METHOD, ARGS and ELSE."
@@ -75,6 +84,10 @@
           (smtps-send-test-calls nil)
           (smtps-send-test-told nil)
           (smtps-send--told nil)
+          (smtps-send--waiting nil)
+          (smtps-credentials--passphrases nil)
+          (smtps-credentials--given nil)
+          (smtps-credentials--keys-wanted nil)
           (smtps-send--trouble nil)
           (smtps-send--again nil)
           (smtps-send-tell-function
@@ -739,9 +752,20 @@ Nothing may be left of that mail."
       (cl-letf (((symbol-function 'smtps-credentials-forget)
                  (lambda (account) (push (plist-get account :user) forgotten))))
         (smtps-send--event
-         `(:id ,(plist-get (smtps-send-test-entry) :id) :state failed
-               :verdict login :text "535 No.")))
-      (should (equal forgotten '("u"))))))
+         `(:id ,(plist-get (smtps-send-test-entry) :id) :state queue
+               :verdict login :waits secret :host "relay.poste.it" :port 465
+               :text "535 No."))
+        ;; Said once more, it is another refusal, of another password.
+        (smtps-send--event
+         `(:id ,(plist-get (smtps-send-test-entry) :id) :state queue
+               :verdict login :waits secret :host "relay.poste.it" :port 465
+               :text "535 No."))
+        ;; A certificate is no reason to.
+        (smtps-send--event
+         `(:id ,(plist-get (smtps-send-test-entry) :id) :state queue
+               :verdict login :waits trust :host "relay.poste.it" :port 465
+               :text "It is not trusted." :key ,smtps-send-test-key)))
+      (should (equal forgotten '("u" "u"))))))
 
 ;;; Telling
 
@@ -837,7 +861,7 @@ Nothing may be left of that mail."
 (ert-deftest smtps-send-test-batch-signals ()
   "In batch, what was not accepted is an error, and is not sent later."
   (dolist (case '((failed failed "It is refused") (deferred held "It is deferred")
-                  (later held "It is login") (missing held "no python3")
+                  (later held "It is later\\..+no entry “machine relay.poste.it login u port 465 or smtps") (missing held "no python3")
                   (dead held "helper died")))
     (smtps-send-test-with (car case)
       (smtps-send-test-compose "to@y.example")

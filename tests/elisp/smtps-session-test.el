@@ -171,6 +171,12 @@
                      '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
       (should (equal (smtps-session-test-opened "a.test:465")
                      '(:host "a.test" :port 465 :tls nil :ca-file nil))))
+    (let ((smtps-accounts '(("a" :host "a.test" :client-certificate ("/c.pem" "/k.pem")
+                             :send-in-clear t))))
+      (should (equal (smtps-session-test-opened "a.test")
+                     '(:host "a.test" :port 465 :tls implicit :ca-file nil
+                             :client-certificate "/c.pem" :client-key "/k.pem"
+                             :send-in-clear t))))
     ;; One server may have two accounts.
     (let ((smtps-accounts '(("a" :host "a.test") ("b" :host "a.test" :port 2525 :tls starttls))))
       (should (equal (smtps-session-test-opened "a.test:2525")

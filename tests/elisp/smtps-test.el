@@ -108,6 +108,34 @@
       (should (string-match-p (cdr case) sentence))
       (should (string-match-p "Nothing was sent\\.\\'" sentence)))))
 
+(ert-deftest smtps-test-account-client-certificate ()
+  (dolist (case '((nil nil nil) ("/c.pem" "/c.pem" nil) (("/c.pem") "/c.pem" nil)
+                  (("/c.pem" "/k.pem") "/c.pem" "/k.pem")))
+    (let ((account (smtps-test-account
+                    "a@x.example"
+                    `(("x" :host "x.example" :client-certificate ,(car case))))))
+      (should (equal (list (plist-get account :client-certificate)
+                           (plist-get account :client-key))
+                     (cdr case)))))
+  (dolist (bad '(("/a" "/b" "/c") ("") (1) 1 ("/a" nil)))
+    (should (string-match-p
+             ":client-certificate must be"
+             (smtps-test-refused `(("x" :host "x.example" :client-certificate ,bad)))))))
+
+(ert-deftest smtps-test-account-in-clear ()
+  "Only in so many words."
+  (should (plist-get (smtps-test-account
+                      "a@x.example"
+                      '(("x" :host "x.example" :tls none :send-in-clear t)))
+                     :send-in-clear))
+  (should (string-match-p "only :send-in-clear t"
+                          (smtps-test-refused '(("x" :host "x.example" :tls none)))))
+  (dolist (bad '(yes "t" 1 on))
+    (should (string-match-p
+             ":send-in-clear must be t or nil"
+             (smtps-test-refused
+              `(("x" :host "x.example" :tls none :send-in-clear ,bad)))))))
+
 (ert-deftest smtps-test-smtpmail-variables ()
   (dolist (case '((ssl 465 "h.example" implicit) (tls 587 "h.example" implicit)
                   (nil 465 "h.example" implicit) (nil "465" "h.example" implicit)

@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     account = options.account(arguments, arguments.where)
     trace: list[str] = []
 
+    named = account.user or account.mechanisms
+
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials
 
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def checked() -> Checked:
         try:
-            return await check(delivery, ask, tell)
+            return await check(delivery, ask if named else None, tell)
         finally:
             await delivery.close()
 

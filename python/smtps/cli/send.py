@@ -276,12 +276,14 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
     async def commit(recipients: tuple[int, ...]) -> None:
         owned.journal.append(form("commit", attempt=1, recipients=list(recipients)), reserve=True)
 
+    named = account.user or account.mechanisms
+
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials
 
         return credentials(account, envelope.sender)
 
-    return run_blocking(delivery.send(envelope, ready, ask, commit))
+    return run_blocking(delivery.send(envelope, ready, ask if named else None, commit))
 
 
 def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:

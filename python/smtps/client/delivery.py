@@ -34,8 +34,9 @@ class Credentials(NamedTuple):
         return f"<the credentials of {self.user}>"
 
 
-Ask = Callable[[], Awaitable[Credentials]]
-"""Fetches the credentials; called once the server's identity is settled.  Raises LoginError."""
+Ask = Callable[[], Awaitable[Credentials | None]]
+"""Fetches the credentials, None if nobody is to log in; called once the server's identity is
+settled, for an account without a user, too.  Raises LoginError or CredentialsLaterError."""
 
 
 class Delivery:
@@ -204,7 +205,9 @@ class Delivery:
     async def _login(self, step: steps.Login, link: Link, ask: Ask | None) -> Chosen | None:
         account = self.account
         wanted = account.mechanisms
-        if account.user is None and not wanted:
+        named = account.user is not None or wanted
+        # Who is asked may know a user all the same; with none, a server may want none.
+        if not named and (ask is None or not step.extensions.mechanisms or await ask() is None):
             return None
         from smtps.sasl import mechanisms
 
@@ -216,11 +219,11 @@ class Delivery:
             account.client_certificate is not None,
         )
         name = mechanisms.choose(server, wanted, step.failed)
-        credentials = Credentials(account.user or "", "")
+        credentials: Credentials | None = Credentials(account.user or "", "")
         if mechanisms.needs_secret(name):
-            if ask is None:
-                raise LoginError(f"No password is known for the login at {account.host}.")
-            credentials = await ask()
+            credentials = await ask() if ask is not None else None
+        if credentials is None:
+            raise LoginError(f"No password is known for the login at {account.host}.")
         exchange = mechanisms.begin(name, credentials.user, credentials.password, server, wanted)
         self._tried = self._digest(credentials)
         return Chosen(exchange, self._tried == self._proven)
@@ -243,7 +246,7 @@ def _once(ask: Ask | None) -> Ask | None:
         return None
     known: Credentials | None = None
 
-    async def once() -> Credentials:
+    async def once() -> Credentials | None:
         nonlocal known
         if known is None:
             known = await ask()

@@ -11,7 +11,7 @@ from typing import Protocol
 from smtps.client.account import Account
 from smtps.client.delivery import Credentials, Delivery
 from smtps.client.pool import Pool
-from smtps.errors import CredentialsLaterError, OutboxError, SmtpsError
+from smtps.errors import OutboxError, SmtpsError
 from smtps.outbox import judge
 from smtps.outbox.entry import MESSAGE, Entry
 from smtps.outbox.forms import form
@@ -42,8 +42,12 @@ SOON = 0.1
 SMALL = 64 * 1024
 """Octets of a message that is measured at once: a thread takes longer to start."""
 
+SECRET_REFUSED = frozenset({530, 535})
+"""Replies after which another secret may serve (RFC 4954 section 6): none was given, or a wrong
+one."""
+
 Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
-"""Fetches the account's user and secret; None if a person has to be asked."""
+"""Fetches user and secret, None if nobody is to log in.  Raises CredentialsLaterError."""
 
 
 class Report(Protocol):
@@ -240,13 +244,9 @@ class Lane:
             await self._log.commit(line.replace("(commit", f'(commit :id "{name}"', 1))
             mail.binding = True
 
-        async def ask() -> Credentials:
+        async def ask() -> Credentials | None:
             secret = await self._ask(account)
-            if secret is None:
-                raise CredentialsLaterError(
-                    f"The password for {account.user} at {account.host} has to be asked for."
-                )
-            return Credentials(*secret)
+            return Credentials(*secret) if secret else None
 
         said: list[str] = []
         start = time.monotonic()
@@ -285,9 +285,7 @@ class Lane:
         """Write down what became of a mail, and put it where it belongs."""
         name = owned.directory.name
         verdicts = {fate.verdict for fate in outcome.fates}
-        waits = "trust" if outcome.refused_key else None
-        if outcome.verdict is Verdict.LATER:
-            waits = "secret"
+        waits = "trust" if outcome.refused_key else "secret" if _wants_secret(outcome) else None
         state = "sent"
         if waits or verdicts & RETRIED:
             state = "queue"
@@ -328,3 +326,11 @@ class Lane:
             port=account.port,
             key=outcome.refused_key,
         )
+
+
+def _wants_secret(outcome: Outcome) -> bool:
+    """Return True if a person could help by giving another secret."""
+    return outcome.verdict is Verdict.LATER or any(
+        fate.verdict is Verdict.LOGIN and fate.reply and fate.reply.code in SECRET_REFUSED
+        for fate in outcome.fates
+    )

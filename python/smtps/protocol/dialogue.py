@@ -9,6 +9,7 @@ from smtps.errors import (
     LocalProtocolError,
     MessageError,
     NetworkError,
+    PassphraseError,
     RemoteProtocolError,
     SmtpsError,
 )
@@ -44,7 +45,7 @@ def as_stop(error: Stop | SmtpsError) -> Stop:
     match error:
         case Stop():
             return error
-        case CredentialsLaterError():
+        case CredentialsLaterError() | PassphraseError():
             return Stop(Verdict.LATER, error.text)
         case IdentityError():
             return Stop(Verdict.LOGIN, error.text)
