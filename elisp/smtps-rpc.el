@@ -375,7 +375,7 @@ what it answers, and clear LINE at last.  Signal an `smtps-rpc-error'."
     (signal 'smtps-helper-dead
             (if (smtps-rpc-peer-closing peer) '("The smtps helper was stopped")
               (cdr (smtps-rpc--obituary peer)))))
-  (smtps-rpc--log peer "->" (if secret (format "(%s %s <secret>)" (car form) (cadr form))
+  (smtps-rpc--log peer "->" (if secret (format "(%s %s <masked>)" (car form) (cadr form))
                               (smtps-rpc--outline form)))
   (cond
    ((and (null (smtps-rpc-peer-outbox peer))

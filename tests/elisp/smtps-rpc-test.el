@@ -461,7 +461,7 @@ Return a list whose car becomes the values that came back, last first."
     (with-current-buffer log
       (should-not (string-search "hunter2" (buffer-string)))
       (should-not (string-search "marco" (buffer-string)))
-      (should (string-search "(return 1 <secret>)" (buffer-string)))
+      (should (string-search "(return 1 <masked>)" (buffer-string)))
       (should (string-search "(event note (:line" (replace-regexp-in-string
                                                    "event note :line" "event note (:line"
                                                    (buffer-string)))))))

@@ -29,7 +29,7 @@ from smtps.protocol.visible import visible
 SERVICE_CLOSING = 421
 """The reply that may come at any time, and after which the server closes (RFC 5321 3.8)."""
 
-SECRET_MASK = b"<secret>"
+SECRET_MASK = b"<masked>"
 
 
 class LineReceived(NamedTuple):

@@ -327,9 +327,9 @@ def test_why_a_token_is_refused(name: str, answer: bytes) -> None:
     assert played.script.heard.split(b"\r\n")[2] == answer
     assert played.outcome.verdict is Verdict.LOGIN
     text = played.outcome.text
-    assert "Its reason: status: 400; scope: ^[[2J\\u202e of <secret>." in text
+    assert "Its reason: status: 400; scope: ^[[2J\\u202e of <masked>." in text
     assert "get a new token" in text
-    assert "recv> 334 <secret>" in played.trace
+    assert "recv> 334 <masked>" in played.trace
 
 
 def test_a_token_refused_by_another_code_is_refused() -> None:
