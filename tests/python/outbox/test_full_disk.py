@@ -49,9 +49,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-def words(sandbox: Sandbox, disk: Disk) -> list[str]:
+def words(sandbox: Sandbox, disk: Disk, recipients: int = 1) -> list[str]:
     return [
-        "send", "-f", "a@x.org", "b@x.org", "--host", "localhost", "--port", str(sandbox.port),
+        "send", "-f", "a@x.org", *(f"b{n}@x.org" for n in range(recipients)), "--host", "localhost", "--port", str(sandbox.port),
         "--tls", "implicit", "--ca-file", str(sandbox.ca_file), "--user", USER,
         "--password-command", f"printf %s '{PASSWORD}'", "--outbox", str(disk.path / "box"),
     ]  # fmt: skip
@@ -77,7 +77,8 @@ def test_a_disk_that_fills_up_behind_the_commit_has_room_for_the_result(
         return None
 
     with Sandbox(tmp_path / "sandbox", more=["CHUNKING"], override=override) as sandbox:
-        done = smtps(*words(sandbox, disk), text=MESSAGE)
+        # So many that what is to be written about them needs more than a page.
+        done = smtps(*words(sandbox, disk, 90), text=MESSAGE)
         assert done.returncode == 0, done.stderr
         (sent,) = (disk.path / "box" / "sent").iterdir()
         assert [name for name, _ in Journal(sent).records()][-2:] == ["result", "outcome"]
