@@ -52,7 +52,8 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def words(sandbox: Sandbox, disk: Disk, recipients: int = 1) -> list[str]:
     return [
         "send", "-f", "a@x.org", *(f"b{n}@x.org" for n in range(recipients)),
-        "--host", "localhost", "--port", str(sandbox.port), "--tls", "implicit", "--ca-file", str(sandbox.ca_file), "--user", USER,
+        "--host", "localhost", "--port", str(sandbox.port), "--tls", "implicit",
+        "--ca-file", str(sandbox.ca_file), "--user", USER,
         "--password-command", f"printf %s '{PASSWORD}'", "--outbox", str(disk.path / "box"),
     ]  # fmt: skip
 
