@@ -119,6 +119,16 @@ async def handshake(
     tell("- Handshake was completed")
 
 
+async def unlocked(account: Account, trust: Trust) -> None:
+    """See that ACCOUNT's client key can be opened, and have its passphrase asked for.
+
+    For who reads the terminal afterwards: of two readers either could get what is typed.
+    Raises PassphraseError, LoginError or ConfigurationError.
+    """
+    if account.client_certificate is not None:
+        await _context(account, trust, True)
+
+
 async def _context(account: Account, trust: Trust, verify: bool) -> ssl.SSLContext:
     """Return the context for ACCOUNT's server; its client's key may want a passphrase."""
     from smtps.net import tls
