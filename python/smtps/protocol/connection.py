@@ -91,6 +91,8 @@ class Connection:
         self._end = False
         self._chunk_left = 0
         self._responses = 0
+        self._refused = False
+        """True behind a login that was refused: a line that is no command may be its secret."""
         self.mechanism: str | None = None
         """The mechanism of a login under way."""
 
@@ -170,9 +172,11 @@ class Connection:
             )
         words = text.split()
         verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
+        if verb is Verb.OTHER and self._refused:
+            return Command(verb, octets, commands.RESPONSE_MASK if text else "", _readings(text))
         if verb is Verb.AUTH and len(words) > 1:
             mechanism = words[1].upper()
-            if len(words) == 2 or words[2] == "=":
+            if words[2:] in ([], ["="]):
                 return Command(verb, octets, visible(text), (), mechanism)
             mask = commands.USERNAME_MASK if mechanism == "LOGIN" else commands.CREDENTIALS_MASK
             shown = visible(" ".join(words[:2]) + " " + mask)
@@ -197,6 +201,7 @@ class Connection:
             self._remember(command)
             if command.verb is Verb.RESPONSE:
                 self._responses += 1
+            self._refused = self._refused and command.verb is Verb.OTHER
             self.owed.append(command)
         if self._trace is not None:
             self._trace("send", command.shown)
@@ -293,8 +298,9 @@ class Connection:
         if greeted:
             self.hello_accepted = True
             self.extensions = Extensions(reply if verb is Verb.EHLO else None)
-        if verb in (Verb.AUTH, Verb.RESPONSE) and reply.category == 2:
-            self.authenticated = True
+        if verb in (Verb.AUTH, Verb.RESPONSE):
+            self.authenticated = self.authenticated or reply.category == 2
+            self._refused = reply.category in (4, 5)
         self.state = State.CLOSING if reply.code == SERVICE_CLOSING else state
 
     def tls_started(self) -> None:

@@ -1,0 +1,90 @@
+"""What is typed ahead of a reply stays where it is when that reply changes what it would be."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Sequence
+
+import pytest
+from hostile.server import Script, Server, Stall, Steps
+
+from smtps.client import session
+from smtps.client.account import Account
+from smtps.client.session import Event, Received, Sent, Session, Told
+from smtps.errors import SmtpsError
+
+SECRET = base64.b64encode(b"\0user\0Tr0ub4dor").decode()
+TYPED = ("ehlo x", "starttls", "ehlo x", f"auth plain {SECRET}", "quit")
+
+
+def held(
+    steps: Steps, lines: Sequence[str], tls: str = "starttls", script: bool = False
+) -> tuple[bytes, list[str], SmtpsError | None]:
+    """Type LINES at once; return what the server got, what was shown, and the error."""
+    events: list[Event] = []
+    with Server(Script(steps, tls=tls, offers=("AUTH PLAIN",))) as server:
+        account = Account("localhost", server.port, tls)
+        one = Session(account, events.append, timeout=1, wait_for_replies=script)
+
+        async def hold() -> SmtpsError | None:
+            for line in lines:
+                one.send(line)
+            one.end_of_input()
+            return await asyncio.wait_for(one.run(), 10)
+
+        error = asyncio.run(hold())
+    [record] = server.records
+    shown = [event.text for event in events if isinstance(event, Told | Received | Sent)]
+    return record.clear, shown, error
+
+
+STALLED: dict[str, Steps] = {
+    "no answer to STARTTLS": {"starttls": (Stall(),)},
+    "no handshake": {"handshake": (Stall(),)},
+}
+
+
+@pytest.mark.parametrize("steps", STALLED.values(), ids=STALLED)
+def test_no_patience_sends_in_clear_what_was_meant_for_tls(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "PATIENCE", 0.1)
+    clear, _, error = held(steps, TYPED)
+    assert clear.startswith(b"ehlo x\r\nstarttls\r\n")
+    assert SECRET.encode() not in clear
+    assert clear.count(b"ehlo") == 1
+    assert error is not None
+    assert "within" in error.text
+
+
+def test_nothing_typed_ahead_follows_a_refused_starttls() -> None:
+    clear, shown, error = held({"starttls": b"454 4.7.0 not now\r\n"}, TYPED)
+    assert clear == b"ehlo x\r\nstarttls\r\n"
+    assert "! STARTTLS was refused: 3 lines typed ahead were not sent." in shown
+    assert error is None
+
+
+def test_a_script_whose_starttls_is_refused_ends_there() -> None:
+    clear, _, error = held({"starttls": b"454 4.7.0 not now\r\n"}, TYPED, script=True)
+    assert clear == b"ehlo x\r\nstarttls\r\n"
+    assert error is not None
+    assert error.status == 77
+    assert "refused STARTTLS: “454 4.7.0 not now”" in error.text
+
+
+def test_nothing_typed_ahead_follows_a_refused_login() -> None:
+    lines = ("ehlo x", "auth plain", SECRET)
+    clear, shown, _ = held({"auth": b"504 5.5.4 no\r\n"}, lines, "none")
+    assert clear == b"ehlo x\r\nauth plain\r\n"
+    assert "! The login was refused: a line typed ahead was not sent." in shown
+    assert SECRET not in "".join(shown)
+
+
+def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> None:
+    steps: Steps = {"auth": b"504 5.5.4 no\r\n", "junk": f"500 what is {SECRET}\r\n".encode()}
+    _, shown, error = held(steps, ("ehlo x", "auth plain", SECRET, "quit"), "none", script=True)
+    assert error is None
+    assert "<the-sasl-response>" in shown
+    assert "500 what is <masked>" in shown
+    assert SECRET not in "".join(shown)
