@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smtps.client.account import Account
+from smtps.client.account import Account, is_loopback
 from smtps.client.timeouts import seconds
 from smtps.client.trusting import Trust
-from smtps.errors import CertificateError, PassphraseError
+from smtps.errors import CertificateError, ConfigurationError, PassphraseError
 from smtps.net import dial
 from smtps.net.streams import Stream, Way, run
 from smtps.protocol.steps import Phase
@@ -35,6 +35,8 @@ async def dialled(
         import asyncio
 
         addresses = await asyncio.to_thread(dial.found, account.host, account.port)
+    if account.this_machine_only:
+        _check_addresses(account, addresses)
     stream = await dial.connected(
         account.host, account.port, addresses, way, seconds(Phase.CONNECT, timeout), tell
     )
@@ -45,6 +47,16 @@ async def dialled(
             stream.abort()
             raise
     return stream
+
+
+def _check_addresses(account: Account, addresses: list[dial.Address]) -> None:
+    """Raise ConfigurationError unless ADDRESSES are this machine's: a name may be anything's."""
+    for _, address in addresses:
+        if not is_loopback(str(address[0])):
+            raise ConfigurationError(
+                f"{account.host} is {dial.shown(address)}, which is not this machine: without TLS "
+                "nothing is sent there. Use TLS, or name 127.0.0.1."
+            )
 
 
 class Ahead:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from collections.abc import Sequence
 
 import pytest
@@ -12,7 +13,8 @@ from hostile.server import Script, Server, Stall, Steps
 from smtps.client import session
 from smtps.client.account import Account
 from smtps.client.session import Event, Received, Sent, Session, Told
-from smtps.errors import SmtpsError
+from smtps.errors import ConfigurationError, SmtpsError
+from smtps.net import dial
 
 SECRET = base64.b64encode(b"\0user\0Tr0ub4dor").decode()
 TYPED = ("ehlo x", "starttls", "ehlo x", f"auth plain {SECRET}", "quit")
@@ -56,6 +58,14 @@ def test_no_patience_sends_in_clear_what_was_meant_for_tls(
     assert clear.count(b"ehlo") == 1
     assert error is not None
     assert "within" in error.text
+
+
+def test_a_name_of_this_machine_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "found", lambda host, port: [(socket.AF_INET, ("192.0.2.1", port))])
+    one = Session(Account("mail.localhost", 25, "none"), lambda event: None, timeout=1)
+    error = asyncio.run(one.run())
+    assert isinstance(error, ConfigurationError)
+    assert "mail.localhost is 192.0.2.1:25, which is not this machine" in error.text
 
 
 def test_nothing_typed_ahead_follows_a_refused_starttls() -> None:
