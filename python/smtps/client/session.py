@@ -303,7 +303,9 @@ class Session:
                 break
             dropped += 1
         if dropped:
-            lines = "a line typed ahead was" if dropped == 1 else f"{dropped} lines typed ahead were"
+            lines = (
+                "a line typed ahead was" if dropped == 1 else f"{dropped} lines typed ahead were"
+            )
             self._emit(Told(f"! {what} was refused: {lines} not sent."))
 
     @property

@@ -31,6 +31,11 @@ SERVICE_CLOSING = 421
 
 SECRET_MASK = b"<masked>"
 
+SHORT = 4
+"""Octets from which on a secret is masked wherever it stands.  One or two letters stand in
+every text, which would lose its meaning, and tell them by what is missing: a shorter one is
+masked as a word of its own."""
+
 
 class LineReceived(NamedTuple):
     """A line of the server's, harmless and masked; ``decoded`` is a challenge in clear."""
@@ -129,7 +134,7 @@ class Connection:
             self._secrets |= new
             # The longest first: a secret may be part of another, and of what stands for it.
             found = sorted(self._secrets, key=len, reverse=True)
-            self._secret = re.compile(b"|".join(map(re.escape, found)))
+            self._secret = re.compile(b"|".join(map(_pattern, found)))
         if command.verb is Verb.AUTH:
             self.mechanism = command.mechanism
             self._responses = 1 if command.secrets else 0
@@ -259,7 +264,9 @@ class Connection:
             clear = _clear(line[4:])
             if clear is not None and self._secret.search(clear):
                 return line[:4] + SECRET_MASK
-        return self.masked(line)
+        # A code is a code, though a secret may be the same three digits.
+        code = 4 if _CODE.match(line) else 0
+        return line[:code] + self.masked(line[code:])
 
     def _take(self, line: bytes) -> None:
         masked = self._masked_line(line)
@@ -322,6 +329,19 @@ class Connection:
     def close(self) -> None:
         """Note that we closed the connection."""
         self.state = State.CLOSED
+
+
+_CODE = re.compile(rb"[0-9]{3}[ -]")
+
+_IN_WORDS = rb"[0-9A-Za-z\x80-\xff]"
+
+
+def _pattern(secret: bytes) -> bytes:
+    """Return the regular expression that finds SECRET."""
+    found = re.escape(secret)
+    if len(secret) >= SHORT:
+        return found
+    return b"(?<!%b)%b(?!%b)" % (_IN_WORDS, found, _IN_WORDS)
 
 
 def _readings(text: str) -> tuple[bytes, ...]:

@@ -8,7 +8,6 @@ import pty
 import subprocess
 import sys
 import threading
-
 from collections.abc import Sequence
 from pathlib import Path
 
