@@ -38,6 +38,7 @@ from smtps.protocol.connection import (
 from smtps.protocol.states import State
 from smtps.protocol.steps import Phase
 from smtps.protocol.visible import visible
+from smtps.sasl.exchange import readings
 
 PATIENCE = 10.0
 """Seconds that a typed line waits for the reply owed to the one before."""
@@ -111,7 +112,7 @@ class Session:
         trust: Trust | None = None,
     ) -> None:
         self.account = account
-        self.connection = Connection(by_hand=True)
+        self.connection = Connection(by_hand=True, forms=readings)
         self._emit = emit
         self._timeout = timeout
         self._patient = wait_for_replies

@@ -16,6 +16,7 @@ import binascii
 import re
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from smtps.errors import LocalProtocolError, RemoteProtocolError
@@ -75,11 +76,18 @@ Trace = Callable[[str, str], None]
 """Called with ``recv`` or ``send`` and a masked, harmless line."""
 
 
+Forms = Callable[[str], tuple[bytes, ...]]
+"""Returns the forms in which a server could repeat a secret."""
+
+
 class Connection:
     """The client's view of one SMTP connection, without I/O."""
 
-    def __init__(self, by_hand: bool = False, trace: Trace | None = None) -> None:
+    def __init__(
+        self, by_hand: bool = False, trace: Trace | None = None, forms: Forms | None = None
+    ) -> None:
         self.by_hand = by_hand
+        self._forms = forms
         self.state = State.GREETING
         self.extensions = Extensions()
         self.hello_accepted = False
@@ -173,22 +181,36 @@ class Connection:
                 Verb.RESPONSE,
                 octets,
                 mask if text else "",
-                () if due == "username" else _readings(text),
+                () if due == "username" else self._readings(text),
             )
         words = text.split()
         verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
         if verb is Verb.OTHER and self._refused:
-            return Command(verb, octets, commands.RESPONSE_MASK if text else "", _readings(text))
+            return Command(
+                verb, octets, commands.RESPONSE_MASK if text else "", self._readings(text)
+            )
         if verb is Verb.AUTH and len(words) > 1:
             mechanism = words[1].upper()
             if words[2:] in ([], ["="]):
                 return Command(verb, octets, visible(text), (), mechanism)
             mask = commands.USERNAME_MASK if mechanism == "LOGIN" else commands.CREDENTIALS_MASK
             shown = visible(" ".join(words[:2]) + " " + mask)
-            return Command(verb, octets, shown, _readings(words[2]), mechanism)
+            return Command(verb, octets, shown, self._readings(words[2]), mechanism)
         if verb is Verb.BDAT and len(words) > 1 and words[-1].upper() == "LAST":
             verb = Verb.BDAT_LAST
         return Command(verb, octets, visible(text))
+
+    def _readings(self, text: str) -> tuple[bytes, ...]:
+        """Return the ways in which a secret typed as base64 TEXT could come back."""
+        octets = text.encode("utf-8", "surrogateescape")
+        clear = _clear(octets) or b""
+        # The parts of a PLAIN response are secrets each by itself, but for the names.
+        secret = clear.split(b"\0")[-1]
+        found = [octets, clear, secret]
+        if self._forms is not None:
+            with suppress(UnicodeDecodeError):
+                found += self._forms(secret.decode())
+        return tuple(part for part in found if part)
 
     def send_line(self, text: str) -> tuple[bytes, Command]:
         """By hand: return the octets of the typed line TEXT, and what it was taken for."""
@@ -342,17 +364,6 @@ def _pattern(secret: bytes) -> bytes:
     if len(secret) >= SHORT:
         return found
     return b"(?<!%b)%b(?!%b)" % (_IN_WORDS, found, _IN_WORDS)
-
-
-def _readings(text: str) -> tuple[bytes, ...]:
-    """Return the ways in which a secret typed as base64 TEXT could come back."""
-    octets = text.encode("utf-8", "surrogateescape")
-    try:
-        clear = base64.b64decode(octets, validate=True)
-    except (binascii.Error, ValueError):
-        return (octets,)
-    # The parts of a PLAIN response are secrets each by itself, but for the names.
-    return tuple(part for part in (octets, clear, clear.split(b"\0")[-1]) if part)
 
 
 def _decoded(challenge: bytes) -> str | None:

@@ -91,6 +91,20 @@ def test_nothing_typed_ahead_follows_a_refused_login() -> None:
     assert SECRET not in "".join(shown)
 
 
+def test_a_typed_secret_is_masked_in_every_form_it_comes_back_in() -> None:
+    forms = (
+        'p%C3%A4%20%22q%22 p\\u00e4 \\"q\\" '
+        + base64.b64encode('user=p\xe4 "q"!'.encode()).decode()
+    )
+    steps: Steps = {"auth": f"535 5.7.8 {forms}\r\n".encode()}
+    typed = base64.b64encode('\0user\0p\xe4 "q"'.encode()).decode()
+    _, shown, _ = held(steps, ("ehlo x", f"auth plain {typed}"), "none", script=True)
+    text = "\n".join(shown)
+    assert "p%C3%A4" not in text
+    assert "\\u00e4" not in text
+    assert base64.b64encode('p\xe4 "q"'.encode()).decode()[4:-4] not in text
+
+
 def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> None:
     steps: Steps = {"auth": b"504 5.5.4 no\r\n", "junk": f"500 what is {SECRET}\r\n".encode()}
     _, shown, error = held(steps, ("ehlo x", "auth plain", SECRET, "quit"), "none", script=True)
