@@ -121,7 +121,8 @@ async def handshake(
     _tell_chain(found.chain, tell)
     if keys:
         _check_key(account, found.chain, keys, trust, tell)
-        tell(f"- Status: The key is the one that {account.host} is pinned to.")
+        taken = "is pinned to" if trust.pinned(account) else "was trusted with for this once"
+        tell(f"- Status: The key is the one that {account.host} {taken}.")
     else:
         tell(f"- Status: The certificate is trusted, and it is for {account.host}.")
     tell(
@@ -165,7 +166,14 @@ def _refused(account: Account, error: CertificateError, trust: Trust) -> Certifi
 
     key = certificate.key(error.chain[0]) if error.chain else None
     offer = ""
-    if key and trust.pins is not None:
+    if account.client_certificate is not None:
+        # See `_context`.
+        key = None
+        offer = (
+            "Where a client certificate is shown, a pin does not do: name its authority, or the "
+            "certificate itself if it is signed by itself, with --ca-file or :ca-file."
+        )
+    elif key and trust.pins is not None:
         offer = (
             "To trust its key all the same, compare it with what its administrator says, and "
             f"add the line “{pins.line(account.host, account.port, key)}” to {trust.pins}."
@@ -191,9 +199,12 @@ def _check_key(
 
     shown = certificate.key(chain[0]) if chain else None
     if shown not in keys:
+        pinned = trust.pinned(account)
         error = verdict.another_key(
-            account.host, account.port, shown or "none", str(trust.pins or "the pins")
+            account.host, account.port, shown or "none", str(trust.pins) if pinned else None
         )
+        if not pinned:
+            error.details |= {"key": shown, "port": account.port}
         tell(f"- Status: The certificate is NOT trusted: {error.details['reason']}.")
         raise error
 
