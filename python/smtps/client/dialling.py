@@ -204,6 +204,7 @@ def _check_key(
             account.host, account.port, shown or "none", str(trust.pins) if pinned else None
         )
         if not pinned:
+            trust.forget(account)
             error.details |= {"key": shown, "port": account.port}
         tell(f"- Status: The certificate is NOT trusted: {error.details['reason']}.")
         raise error

@@ -34,6 +34,10 @@ class Trust:
         """Take KEY, a pin, for HOST's at PORT as long as this process lives."""
         self._once[_server(host, port)] = key
 
+    def forget(self, account: Account) -> None:
+        """Forget the key that was accepted for this once: ACCOUNT's server has another one."""
+        self._once.pop(_server(account.host, account.port), None)
+
     def keys(self, account: Account) -> tuple[str, ...]:
         """Return the keys of which ACCOUNT's server has to show one; none: authorities decide.
 

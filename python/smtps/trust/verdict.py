@@ -62,7 +62,7 @@ def another_key(host: str, port: int, shown: str, where: str | None) -> Certific
     WHERE is the file that has its pin, None for a key that was trusted for once.
     """
     key = "that it is pinned to" if where else "that was trusted for this once"
-    step = f"change its line in {where}" if where else "trust that one"
+    step = f"change its line in {where}" if where else "try again: authorities decide then"
     return CertificateError(
         f"{host} at port {port} does not have the key {key}: SOMEBODY MAY BE IN "
         f"BETWEEN. Nothing was sent. It showed {shown}. If the server really has a new key, "

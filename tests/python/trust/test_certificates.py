@@ -193,6 +193,8 @@ def test_a_key_for_this_once_is_that_key_only(files: dict[str, Path]) -> None:
         assert "does not have the key that was trusted for this once" in outcome.text
         assert "pins" not in outcome.text
         assert outcome.refused_key == key_of(files["self-signed"])
+        # The next one is checked like any other.
+        assert sent(server, "implicit", files["self-signed"], trust)[0].status == 0
         assert sent(server, "implicit", None, Trust())[0].status == 77
 
 
