@@ -13,6 +13,7 @@ from smtps.cli.front import complain
 from smtps.cli.secrets import passphrase
 from smtps.client import session, trusting
 from smtps.client.account import Account
+from smtps.client.dialling import unlocked
 from smtps.client.session import Closed, Received, Sent, Session, Stands, Told
 from smtps.errors import SmtpsError, UsageError
 
@@ -69,12 +70,14 @@ class _Terminal:
         self._session: Session | None = None
 
     async def hold(self, account: Account) -> int:
+        trust = trusting.of_user(passphrase)
+        await unlocked(account, trust)
         held = Session(
             account,
             self._show,
             self._timeout,
             wait_for_replies=not self._prompts,
-            trust=trusting.of_user(passphrase),
+            trust=trust,
         )
         self._session = held
         loop = asyncio.get_running_loop()

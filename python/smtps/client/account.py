@@ -44,13 +44,18 @@ class Account(_Account):
             raise ConfigurationError(f"{port} is not a port: ports go from 1 to 65535.")
         if tls not in PORTS:
             raise ConfigurationError(f"{tls!r} is no way of TLS; there are {', '.join(PORTS)}.")
-        if tls == "none" and not made.send_in_clear and not is_loopback(host):
+        if made.this_machine_only and not is_loopback(host):
             raise ConfigurationError(
                 f"Without TLS the mail and the password could be read on the way to {host}; "
                 "“none” is for this machine itself only, unless --send-in-clear or "
                 ":send-in-clear says that this may be."
             )
         return made
+
+    @property
+    def this_machine_only(self) -> bool:
+        """True if nothing protects the connection, and nobody said that it may go further."""
+        return self.tls == "none" and not self.send_in_clear
 
     @property
     def address(self) -> str:

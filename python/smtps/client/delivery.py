@@ -191,7 +191,7 @@ class Delivery:
             key = error.details.get("key") if isinstance(error, CertificateError) else None
             return Outcome(
                 (Fate("", stop.verdict, stop.reply),),
-                stop.text,
+                " ".join([stop.text, *link.warnings]),
                 status,
                 key if isinstance(key, str) else None,
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smtps.client.account import Account
+from smtps.client.account import Account, is_loopback
 from smtps.client.timeouts import seconds
 from smtps.client.trusting import Trust
-from smtps.errors import CertificateError, PassphraseError
+from smtps.errors import CertificateError, ConfigurationError, PassphraseError
 from smtps.net import dial
 from smtps.net.streams import Stream, Way, run
 from smtps.protocol.steps import Phase
@@ -35,6 +35,8 @@ async def dialled(
         import asyncio
 
         addresses = await asyncio.to_thread(dial.found, account.host, account.port)
+    if account.this_machine_only:
+        _check_addresses(account, addresses)
     stream = await dial.connected(
         account.host, account.port, addresses, way, seconds(Phase.CONNECT, timeout), tell
     )
@@ -45,6 +47,16 @@ async def dialled(
             stream.abort()
             raise
     return stream
+
+
+def _check_addresses(account: Account, addresses: list[dial.Address]) -> None:
+    """Raise ConfigurationError unless ADDRESSES are this machine's: a name may be anything's."""
+    for _, address in addresses:
+        if not is_loopback(str(address[0])):
+            raise ConfigurationError(
+                f"{account.host} is {dial.shown(address)}, which is not this machine: without TLS "
+                "nothing is sent there. Use TLS, or name 127.0.0.1."
+            )
 
 
 class Ahead:
@@ -109,7 +121,8 @@ async def handshake(
     _tell_chain(found.chain, tell)
     if keys:
         _check_key(account, found.chain, keys, trust, tell)
-        tell(f"- Status: The key is the one that {account.host} is pinned to.")
+        taken = "is pinned to" if trust.pinned(account) else "was trusted with for this once"
+        tell(f"- Status: The key is the one that {account.host} {taken}.")
     else:
         tell(f"- Status: The certificate is trusted, and it is for {account.host}.")
     tell(
@@ -117,6 +130,16 @@ async def handshake(
         f"key exchange {found.group or 'unknown'}"
     )
     tell("- Handshake was completed")
+
+
+async def unlocked(account: Account, trust: Trust) -> None:
+    """See that ACCOUNT's client key can be opened, and have its passphrase asked for.
+
+    For who reads the terminal afterwards: of two readers either could get what is typed.
+    Raises PassphraseError, LoginError or ConfigurationError.
+    """
+    if account.client_certificate is not None:
+        await _context(account, trust, True)
 
 
 async def _context(account: Account, trust: Trust, verify: bool) -> ssl.SSLContext:
@@ -143,7 +166,14 @@ def _refused(account: Account, error: CertificateError, trust: Trust) -> Certifi
 
     key = certificate.key(error.chain[0]) if error.chain else None
     offer = ""
-    if key and trust.pins is not None:
+    if account.client_certificate is not None:
+        # See `_context`.
+        key = None
+        offer = (
+            "Where a client certificate is shown, a pin does not do: name its authority, or the "
+            "certificate itself if it is signed by itself, with --ca-file or :ca-file."
+        )
+    elif key and trust.pins is not None:
         offer = (
             "To trust its key all the same, compare it with what its administrator says, and "
             f"add the line “{pins.line(account.host, account.port, key)}” to {trust.pins}."
@@ -169,9 +199,13 @@ def _check_key(
 
     shown = certificate.key(chain[0]) if chain else None
     if shown not in keys:
+        pinned = trust.pinned(account)
         error = verdict.another_key(
-            account.host, account.port, shown or "none", str(trust.pins or "the pins")
+            account.host, account.port, shown or "none", str(trust.pins) if pinned else None
         )
+        if not pinned:
+            trust.forget(account)
+            error.details |= {"key": shown, "port": account.port}
         tell(f"- Status: The certificate is NOT trusted: {error.details['reason']}.")
         raise error
 

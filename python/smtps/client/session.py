@@ -1,7 +1,8 @@
 """A dialogue by hand: a person leads, and this only carries lines and tells what happens.
 
 Lines typed while a reply is owed wait for it, so that each goes out in the state it was
-meant for and is masked as what it is; after `PATIENCE` they go out all the same.
+meant for and is masked as what it is; after `PATIENCE` they go out all the same, but for
+those behind STARTTLS, which are meant for TLS: without it they do not leave.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from smtps.errors import (
     RemoteProtocolError,
     SmtpsError,
     TimedOutError,
+    TlsError,
     UncertainError,
 )
 from smtps.net.loop import Loop
@@ -36,6 +38,7 @@ from smtps.protocol.connection import (
 from smtps.protocol.states import State
 from smtps.protocol.steps import Phase
 from smtps.protocol.visible import visible
+from smtps.sasl.exchange import readings
 
 PATIENCE = 10.0
 """Seconds that a typed line waits for the reply owed to the one before."""
@@ -109,7 +112,7 @@ class Session:
         trust: Trust | None = None,
     ) -> None:
         self.account = account
-        self.connection = Connection(by_hand=True)
+        self.connection = Connection(by_hand=True, forms=readings)
         self._emit = emit
         self._timeout = timeout
         self._patient = wait_for_replies
@@ -121,6 +124,10 @@ class Session:
         self._last_stands: Stands | None = None
         self._at_end = False
         self._said_quit = False
+        self._shaking = False
+        """True while the handshake behind STARTTLS is made."""
+        self._in_hand = False
+        """True while the first of the typed lines waits for its turn."""
 
     def send(self, line: str) -> None:
         """Queue a typed LINE."""
@@ -256,6 +263,8 @@ class Session:
         refused = command is not None and reply.category in (4, 5)
         if refused and command is not None and command.verb in (Verb.AUTH, Verb.RESPONSE):
             self._drop_typed_ahead()
+        if refused and command is not None and command.verb is Verb.STARTTLS:
+            self._stay_quiet(event)
         if command is not None and command.verb is Verb.EHLO and reply.category == 2:
             extensions = self.connection.extensions
             offered = {*extensions, *extensions.mechanisms}
@@ -265,25 +274,48 @@ class Session:
             if stream.protected:
                 self._emit(Told("! The server agreed to STARTTLS inside TLS; it is ignored."))
                 return
+            self._shaking = True
             self.connection.tls_started()
             await handshake(stream, self.account, self._timeout, self._told, self._trust)
+            self._shaking = False
             self._stand()
 
-    def _drop_typed_ahead(self) -> None:
-        """After a refused login: what was typed ahead may be its secrets, so it is not sent."""
+    def _stay_quiet(self, event: ReplyReceived) -> None:
+        """STARTTLS was refused: what was meant for TLS is not sent in clear.
+
+        Raises TlsError where nobody is there to think again.
+        """
+        if self._patient:
+            raise TlsError(
+                f"{self.account.host} refused STARTTLS: “{event.reply}”. "
+                "Nothing more was sent: in clear anybody on the way could read it."
+            )
+        self._drop_typed_ahead("STARTTLS")
+
+    def _drop_typed_ahead(self, what: str = "The login") -> None:
+        """After WHAT was refused: what was typed ahead may be its secrets, so it is not sent."""
         if self._patient:
             return
-        dropped = 0
+        dropped = int(self._in_hand)
+        self._in_hand = False
         while not self._lines.empty():
             if self._lines.get_nowait() is None:
                 self._lines.put_nowait(None)
                 break
             dropped += 1
         if dropped:
-            self._emit(Told(f"! The login was refused: {dropped} lines typed ahead were not sent."))
+            lines = (
+                "a line typed ahead was" if dropped == 1 else f"{dropped} lines typed ahead were"
+            )
+            self._emit(Told(f"! {what} was refused: {lines} not sent."))
+
+    @property
+    def _before_tls(self) -> bool:
+        """True from STARTTLS to the end of the handshake."""
+        return self._shaking or any(c.verb is Verb.STARTTLS for c in self.connection.owed)
 
     def _settle(self) -> None:
-        if self.connection.owed or self.connection.state is State.HANDSHAKE:
+        if self.connection.owed or self._shaking:
             self._settled.clear()
         else:
             self._settled.set()
@@ -293,7 +325,11 @@ class Session:
         assert stream is not None
         while True:
             line = await self._lines.get()
+            self._in_hand = line is not None
             await self._reply_or_patience(forever=line is None)
+            if line is not None and not self._in_hand:
+                continue
+            self._in_hand = False
             if line is None:
                 self._at_end = True
                 if connection.taking_message:
@@ -319,7 +355,7 @@ class Session:
     async def _reply_or_patience(self, forever: bool) -> None:
         if self._settled.is_set():
             return
-        if self._patient or forever:
+        if self._patient or forever or self._before_tls:
             await self._settled.wait()
             return
         try:

@@ -32,21 +32,27 @@ class Trust:
 
     def once(self, host: str, port: int, key: str) -> None:
         """Take KEY, a pin, for HOST's at PORT as long as this process lives."""
-        self._once[host.lower(), port] = key
+        self._once[_server(host, port)] = key
+
+    def forget(self, account: Account) -> None:
+        """Forget the key that was accepted for this once: ACCOUNT's server has another one."""
+        self._once.pop(_server(account.host, account.port), None)
 
     def keys(self, account: Account) -> tuple[str, ...]:
         """Return the keys of which ACCOUNT's server has to show one; none: authorities decide.
 
         Raises ConfigurationError.
         """
-        if self.pins is not None and self.pins.exists():
-            from smtps.trust import pins
+        once = self._once.get(_server(account.host, account.port))
+        return self.pinned(account) or ((once,) if once else ())
 
-            found = pins.of(self.pins, account.host, account.port)
-            if found:
-                return found
-        once = self._once.get((account.host.lower(), account.port))
-        return (once,) if once else ()
+    def pinned(self, account: Account) -> tuple[str, ...]:
+        """Return the keys that ACCOUNT's server is pinned to.  Raises ConfigurationError."""
+        if self.pins is None or not _is_there(self.pins):
+            return ()
+        from smtps.trust import pins
+
+        return pins.of(self.pins, account.host, account.port)
 
     def noted(self, account: Account, protected: bool, offered: Collection[str]) -> list[str]:
         """Note what ACCOUNT's server OFFERED, in clear or PROTECTED; return warnings."""
@@ -77,6 +83,21 @@ class Trust:
     def known(self, file: str) -> str:
         """Return the passphrase that was given for FILE, "" if none was."""
         return self._passphrases.get(file, "")
+
+
+def _server(host: str, port: int) -> tuple[str, int]:
+    return host.lower().removesuffix("."), port
+
+
+def _is_there(path: Path) -> bool:
+    """Return False if there surely is no file at PATH: a pin may not be overlooked."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def of_user(passphrase: Passphrase | None = None) -> Trust:

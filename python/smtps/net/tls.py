@@ -77,36 +77,56 @@ def context(
             made.load_default_certs(ssl.Purpose.SERVER_AUTH)
     except OSError as error:
         raise ConfigurationError(
-            f"The CA file {ca_file} can't be used: {error.strerror or error}."
+            f"The CA file {ca_file} can't be used: {_no_authority(error)}."
         ) from None
     if client is not None:
         _show(made, client)
     return made
 
 
+def _no_authority(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "there is no certificate in it (in PEM)"
+    return error.strerror or str(error)
+
+
 def _show(made: ssl.SSLContext, client: ClientCertificate) -> None:
+    wanted = False
+
+    def passphrase() -> str:
+        nonlocal wanted
+        wanted = True
+        return client.passphrase
+
     try:
-        # Never without a text: OpenSSL would ask on the terminal by itself.
-        made.load_cert_chain(client.file, client.key, client.passphrase)
-    except ssl.SSLError as error:
-        if error.reason in PASSPHRASE_REASONS:
+        # Never without one: OpenSSL would ask on the terminal by itself.
+        made.load_cert_chain(client.file, client.key, passphrase)
+    except (ssl.SSLError, ValueError) as error:
+        # Python itself refuses one that is too long, or no text.
+        if wanted:
             raise PassphraseError(
                 f"The key in {client.key or client.file} wants "
                 f"{'another' if client.passphrase else 'a'} passphrase.",
                 file=client.key or client.file,
             ) from None
+        file = f"{client.file} with the key in {client.key}" if client.key else client.file
         raise ConfigurationError(
-            f"The client certificate {client.file} can't be used: "
-            f"{(error.reason or str(error)).replace('_', ' ').lower()}."
+            f"The client certificate {file} can't be used: {_unusable(error)}."
         ) from None
     except OSError as error:
         raise ConfigurationError(
-            f"The client certificate {client.file} can't be read: {error.strerror}."
+            f"The client certificate {client.file}, or its key, can't be read: {error.strerror}."
         ) from None
 
 
-PASSPHRASE_REASONS = frozenset({"BAD_DECRYPT", "BAD_PASSWORD_READ", "BAD_PASSWORD", None})
-"""What OpenSSL says of a key whose passphrase is not right."""
+def _unusable(error: Exception) -> str:
+    match getattr(error, "reason", None):
+        case "KEY_VALUES_MISMATCH":
+            return "the key is another certificate's"
+        case None:
+            return "the certificate or the key is missing, or not in PEM"
+        case reason:
+            return str(reason).replace("_", " ").lower()
 
 
 class Established(NamedTuple):
@@ -128,7 +148,9 @@ class Layer:
     def __init__(self, made: ssl.SSLContext, host: str) -> None:
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
-        self._object = made.wrap_bio(self._in, self._out, server_hostname=host)
+        # Neither SNI nor certificates know DNS's dot behind the root (RFC 6066 section 3).
+        name = host.removesuffix(".")
+        self._object = made.wrap_bio(self._in, self._out, server_hostname=name)
         self._host = host
         self._first = bytearray()
 

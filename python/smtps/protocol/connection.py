@@ -16,6 +16,7 @@ import binascii
 import re
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from smtps.errors import LocalProtocolError, RemoteProtocolError
@@ -30,6 +31,11 @@ SERVICE_CLOSING = 421
 """The reply that may come at any time, and after which the server closes (RFC 5321 3.8)."""
 
 SECRET_MASK = b"<masked>"
+
+SHORT = 4
+"""Octets from which on a secret is masked wherever it stands.  One or two letters stand in
+every text, which would lose its meaning, and tell them by what is missing: a shorter one is
+masked as a word of its own."""
 
 
 class LineReceived(NamedTuple):
@@ -70,11 +76,18 @@ Trace = Callable[[str, str], None]
 """Called with ``recv`` or ``send`` and a masked, harmless line."""
 
 
+Forms = Callable[[str], tuple[bytes, ...]]
+"""Returns the forms in which a server could repeat a secret."""
+
+
 class Connection:
     """The client's view of one SMTP connection, without I/O."""
 
-    def __init__(self, by_hand: bool = False, trace: Trace | None = None) -> None:
+    def __init__(
+        self, by_hand: bool = False, trace: Trace | None = None, forms: Forms | None = None
+    ) -> None:
         self.by_hand = by_hand
+        self._forms = forms
         self.state = State.GREETING
         self.extensions = Extensions()
         self.hello_accepted = False
@@ -91,6 +104,8 @@ class Connection:
         self._end = False
         self._chunk_left = 0
         self._responses = 0
+        self._refused = False
+        """True behind a login that was refused: a line that is no command may be its secret."""
         self.mechanism: str | None = None
         """The mechanism of a login under way."""
 
@@ -127,7 +142,7 @@ class Connection:
             self._secrets |= new
             # The longest first: a secret may be part of another, and of what stands for it.
             found = sorted(self._secrets, key=len, reverse=True)
-            self._secret = re.compile(b"|".join(map(re.escape, found)))
+            self._secret = re.compile(b"|".join(map(_pattern, found)))
         if command.verb is Verb.AUTH:
             self.mechanism = command.mechanism
             self._responses = 1 if command.secrets else 0
@@ -166,20 +181,36 @@ class Connection:
                 Verb.RESPONSE,
                 octets,
                 mask if text else "",
-                () if due == "username" else _readings(text),
+                () if due == "username" else self._readings(text),
             )
         words = text.split()
         verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
+        if verb is Verb.OTHER and self._refused:
+            return Command(
+                verb, octets, commands.RESPONSE_MASK if text else "", self._readings(text)
+            )
         if verb is Verb.AUTH and len(words) > 1:
             mechanism = words[1].upper()
-            if len(words) == 2 or words[2] == "=":
+            if words[2:] in ([], ["="]):
                 return Command(verb, octets, visible(text), (), mechanism)
             mask = commands.USERNAME_MASK if mechanism == "LOGIN" else commands.CREDENTIALS_MASK
             shown = visible(" ".join(words[:2]) + " " + mask)
-            return Command(verb, octets, shown, _readings(words[2]), mechanism)
+            return Command(verb, octets, shown, self._readings(words[2]), mechanism)
         if verb is Verb.BDAT and len(words) > 1 and words[-1].upper() == "LAST":
             verb = Verb.BDAT_LAST
         return Command(verb, octets, visible(text))
+
+    def _readings(self, text: str) -> tuple[bytes, ...]:
+        """Return the ways in which a secret typed as base64 TEXT could come back."""
+        octets = text.encode("utf-8", "surrogateescape")
+        clear = _clear(octets) or b""
+        # The parts of a PLAIN response are secrets each by itself, but for the names.
+        secret = clear.split(b"\0")[-1]
+        found = [octets, clear, secret]
+        if self._forms is not None:
+            with suppress(UnicodeDecodeError):
+                found += self._forms(secret.decode())
+        return tuple(part for part in found if part)
 
     def send_line(self, text: str) -> tuple[bytes, Command]:
         """By hand: return the octets of the typed line TEXT, and what it was taken for."""
@@ -197,6 +228,7 @@ class Connection:
             self._remember(command)
             if command.verb is Verb.RESPONSE:
                 self._responses += 1
+            self._refused = self._refused and command.verb is Verb.OTHER
             self.owed.append(command)
         if self._trace is not None:
             self._trace("send", command.shown)
@@ -254,7 +286,9 @@ class Connection:
             clear = _clear(line[4:])
             if clear is not None and self._secret.search(clear):
                 return line[:4] + SECRET_MASK
-        return self.masked(line)
+        # A code is a code, though a secret may be the same three digits.
+        code = 4 if _CODE.match(line) else 0
+        return line[:code] + self.masked(line[code:])
 
     def _take(self, line: bytes) -> None:
         masked = self._masked_line(line)
@@ -293,8 +327,9 @@ class Connection:
         if greeted:
             self.hello_accepted = True
             self.extensions = Extensions(reply if verb is Verb.EHLO else None)
-        if verb in (Verb.AUTH, Verb.RESPONSE) and reply.category == 2:
-            self.authenticated = True
+        if verb in (Verb.AUTH, Verb.RESPONSE):
+            self.authenticated = self.authenticated or reply.category == 2
+            self._refused = reply.category in (4, 5)
         self.state = State.CLOSING if reply.code == SERVICE_CLOSING else state
 
     def tls_started(self) -> None:
@@ -318,15 +353,17 @@ class Connection:
         self.state = State.CLOSED
 
 
-def _readings(text: str) -> tuple[bytes, ...]:
-    """Return the ways in which a secret typed as base64 TEXT could come back."""
-    octets = text.encode("utf-8", "surrogateescape")
-    try:
-        clear = base64.b64decode(octets, validate=True)
-    except (binascii.Error, ValueError):
-        return (octets,)
-    # The parts of a PLAIN response are secrets each by itself, but for the names.
-    return tuple(part for part in (octets, clear, clear.split(b"\0")[-1]) if part)
+_CODE = re.compile(rb"[0-9]{3}[ -]")
+
+_IN_WORDS = rb"[0-9A-Za-z\x80-\xff]"
+
+
+def _pattern(secret: bytes) -> bytes:
+    """Return the regular expression that finds SECRET."""
+    found = re.escape(secret)
+    if len(secret) >= SHORT:
+        return found
+    return b"(?<!%b)%b(?!%b)" % (_IN_WORDS, found, _IN_WORDS)
 
 
 def _decoded(challenge: bytes) -> str | None:

@@ -8,9 +8,6 @@ from smtps.sasl.exchange import Exchange, readings
 TOLD = ("status", "error", "error_description", "scope", "schemes", "openid-configuration")
 """What is told of the server's JSON (RFC 7628 3.2.2), in this order."""
 
-TOLD_LIMIT = 300
-"""Characters of each: an address or a scope."""
-
 
 class _Oauth(Exchange):
     """A token in one message.  On failure the server explains, and wants an answer to that."""
@@ -75,7 +72,10 @@ class Xoauth2(_Oauth):
 
 
 def _explained(challenge: bytes) -> str:
-    """Return in words what the JSON in CHALLENGE says; it may be anything, or nothing."""
+    """Return in words what the JSON in CHALLENGE says; it may be anything, or nothing.
+
+    It is whole: of a token that was cut nobody could tell that it is one.
+    """
     import json
 
     try:
@@ -83,9 +83,9 @@ def _explained(challenge: bytes) -> str:
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        return challenge.decode("utf-8", "replace")[:TOLD_LIMIT].strip()
+        return challenge.decode("utf-8", "replace").strip()
     parts = [
-        f"{name}: {str(said[name])[:TOLD_LIMIT]}"
+        f"{name}: {said[name]}"
         for name in TOLD
         if isinstance(said.get(name), str | int) and said[name] != ""
     ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import binascii
 import os
 import re
+import stat
 import tempfile
 from base64 import b64decode
 from pathlib import Path
@@ -54,7 +55,7 @@ def of(path: Path | None, host: str, port: int) -> tuple[str, ...]:
             raise ConfigurationError(
                 f"Line {number} of {path} is no pin: HOST PORT sha256//KEY was expected."
             )
-        if words[0].lower().rstrip(".") == host.lower().rstrip(".") and int(words[1]) == port:
+        if _is_for(words, host, port):
             found.append(words[2])
     return tuple(found)
 
@@ -63,15 +64,29 @@ def _lines(path: Path | None) -> list[tuple[int, list[str]]]:
     if path is None:
         return []
     try:
-        text = path.read_text("utf-8")
+        with path.open(encoding="utf-8-sig") as file:
+            _check(path, os.fstat(file.fileno()))
+            text = file.read()
     except FileNotFoundError:
-        return []
+        if not path.is_symlink():
+            return []
+        raise ConfigurationError(
+            f"The pins in {path} can't be read: it is a link to nowhere."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ConfigurationError(f"The pins in {path} can't be read: {reason}.") from None
     numbered = enumerate(text.splitlines(), 1)
     words = ((number, text.partition("#")[0].split()) for number, text in numbered)
     return [(number, found) for number, found in words if found]
+
+
+def _check(path: Path, status: os.stat_result) -> None:
+    """Refuse a file of pins in which anybody could have put one."""
+    if status.st_mode & stat.S_IWOTH or status.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            f"{path} can be written by others, so its pins are not used: chmod 600 {path}."
+        )
 
 
 def _is_pin(word: str) -> bool:
@@ -91,14 +106,16 @@ def add(path: Path | None, host: str, port: int, pin: str) -> None:
         raise ConfigurationError("A pin is written as sha256//KEY.")
     if path is None:
         raise ConfigurationError("There is no home directory to keep pins in.")
+    # What it is a link to is replaced, not the link.
+    path = Path(os.path.realpath(path))
     of(path, host, port)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            before = path.read_text("utf-8").splitlines()
+            before = path.read_text("utf-8-sig").splitlines()
         except FileNotFoundError:
             before = HEAD.splitlines()
-        kept = [text for text in before if not _is_for(text, host, port)]
+        kept = [text for text in before if not _is_for(text.partition("#")[0].split(), host, port)]
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="pins-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write("\n".join([*kept, line(host, port, pin)]) + "\n")
@@ -109,6 +126,10 @@ def add(path: Path | None, host: str, port: int, pin: str) -> None:
         raise ConfigurationError(f"The pin can't be kept in {path}: {error.strerror}.") from None
 
 
-def _is_for(text: str, host: str, port: int) -> bool:
-    words = text.partition("#")[0].split()
-    return [word.lower() for word in words[:2]] == [host.lower(), str(port)]
+def _is_for(words: list[str], host: str, port: int) -> bool:
+    """Return True if WORDS, a line's, are of HOST at PORT."""
+    return (
+        len(words) == 3
+        and words[0].lower().removesuffix(".") == host.lower().removesuffix(".")
+        and int(words[1]) == port
+    )

@@ -56,15 +56,19 @@ def refused(
     )
 
 
-def another_key(host: str, port: int, shown: str, where: str) -> CertificateError:
-    """Return the error for a server that is pinned and SHOWED another key; WHERE has the pin."""
+def another_key(host: str, port: int, shown: str, where: str | None) -> CertificateError:
+    """Return the error for a server that SHOWED another key than it has to.
+
+    WHERE is the file that has its pin, None for a key that was trusted for once.
+    """
+    key = "that it is pinned to" if where else "that was trusted for this once"
+    step = f"change its line in {where}" if where else "try again: authorities decide then"
     return CertificateError(
-        f"{host} at port {port} does not have the key that it is pinned to: SOMEBODY MAY BE IN "
+        f"{host} at port {port} does not have the key {key}: SOMEBODY MAY BE IN "
         f"BETWEEN. Nothing was sent. It showed {shown}. If the server really has a new key, "
-        f"change its line in {where}.",
+        f"{step}.",
         host=host,
-        reason="the key is not the one that this server is pinned to",
-        pinned=True,
+        reason=f"the key is not the one {key}",
     )
 
 

@@ -8,8 +8,13 @@ import pty
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from authority import Authority, Kind, context
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from hostile.server import Script, Server
 from servers import PYTHON, Run
 from test_statuses import GO, OK, server
 
@@ -49,35 +54,27 @@ def test_who_closed_is_told(smtps: Run) -> None:
     assert done.stdout.endswith("recv> 250 ok\n- The session was closed\n")
 
 
-def test_a_password_is_not_echoed_however_soon_it_is_typed(sandbox: Sandbox) -> None:
-    login = [base64.b64encode(text.encode()) for text in (USER, PASSWORD)]
+def typed(words: Sequence[str], script: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Hold a session on a terminal of its own; return all that was seen there.
+
+    Of each pair of SCRIPT the second is typed once the first was seen.
+    """
     main, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-I", str(PYTHON), f"localhost:{sandbox.port}", "--tls", "implicit",
-         "--ca-file", str(sandbox.ca_file)],
-        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        ["setsid", "--ctty", sys.executable, "-I", str(PYTHON), *words],
+        stdin=terminal, stdout=terminal, stderr=terminal,
         env={name: value for name, value in os.environ.items() if name != "INSIDE_EMACS"},
     )  # fmt: skip
     os.close(terminal)
     watchdog = threading.Timer(20, process.kill)
     watchdog.start()
     seen = b""
-
-    def type_at(mark: bytes, line: bytes) -> None:
-        nonlocal seen
-        start = len(seen)
-        while mark not in seen[start:]:
-            seen += os.read(main, 1)
-        os.write(main, line + b"\n")
-
     try:
-        type_at(b"send> ", b"ehlo x")
-        type_at(b"250 SIZE\r\n", b"auth login")
-        type_at(b"recv> 334", login[0])
-        # Before the 334, before the prompt: as soon as the user name has left.
-        type_at(b"<the-base64-username>", login[1])
-        type_at(b"recv> 235", b"auth plain")
-        type_at(b"recv> 503", b"quit")
+        for mark, line in script:
+            start = len(seen)
+            while mark not in seen[start:]:
+                seen += os.read(main, 1)
+            os.write(main, line + b"\n")
         while process.poll() is None:
             seen += os.read(main, 1)
     except OSError:
@@ -87,6 +84,38 @@ def test_a_password_is_not_echoed_however_soon_it_is_typed(sandbox: Sandbox) -> 
         process.kill()
         process.wait()
         os.close(main)
+    return seen
+
+
+def test_a_password_is_not_echoed_however_soon_it_is_typed(sandbox: Sandbox) -> None:
+    login = [base64.b64encode(text.encode()) for text in (USER, PASSWORD)]
+    seen = typed(
+        [f"localhost:{sandbox.port}", "--tls", "implicit", "--ca-file", str(sandbox.ca_file)],
+        [
+            (b"send> ", b"ehlo x"),
+            (b"250 SIZE\r\n", b"auth login"),
+            (b"recv> 334", login[0]),
+            # Before the 334, before the prompt: as soon as the user name has left.
+            (b"<the-base64-username>", login[1]),
+            (b"recv> 235", b"auth plain"),
+            (b"recv> 503", b"quit"),
+        ],
+    )
     assert b"221" in seen
     assert login[0] in seen
     assert login[1] not in seen
+
+
+def test_a_passphrase_is_no_line_of_the_dialogue(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    kind = Kind(purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+    ours = authority.issue(kind, "ours.pem", b"open sesame")
+    with Server(Script(tls="implicit"), context(authority.issue(Kind(), "its.pem"))) as server:
+        seen = typed(
+            [f"localhost:{server.port}", "--tls", "implicit", "--ca-file", str(authority.ca_file),
+             "--client-certificate", str(ours)],
+            [(b"Passphrase for", b"open sesame"), (b"send> ", b"quit")],
+        )  # fmt: skip
+    assert b"221" in seen
+    assert b"sesame" not in seen
+    assert [record.commands for record in server.records] == [[b"quit"]]

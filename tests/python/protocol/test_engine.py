@@ -140,6 +140,32 @@ def test_a_server_that_echoes_the_password_gets_it_masked() -> None:
 
 
 @pytest.mark.parametrize(
+    ("password", "told", "shown"),
+    [
+        ("b", b"535 5.7.8 bad b, (b) Yg==", "535 5.7.8 bad <masked>, (<masked>) <masked>"),
+        ("\xe4", "535 5.7.8 \xe4h \xe4 \\u00e4".encode(), "535 5.7.8 \xe4h <masked> <masked>"),
+        ("535", b"535 5.7.8 535 1535", "535 5.7.8 <masked> 1535"),
+        ("535 ", b"535 5.7.8 535 -", "535 5.7.8 <masked>-"),
+        (
+            'p\xe4 "\U0001f600"',
+            rb'535 "p\u00e4 \"\ud83d\uDE00\"',
+            '535 "p\\u00e4 \\"\\ud83d\\uDE00\\"',
+        ),
+        ('p\xe4 "\U0001f600"', rb"535 p\u00e4 \"\ud83d\ude00\"", "535 <masked>"),
+        ('p\xe4 "\U0001f600"', rb"535 p\u00E4 \"\uD83D\uDE00\"", "535 <masked>"),
+        ("x" * 200, b"535 " + b"x" * 201, "535 <masked>x"),
+    ],
+)
+def test_what_is_masked_and_what_is_not(password: str, told: bytes, shown: str) -> None:
+    connection, _, _ = by_hand(b"220 hi\r\n", "ehlo x", OK)
+    connection.send(commands.auth("PLAIN", "AHUAeA==", Plain("u", password).secrets))
+    connection.receive(told + b"\r\n")
+    event = connection.next_event()
+    assert isinstance(event, LineReceived)
+    assert event.text == shown
+
+
+@pytest.mark.parametrize(
     "bad",
     [
         "",

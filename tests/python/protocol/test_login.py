@@ -332,6 +332,21 @@ def test_why_a_token_is_refused(name: str, answer: bytes) -> None:
     assert "recv> 334 <masked>" in played.trace
 
 
+def test_of_a_long_token_that_is_repeated_nothing_is_told() -> None:
+    token = "ya29." + "".join(chr(97 + 7 * n % 26) for n in range(2048))
+
+    class Long(Chooser):
+        def __call__(self, step: steps.Login) -> Chosen:
+            server = Server("mx", 465, step.extensions.mechanisms)
+            return Chosen(mechanisms.begin("XOAUTH2", "u", token, server, ()))
+
+    for said in (json.dumps({"error_description": f"bad {token}"}), f"bad {token}"):
+        explained = b"334 " + b64(said.encode()) + b"\r\n"
+        played = play(b"334 \r\n", explained, REFUSED, offer=ehlo("XOAUTH2"), chooser=Long())
+        assert "bad <masked>." in played.outcome.text
+        assert token[:20] not in played.outcome.text + "".join(played.trace)
+
+
 def test_a_token_refused_by_another_code_is_refused() -> None:
     played = play(b"334 e30=\r\n", b"501 5.5.2 no\r\n", offer=ehlo("XOAUTH2", "PLAIN"),
                   chooser=Chooser("xoauth2", "plain"))  # fmt: skip

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from authority import DAY, NOW, Authority, Kind, context
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hostile.server import Record, Script, Server
 
 from smtps.client.account import Account
 from smtps.client.delivery import Delivery
 from smtps.client.trusting import Trust
-from smtps.errors import PassphraseError
+from smtps.errors import ConfigurationError, PassphraseError
+from smtps.net import dial, tls
 from smtps.net.streams import run
 from smtps.protocol import body
 from smtps.protocol.envelope import Envelope, Message
@@ -63,12 +65,15 @@ def files(directory: Path, authority: Authority) -> dict[str, Path]:
 
 
 def sent(
-    server: Server, tls: str, ca_file: Path | None, trust: Trust | None = None, **more: str
+    server: Server,
+    tls: str,
+    ca_file: Path | None,
+    trust: Trust | None = None,
+    host: str = "localhost",
+    **more: str,
 ) -> tuple[Outcome, list[str]]:
     told: list[str] = []
-    account = Account(
-        "localhost", server.port, tls, ca_file=str(ca_file) if ca_file else None, **more
-    )
+    account = Account(host, server.port, tls, ca_file=str(ca_file) if ca_file else None, **more)
     delivery = Delivery(account, timeout=10, tell=told.append, trust=trust)
 
     async def one() -> Outcome:
@@ -182,7 +187,14 @@ def test_a_key_for_this_once_is_that_key_only(files: dict[str, Path]) -> None:
         trust.once("localhost", server.port, key_of(files["self-signed"]))
         assert sent(server, "implicit", None, trust)[0].status == 0
         trust.once("localhost", server.port, key_of(files["good"]))
-        assert sent(server, "implicit", None, trust)[0].status == 77
+        outcome, _ = sent(server, "implicit", None, trust)
+        assert outcome.status == 77
+        # There is no line to change; whoever asks may be asked again.
+        assert "does not have the key that was trusted for this once" in outcome.text
+        assert "pins" not in outcome.text
+        assert outcome.refused_key == key_of(files["self-signed"])
+        # The next one is checked like any other.
+        assert sent(server, "implicit", files["self-signed"], trust)[0].status == 0
         assert sent(server, "implicit", None, Trust())[0].status == 77
 
 
@@ -255,5 +267,70 @@ def test_an_impostor_is_not_shown_our_certificate(
         outcome, _ = sent(
             server, "implicit", authority.ca_file, trust, client_certificate=str(ours)
         )
+        assert outcome.status == 77
+        assert "is signed by itself" in outcome.text
+        # So no pin is offered, but what does.
+        assert outcome.refused_key is None
+        assert "a pin does not do" in outcome.text
+        assert "sha256//" not in outcome.text
+        outcome, _ = sent(server, "implicit", files["self-signed"], client_certificate=str(ours))
+        assert outcome.status == 0, outcome.text
+
+
+def test_a_dot_behind_a_name_is_not_part_of_it(
+    authority: Authority, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = dial.found
+    monkeypatch.setattr(dial, "found", lambda host, port: found(host.rstrip("."), port))
+    with serving("implicit", context(files["good"])) as server:
+        assert sent(server, "implicit", authority.ca_file, host="localhost.")[0].status == 0
+
+
+def test_a_server_that_no_longer_offers_starttls_is_told(
+    tmp_path: Path, authority: Authority, files: dict[str, Path]
+) -> None:
+    trust = Trust(offers=tmp_path / "offers")
+    with serving("starttls", context(files["good"])) as server:
+        assert sent(server, "starttls", authority.ca_file, trust)[0].status == 0
+    with Server(Script(), port=server.port) as without:
+        outcome, _ = sent(without, "starttls", authority.ca_file, trust)
     assert outcome.status == 77
-    assert "is signed by itself" in outcome.text
+    assert "localhost offered STARTTLS last time and no longer does" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "told"),
+    [
+        ("text", None, "the certificate or the key is missing"),
+        ("alone", None, "the certificate or the key is missing"),
+        ("alone", "text", "the certificate or the key is missing"),
+        ("alone", "other", "the key is another certificate's"),
+        ("none", None, "No such file"),
+    ],
+)
+def test_a_client_certificate_that_is_none(
+    file: str, key: str | None, told: str, tmp_path: Path, files: dict[str, Path]
+) -> None:
+    made = {"text": "hello\n", "other": files["expired"].read_text()}
+    made["alone"] = "-----BEGIN CERT" + files["good"].read_text().split("-----BEGIN CERT", 1)[1]
+    for name, text in made.items():
+        (tmp_path / name).write_text(text)
+    client = tls.ClientCertificate(str(tmp_path / file), key and str(tmp_path / key))
+    with pytest.raises(ConfigurationError, match=told):
+        tls.context(None, client)
+
+
+@pytest.mark.parametrize("passphrase", ["", "wrong", "x" * 2000, "\ud800"])
+@pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
+def test_a_passphrase_that_is_not_right(form: str, passphrase: str, tmp_path: Path) -> None:
+    made = Authority(tmp_path).issue(GOOD, "plain.pem").read_bytes()
+    locked = serialization.load_pem_private_key(made, None).private_bytes(
+        serialization.Encoding.PEM,
+        getattr(serialization.PrivateFormat, form),
+        serialization.BestAvailableEncryption(b"open sesame"),
+    )
+    (tmp_path / "key.pem").write_bytes(locked)
+    client = tls.ClientCertificate(str(tmp_path / "plain.pem"), str(tmp_path / "key.pem"))
+    with pytest.raises(PassphraseError):
+        tls.context(None, client._replace(passphrase=passphrase))
+    tls.context(None, client._replace(passphrase="open sesame"))

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smtps.client.account import Account
+from smtps.client.trusting import Trust
 from smtps.errors import ConfigurationError
 from smtps.net.group import group
 from smtps.trust import offers, pins
@@ -39,6 +41,47 @@ def test_a_bad_line_is_told_and_never_overlooked(tmp_path: Path, bad: str) -> No
     with pytest.raises(ConfigurationError):
         pins.add(path, "another", 1, KEY)
     assert path.read_text() == f"# one\n{bad}\n"
+
+
+def test_a_pin_replaces_the_same_host_s_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "pins"
+    path.write_text(f"\ufeffMX. 465 {KEY}\n", "utf-8")
+    assert pins.of(path, "mx", 465) == (KEY,)
+    pins.add(path, "mx", 465, OTHER)
+    assert pins.of(path, "mx.", 465) == (OTHER,)
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pins"
+    path.symlink_to(tmp_path / "real")
+    with pytest.raises(ConfigurationError, match="link to nowhere"):
+        Trust(path).keys(Account("mx", 465, "implicit"))
+    pins.add(path, "mx", 465, KEY)
+    assert path.is_symlink()
+    assert Trust(path).keys(Account("mx", 465, "implicit")) == (KEY,)
+
+
+def test_pins_that_others_can_write_are_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "pins"
+    path.write_text(f"mx 465 {KEY}\n")
+    path.chmod(0o666)
+    with pytest.raises(ConfigurationError, match="can be written by others"):
+        pins.of(path, "mx", 465)
+
+
+@pytest.mark.parametrize("where", ["loop", "file/pins"])
+def test_a_file_that_cannot_be_looked_at(tmp_path: Path, where: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("")
+    trust = Trust(tmp_path / where)
+    account = Account("mx", 465, "implicit")
+    if where == "loop":
+        with pytest.raises(ConfigurationError, match="can't be read"):
+            trust.keys(account)
+        with pytest.raises(ConfigurationError, match="can't be read"):
+            pins.add(tmp_path / where, "mx", 465, KEY)
+    else:
+        assert trust.keys(account) == ()
 
 
 def test_two_lines_are_two_keys(tmp_path: Path) -> None:

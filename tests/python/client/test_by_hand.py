@@ -1,0 +1,114 @@
+"""What is typed ahead of a reply stays where it is when that reply changes what it would be."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import Sequence
+
+import pytest
+from hostile.server import Script, Server, Stall, Steps
+
+from smtps.client import session
+from smtps.client.account import Account
+from smtps.client.session import Event, Received, Sent, Session, Told
+from smtps.errors import ConfigurationError, SmtpsError
+from smtps.net import dial
+
+SECRET = base64.b64encode(b"\0user\0Tr0ub4dor").decode()
+TYPED = ("ehlo x", "starttls", "ehlo x", f"auth plain {SECRET}", "quit")
+
+
+def held(
+    steps: Steps, lines: Sequence[str], tls: str = "starttls", script: bool = False
+) -> tuple[bytes, list[str], SmtpsError | None]:
+    """Type LINES at once; return what the server got, what was shown, and the error."""
+    events: list[Event] = []
+    with Server(Script(steps, tls=tls, offers=("AUTH PLAIN",))) as server:
+        account = Account("localhost", server.port, tls)
+        one = Session(account, events.append, timeout=1, wait_for_replies=script)
+
+        async def hold() -> SmtpsError | None:
+            for line in lines:
+                one.send(line)
+            one.end_of_input()
+            return await asyncio.wait_for(one.run(), 10)
+
+        error = asyncio.run(hold())
+    [record] = server.records
+    shown = [event.text for event in events if isinstance(event, Told | Received | Sent)]
+    return record.clear, shown, error
+
+
+STALLED: dict[str, Steps] = {
+    "no answer to STARTTLS": {"starttls": (Stall(),)},
+    "no handshake": {"handshake": (Stall(),)},
+}
+
+
+@pytest.mark.parametrize("steps", STALLED.values(), ids=STALLED)
+def test_no_patience_sends_in_clear_what_was_meant_for_tls(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "PATIENCE", 0.1)
+    clear, _, error = held(steps, TYPED)
+    assert clear.startswith(b"ehlo x\r\nstarttls\r\n")
+    assert SECRET.encode() not in clear
+    assert clear.count(b"ehlo") == 1
+    assert error is not None
+    assert "within" in error.text
+
+
+def test_a_name_of_this_machine_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial, "found", lambda host, port: [(socket.AF_INET, ("192.0.2.1", port))])
+    one = Session(Account("mail.localhost", 25, "none"), lambda event: None, timeout=1)
+    error = asyncio.run(one.run())
+    assert isinstance(error, ConfigurationError)
+    assert "mail.localhost is 192.0.2.1:25, which is not this machine" in error.text
+
+
+def test_nothing_typed_ahead_follows_a_refused_starttls() -> None:
+    clear, shown, error = held({"starttls": b"454 4.7.0 not now\r\n"}, TYPED)
+    assert clear == b"ehlo x\r\nstarttls\r\n"
+    assert "! STARTTLS was refused: 3 lines typed ahead were not sent." in shown
+    assert error is None
+
+
+def test_a_script_whose_starttls_is_refused_ends_there() -> None:
+    clear, _, error = held({"starttls": b"454 4.7.0 not now\r\n"}, TYPED, script=True)
+    assert clear == b"ehlo x\r\nstarttls\r\n"
+    assert error is not None
+    assert error.status == 77
+    assert "refused STARTTLS: “454 4.7.0 not now”" in error.text
+
+
+def test_nothing_typed_ahead_follows_a_refused_login() -> None:
+    lines = ("ehlo x", "auth plain", SECRET)
+    clear, shown, _ = held({"auth": b"504 5.5.4 no\r\n"}, lines, "none")
+    assert clear == b"ehlo x\r\nauth plain\r\n"
+    assert "! The login was refused: a line typed ahead was not sent." in shown
+    assert SECRET not in "".join(shown)
+
+
+def test_a_typed_secret_is_masked_in_every_form_it_comes_back_in() -> None:
+    forms = (
+        'p%C3%A4%20%22q%22 p\\u00e4 \\"q\\" '
+        + base64.b64encode('user=p\xe4 "q"!'.encode()).decode()
+    )
+    steps: Steps = {"auth": f"535 5.7.8 {forms}\r\n".encode()}
+    typed = base64.b64encode('\0user\0p\xe4 "q"'.encode()).decode()
+    _, shown, _ = held(steps, ("ehlo x", f"auth plain {typed}"), "none", script=True)
+    text = "\n".join(shown)
+    assert "p%C3%A4" not in text
+    assert "\\u00e4" not in text
+    assert base64.b64encode('p\xe4 "q"'.encode()).decode()[4:-4] not in text
+
+
+def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> None:
+    steps: Steps = {"auth": b"504 5.5.4 no\r\n", "junk": f"500 what is {SECRET}\r\n".encode()}
+    _, shown, error = held(steps, ("ehlo x", "auth plain", SECRET, "quit"), "none", script=True)
+    assert error is None
+    assert "<the-sasl-response>" in shown
+    assert "500 what is <masked>" in shown
+    assert SECRET not in "".join(shown)
