@@ -71,6 +71,11 @@
 ;; A major mode that starts over in the same buffer composes another mail.
 (put 'smtps-send--entry 'permanent-local nil)
 
+(defvar-local smtps-send-replaces nil
+  "The outbox's name for the mail in whose place this buffer's will be sent.
+That mail is dropped once this one is in the outbox.")
+(put 'smtps-send-replaces 'permanent-local nil)
+
 (defun smtps-send--refuse (format-string &rest arguments)
   "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
 The sentence is completed by one that nothing was sent."
@@ -689,6 +694,8 @@ one it was composed in, or nil."
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
+        (smtps-send--safely "what it replaces could not be deleted"
+          (smtps-send--drop-replaced))
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
     (smtps-send--safely "its Fcc could not be written"
@@ -704,6 +711,19 @@ one it was composed in, or nil."
         (smtps-send--wake)))
     (unless noninteractive
       (smtps-send-tell sentence))))
+
+(defun smtps-send--drop-replaced ()
+  "Drop the mail that the one in the current buffer was made of, if any."
+  (when smtps-send-replaces
+    (require 'smtps-helper)
+    (smtps-helper-call
+     'outbox-drop (list :outbox (smtps-outbox--directory)
+                        :id smtps-send-replaces)
+     :else (lambda (problem)
+             (smtps-send-tell
+              (format "The mail as it was before is still in the outbox: %s"
+                      (smtps-send--problem problem)))))
+    (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (sentence)
   "Have SENTENCE told once message.el has said \"Sending...done\"."
@@ -804,14 +824,15 @@ it is sent as it is."
     (add-hook 'smtps-helper-death-functions #'smtps-send--death)
     (setq smtps-send--listening t)))
 
-(defun smtps-send--wake ()
-  "Have the helper send what is in the outbox."
+(defun smtps-send--wake (&optional id)
+  "Have the helper send what is in the outbox, and above all the mail ID."
   (setq smtps-send--trouble nil)
   (condition-case problem
       (progn
         (smtps-send--listen)
         (smtps-helper-call
-         'outbox-drain (list :outbox (smtps-outbox--directory))
+         (if id 'outbox-retry 'outbox-drain)
+         `(:outbox ,(smtps-outbox--directory) ,@(and id (list :id id)))
          :else #'smtps-send--unwoken))
     (error (smtps-send--unwoken problem))))
 
@@ -904,17 +925,20 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
   "Return what a person knows the mail ID by, its subject; nil if it has none."
   (let ((state (car (and (stringp id) (smtps-outbox-states-of id)))))
     (when state
-      (with-temp-buffer
-        (set-buffer-multibyte nil)
-        ;; It may be renamed meanwhile.
-        (ignore-error file-error
-          (insert-file-contents-literally
-           (smtps-outbox--directory (symbol-name state) id "message.eml")
-           nil 0 smtps-send--header-octets))
-        (goto-char (point-min))
-        (narrow-to-region (point) (if (re-search-forward "^$" nil t) (point)
-                                    (point-max)))
-        (smtps-send--short (or (mail-fetch-field "Subject") ""))))))
+      (smtps-send--subject (smtps-outbox--directory (symbol-name state) id)))))
+
+(defun smtps-send--subject (directory)
+  "Return the subject of the entry in DIRECTORY, short; nil if it has none."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    ;; It may be renamed meanwhile.
+    (ignore-error file-error
+      (insert-file-contents-literally (concat directory "/message.eml")
+                                      nil 0 smtps-send--header-octets))
+    (goto-char (point-min))
+    (narrow-to-region (point) (if (re-search-forward "^$" nil t) (point)
+                                (point-max)))
+    (smtps-send--short (or (mail-fetch-field "Subject") ""))))
 
 (defun smtps-send--short (subject)
   "Return SUBJECT, as it stands in a header, decoded and short; nil if empty."
@@ -991,6 +1015,18 @@ which might ask: mail that needs one then waits for `smtps-answer'."
   (dolist (entry entries)
     (smtps-send--tell-anew (plist-get entry :id)))
   (smtps-send--wake))
+
+(defun smtps-send-entry (entry)
+  "Have ENTRY sent now to all who have not got it, wherever it lies.
+Its password is looked for, which may ask."
+  (dolist (account (smtps-send--accounts-of (list entry)))
+    (smtps-credentials-fetch account :from (plist-get account :sender))
+    (smtps-credentials-fetch-passphrase account))
+  (let ((id (plist-get entry :id)))
+    (setf (alist-get id smtps-send--again nil nil #'equal)
+          (plist-get entry :attempts))
+    (smtps-send--tell-anew id)
+    (smtps-send--wake id)))
 
 ;;;###autoload
 (defun smtps-send-waiting ()
@@ -1127,6 +1163,7 @@ sentence if something is lacking."
 (defun smtps-send--now-due-p (entry)
   "Return non-nil if ENTRY is being sent, or is to be sent now."
   (and (not (plist-get entry :damaged))
+       (not (smtps-outbox-delayed-p entry))
        (pcase (plist-get entry :state)
          ('active t)
          ('queue (let* ((outcome (plist-get entry :outcome))

@@ -477,6 +477,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-answer "smtps-send" nil t)
 (autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
+(autoload 'smtps-outbox "smtps-outbox-ui" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
 (autoload 'smtps-install-helper "smtps-helper" nil t)
 (autoload 'smtps-check "smtps-check" nil t)
@@ -496,6 +497,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
   '("SMTP"
     ["Send by smtps" smtps-send-buffer
      :help "Send the mail in this buffer by smtps"]
+    ["Outbox" smtps-outbox
+     :help "Show what waits, what failed and what was sent"]
     ["Send what waits" smtps-send-queued
      :help "Send the mail that waits in the outbox"]
     ["Answer" smtps-answer
