@@ -22,6 +22,7 @@
 (require 'tabulated-list)
 (require 'smtps-outbox)
 (require 'smtps-send)
+(require 'smtps-mode-line)
 
 (declare-function file-notify-add-watch "filenotify" (file flags callback))
 (declare-function file-notify-rm-watch "filenotify" (descriptor))
@@ -237,6 +238,7 @@ TIME is that of the entry's directory, which each change touches.")
         (smtps-outbox-mode)
         (smtps-outbox-ui--watch))
       (smtps-outbox-ui--look nil))
+    (smtps-mode-line-seen)
     (pop-to-buffer buffer)))
 
 (defun smtps-outbox-ui--revert (&rest _)
@@ -570,6 +572,7 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
 
 (defun smtps-outbox-ui--changed (buffer)
   "Show what has changed in the outbox in BUFFER, a list or a mail."
+  (smtps-outbox-changed)
   (dolist (shown (delete-dups (list buffer (get-buffer "*smtps outbox*"))))
     (when (buffer-live-p shown)
       (with-current-buffer shown

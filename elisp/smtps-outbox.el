@@ -45,6 +45,15 @@ A recipient takes some 60 octets, so that this is tens of thousands.")
   "The longest journal.sexp that is read whole, in octets.
 Of a longer one, only the end is.")
 
+(defvar smtps-outbox-change-hook nil
+  "Normal hook, run when this Emacs has changed the outbox, or heard of a change.
+It may be run in filters and timers, and errors in it are only shown.")
+
+(defun smtps-outbox-changed ()
+  "Run `smtps-outbox-change-hook'."
+  (with-demoted-errors "smtps: %S"
+    (run-hooks 'smtps-outbox-change-hook)))
+
 ;;; Writing
 
 (defun smtps-outbox--refuse (format-string &rest arguments)
@@ -252,6 +261,7 @@ process moved it first, return nil."
                        (smtps-outbox--directory to id))
           (smtps-outbox--sync (smtps-outbox--directory from)
                               (smtps-outbox--directory to))
+          (smtps-outbox-changed)
           t)
       (file-error nil))))
 

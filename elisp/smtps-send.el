@@ -698,6 +698,7 @@ one it was composed in, or nil."
           (smtps-send--drop-replaced))
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
+    (smtps-outbox-changed)
     (smtps-send--safely "its Fcc could not be written"
       (smtps-send--mail-mode-fcc source))
     (unless held
@@ -850,6 +851,7 @@ smtps-send-queued sends it." smtps-send--trouble))))
   "Tell SENTENCE, why the helper died, and what is left in the outbox."
   (setq smtps-send--trouble sentence
         smtps-send--again nil)
+  (smtps-outbox-changed)
   (let ((waiting (length (smtps-outbox--names "queue")))
         (active (length (smtps-outbox--names "active"))))
     (when (and (not noninteractive) (< 0 (+ waiting active)))
@@ -880,6 +882,7 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
          (alike (smtps-send--waits-alike-p event))
          (sentence (smtps-send--sentence event)))
     (smtps-send--note event)
+    (smtps-outbox-changed)
     (when (and sentence
                (not (equal sentence (cdr (assoc id smtps-send--told)))))
       (setf (alist-get id smtps-send--told nil nil #'equal) sentence)
@@ -975,6 +978,59 @@ smtps-answer shows the certificate, and asks."
   (let ((account (plist-get (smtps-outbox-find id) :account)))
     (when account
       (smtps-credentials-forget account))))
+
+;;; Quitting
+
+(defconst smtps-send--soon 60
+  "Seconds: mail that is to be sent within them is in flight for who quits.")
+
+(defun smtps-send--in-flight ()
+  "Return the mails that are being sent, or are to be sent now or soon."
+  (cl-remove-if-not
+   (lambda (entry)
+     (or (smtps-send--now-due-p entry)
+         (and (smtps-outbox-delayed-p entry)
+              (time-less-p (plist-get entry :not-before)
+                           (time-add nil smtps-send--soon)))))
+   (smtps-outbox-entries '(queue active))))
+
+(defun smtps-send-query-quit ()
+  "Return non-nil if Emacs may quit, as far as mail is concerned.
+With mail in flight, ask; where nobody can be asked, the mail stays in the
+outbox, and is sent from there later."
+  (let ((mails (and (smtps-credentials--can-ask-p)
+                    ;; A daemon that nobody looks at has no terminal.
+                    (not (equal (terminal-name) "initial_terminal"))
+                    (smtps-send--in-flight))))
+    (or (null mails)
+        (pcase (car (read-multiple-choice
+                     (format "%s not sent yet." (if (cdr mails)
+                                                    (format "%d mails are"
+                                                            (length mails))
+                                                  "A mail is"))
+                     '((?w "wait" "Wait until it is sent, then quit")
+                       (?l "leave in the outbox"
+                           "Quit; the next Emacs, or smtps outbox flush, sends it"))))
+          (?l t)
+          (_ (smtps-send--wait-to-quit))))))
+
+(defun smtps-send--wait-to-quit ()
+  "Wait until no mail is in flight; return t, or nil if the user quits that."
+  (let ((left nil))
+    (smtps-send--wake)
+    (condition-case nil
+        (progn
+          (while (and (setq left (smtps-send--in-flight))
+                      (not smtps-send--trouble))
+            (let ((message-log-max nil))
+              (message "Sending, %d left... (%s stops waiting)" (length left)
+                       (substitute-command-keys "\\[keyboard-quit]")))
+            (accept-process-output nil smtps-send--poll))
+          (or (null left)
+              (yes-or-no-p (format "%s  Quit all the same? "
+                                   smtps-send--trouble))))
+      (quit (message "Emacs goes on; so does the mail")
+            nil))))
 
 ;;; What waits
 
