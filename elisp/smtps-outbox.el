@@ -45,6 +45,15 @@ A recipient takes some 60 octets, so that this is tens of thousands.")
   "The longest journal.sexp that is read whole, in octets.
 Of a longer one, only the end is.")
 
+(defvar smtps-outbox-change-hook nil
+  "Normal hook, run when this Emacs has changed the outbox, or heard of a change.
+It may be run in filters and timers, and errors in it are only shown.")
+
+(defun smtps-outbox-changed ()
+  "Run `smtps-outbox-change-hook'."
+  (with-demoted-errors "smtps: %S"
+    (run-hooks 'smtps-outbox-change-hook)))
+
 ;;; Writing
 
 (defun smtps-outbox--refuse (format-string &rest arguments)
@@ -156,7 +165,9 @@ The current buffer holds the message's octets."
                 :created ,(time-convert nil 'integer)
                 :message-id ,(plist-get envelope :message-id)
                 :size ,(buffer-size)
-                :sha256 ,(smtps-outbox--sha256))
+                :sha256 ,(smtps-outbox--sha256)
+                ,@(and (plist-get envelope :not-before)
+                       (list :not-before (plist-get envelope :not-before))))
       (account
        ,@(cl-loop for key in '(:name :host :port :tls :user :ca-file
                                      :mechanisms :password-command)
@@ -180,9 +191,9 @@ The current buffer holds the message's octets."
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for'),
-`:from' and `:recipients' (a list), which are addresses, and
-`:message-id'.  AFTERWORK is a list of forms for afterwork.sexp.  STATE
-is `queue' (the default) or `held'.
+`:from' and `:recipients' (a list), which are addresses, `:message-id', and
+`:not-before', seconds since 1970 or nil.  AFTERWORK is a list of forms for
+afterwork.sexp.  STATE is `queue' (the default) or `held'.
 
 Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing
 is.  Once it returns, the entry is whole and on the disk.  Quits are
@@ -236,9 +247,10 @@ Where there is no program for it, only a power cut can undo the rename."
 
 (defun smtps-outbox-move (id from to)
   "Move entry ID from the state FROM to TO; return non-nil if that was done.
-One of the two is `queue' and the other `held': all other moves are the
-helper's.  When another process moved it first, return nil."
-  (unless (member (list from to) '((queue held) (held queue)))
+One of the two is `queue' and the other `held', or what was left behind
+in `tmp' becomes held: all other moves are the helper's.  When another
+process moved it first, return nil."
+  (unless (member (list from to) '((queue held) (held queue) (tmp held)))
     (error "Mail is not moved from %s to %s by Emacs" from to))
   (let ((file-name-handler-alist nil)
         (from (symbol-name from))
@@ -249,6 +261,7 @@ helper's.  When another process moved it first, return nil."
                        (smtps-outbox--directory to id))
           (smtps-outbox--sync (smtps-outbox--directory from)
                               (smtps-outbox--directory to))
+          (smtps-outbox-changed)
           t)
       (file-error nil))))
 
@@ -291,11 +304,11 @@ read; then the first form is `omitted'."
 (defun smtps-outbox-read (directory)
   "Return what is known of the entry in DIRECTORY, a plist.
 Its properties are `:id', `:directory', and from envelope.sexp
-`:created', `:message-id', `:size', `:account' (a plist), `:from' and
-`:recipients'; from journal.sexp `:attempts', their number, and
-`:outcome', the last one's properties.  A damaged entry has the property
-`:damaged', a sentence, and may lack the rest.  Return nil if there is no
-entry."
+`:created', `:not-before' (seconds since 1970), `:message-id', `:size',
+`:account' (a plist), `:from' and `:recipients'; from journal.sexp
+`:attempts', their number, and `:outcome', the last one's properties.  A
+damaged entry has the property `:damaged', a sentence, and may lack the
+rest.  Return nil if there is no entry."
   (let* ((id (file-name-nondirectory (directory-file-name directory)))
          (envelope (smtps-outbox--forms (concat directory "/envelope.sexp")
                                         smtps-outbox--envelope-limit))
@@ -311,6 +324,7 @@ entry."
       (let ((head (smtps-outbox--form 'envelope envelope)))
         `(,@entry
           :created ,(plist-get head :created)
+          :not-before ,(plist-get head :not-before)
           :message-id ,(plist-get head :message-id)
           :size ,(plist-get head :size)
           :account ,(smtps-outbox--form 'account envelope)
@@ -327,6 +341,45 @@ entry."
                     :outcome (smtps-outbox--form 'outcome
                                                  (reverse journal))))))))))
 
+(defun smtps-outbox-uncertain-p (entry)
+  "Return non-nil if nobody knows whether ENTRY has arrived."
+  (and (eq (plist-get entry :state) 'failed)
+       (eq (plist-get (plist-get entry :outcome) :verdict) 'uncertain)))
+
+(defun smtps-outbox-delayed-p (entry)
+  "Return non-nil if ENTRY is not to be sent yet."
+  (and (eq (plist-get entry :state) 'queue)
+       (plist-get entry :not-before)
+       (time-less-p nil (plist-get entry :not-before))))
+
+(defun smtps-outbox-journal (entry)
+  "Return the forms of ENTRY's journal: what was tried, and what came of it."
+  (let ((forms (smtps-outbox--forms
+                (concat (plist-get entry :directory) "/journal.sexp")
+                smtps-outbox--journal-limit)))
+    (and (consp forms)
+         (cl-remove-if-not #'consp forms))))
+
+(defun smtps-outbox-fates (entry &optional journal)
+  "Return the recipients of ENTRY and their results: lists (ADDRESS . PLIST).
+The properties are `:verdict', `:code', `:enhanced' and `:text', as JOURNAL,
+by default the entry's own, has them; for who was not tried there are none."
+  (let ((results nil))
+    (pcase-dolist (`(,name . ,properties)
+                   (or journal (smtps-outbox-journal entry)))
+      (when (eq name 'result)
+        (setf (alist-get (plist-get properties :recipient) results)
+              properties)))
+    (cl-loop for address in (plist-get entry :recipients)
+             for i from 0
+             collect (cons address (alist-get i results)))))
+
+(defun smtps-outbox-left (entry)
+  "Return the recipients of ENTRY of whom it is not known that they got it."
+  (cl-loop for (address . result) in (smtps-outbox-fates entry)
+           unless (eq (plist-get result :verdict) 'accepted)
+           collect address))
+
 (defun smtps-outbox--envelope-p (forms id)
   "Return non-nil if FORMS are a whole envelope, of entry ID."
   (and (consp forms)
@@ -338,7 +391,8 @@ entry."
               (eql (plist-get head :version) 1)
               (equal (plist-get head :id) id)
               (integerp (plist-get head :created))
-              (integerp (plist-get head :size))))
+              (integerp (plist-get head :size))
+              (integerp (or (plist-get head :not-before) 0))))
        (let ((account (smtps-outbox--form 'account forms)))
          (and account
               (zerop (% (length account) 2))

@@ -71,6 +71,11 @@
 ;; A major mode that starts over in the same buffer composes another mail.
 (put 'smtps-send--entry 'permanent-local nil)
 
+(defvar-local smtps-send-replaces nil
+  "The outbox's name for the mail in whose place this buffer's will be sent.
+That mail is dropped once this one is in the outbox.")
+(put 'smtps-send-replaces 'permanent-local nil)
+
 (defun smtps-send--refuse (format-string &rest arguments)
   "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
 The sentence is completed by one that nothing was sent."
@@ -689,8 +694,11 @@ one it was composed in, or nil."
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
+        (smtps-send--safely "what it replaces could not be deleted"
+          (smtps-send--drop-replaced))
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
+    (smtps-outbox-changed)
     (smtps-send--safely "its Fcc could not be written"
       (smtps-send--mail-mode-fcc source))
     (unless held
@@ -704,6 +712,19 @@ one it was composed in, or nil."
         (smtps-send--wake)))
     (unless noninteractive
       (smtps-send-tell sentence))))
+
+(defun smtps-send--drop-replaced ()
+  "Drop the mail that the one in the current buffer was made of, if any."
+  (when smtps-send-replaces
+    (require 'smtps-helper)
+    (smtps-helper-call
+     'outbox-drop (list :outbox (smtps-outbox--directory)
+                        :id smtps-send-replaces)
+     :else (lambda (problem)
+             (smtps-send-tell
+              (format "The mail as it was before is still in the outbox: %s"
+                      (smtps-send--problem problem)))))
+    (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (sentence)
   "Have SENTENCE told once message.el has said \"Sending...done\"."
@@ -804,14 +825,15 @@ it is sent as it is."
     (add-hook 'smtps-helper-death-functions #'smtps-send--death)
     (setq smtps-send--listening t)))
 
-(defun smtps-send--wake ()
-  "Have the helper send what is in the outbox."
+(defun smtps-send--wake (&optional id)
+  "Have the helper send what is in the outbox, and above all the mail ID."
   (setq smtps-send--trouble nil)
   (condition-case problem
       (progn
         (smtps-send--listen)
         (smtps-helper-call
-         'outbox-drain (list :outbox (smtps-outbox--directory))
+         (if id 'outbox-retry 'outbox-drain)
+         `(:outbox ,(smtps-outbox--directory) ,@(and id (list :id id)))
          :else #'smtps-send--unwoken))
     (error (smtps-send--unwoken problem))))
 
@@ -829,6 +851,7 @@ smtps-send-queued sends it." smtps-send--trouble))))
   "Tell SENTENCE, why the helper died, and what is left in the outbox."
   (setq smtps-send--trouble sentence
         smtps-send--again nil)
+  (smtps-outbox-changed)
   (let ((waiting (length (smtps-outbox--names "queue")))
         (active (length (smtps-outbox--names "active"))))
     (when (and (not noninteractive) (< 0 (+ waiting active)))
@@ -859,6 +882,7 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
          (alike (smtps-send--waits-alike-p event))
          (sentence (smtps-send--sentence event)))
     (smtps-send--note event)
+    (smtps-outbox-changed)
     (when (and sentence
                (not (equal sentence (cdr (assoc id smtps-send--told)))))
       (setf (alist-get id smtps-send--told nil nil #'equal) sentence)
@@ -904,17 +928,20 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
   "Return what a person knows the mail ID by, its subject; nil if it has none."
   (let ((state (car (and (stringp id) (smtps-outbox-states-of id)))))
     (when state
-      (with-temp-buffer
-        (set-buffer-multibyte nil)
-        ;; It may be renamed meanwhile.
-        (ignore-error file-error
-          (insert-file-contents-literally
-           (smtps-outbox--directory (symbol-name state) id "message.eml")
-           nil 0 smtps-send--header-octets))
-        (goto-char (point-min))
-        (narrow-to-region (point) (if (re-search-forward "^$" nil t) (point)
-                                    (point-max)))
-        (smtps-send--short (or (mail-fetch-field "Subject") ""))))))
+      (smtps-send--subject (smtps-outbox--directory (symbol-name state) id)))))
+
+(defun smtps-send--subject (directory)
+  "Return the subject of the entry in DIRECTORY, short; nil if it has none."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    ;; It may be renamed meanwhile.
+    (ignore-error file-error
+      (insert-file-contents-literally (concat directory "/message.eml")
+                                      nil 0 smtps-send--header-octets))
+    (goto-char (point-min))
+    (narrow-to-region (point) (if (re-search-forward "^$" nil t) (point)
+                                (point-max)))
+    (smtps-send--short (or (mail-fetch-field "Subject") ""))))
 
 (defun smtps-send--short (subject)
   "Return SUBJECT, as it stands in a header, decoded and short; nil if empty."
@@ -951,6 +978,59 @@ smtps-answer shows the certificate, and asks."
   (let ((account (plist-get (smtps-outbox-find id) :account)))
     (when account
       (smtps-credentials-forget account))))
+
+;;; Quitting
+
+(defconst smtps-send--soon 60
+  "Seconds: mail that is to be sent within them is in flight for who quits.")
+
+(defun smtps-send--in-flight ()
+  "Return the mails that are being sent, or are to be sent now or soon."
+  (cl-remove-if-not
+   (lambda (entry)
+     (or (smtps-send--now-due-p entry)
+         (and (smtps-outbox-delayed-p entry)
+              (time-less-p (plist-get entry :not-before)
+                           (time-add nil smtps-send--soon)))))
+   (smtps-outbox-entries '(queue active))))
+
+(defun smtps-send-query-quit ()
+  "Return non-nil if Emacs may quit, as far as mail is concerned.
+With mail in flight, ask; where nobody can be asked, the mail stays in the
+outbox, and is sent from there later."
+  (let ((mails (and (smtps-credentials--can-ask-p)
+                    ;; A daemon that nobody looks at has no terminal.
+                    (not (equal (terminal-name) "initial_terminal"))
+                    (smtps-send--in-flight))))
+    (or (null mails)
+        (pcase (car (read-multiple-choice
+                     (format "%s not sent yet." (if (cdr mails)
+                                                    (format "%d mails are"
+                                                            (length mails))
+                                                  "A mail is"))
+                     '((?w "wait" "Wait until it is sent, then quit")
+                       (?l "leave in the outbox"
+                           "Quit; the next Emacs, or smtps outbox flush, sends it"))))
+          (?l t)
+          (_ (smtps-send--wait-to-quit))))))
+
+(defun smtps-send--wait-to-quit ()
+  "Wait until no mail is in flight; return t, or nil if the user quits that."
+  (let ((left nil))
+    (smtps-send--wake)
+    (condition-case nil
+        (progn
+          (while (and (setq left (smtps-send--in-flight))
+                      (not smtps-send--trouble))
+            (let ((message-log-max nil))
+              (message "Sending, %d left... (%s stops waiting)" (length left)
+                       (substitute-command-keys "\\[keyboard-quit]")))
+            (accept-process-output nil smtps-send--poll))
+          (or (null left)
+              (yes-or-no-p (format "%s  Quit all the same? "
+                                   smtps-send--trouble))))
+      (quit (message "Emacs goes on; so does the mail")
+            nil))))
 
 ;;; What waits
 
@@ -991,6 +1071,18 @@ which might ask: mail that needs one then waits for `smtps-answer'."
   (dolist (entry entries)
     (smtps-send--tell-anew (plist-get entry :id)))
   (smtps-send--wake))
+
+(defun smtps-send-entry (entry)
+  "Have ENTRY sent now to all who have not got it, wherever it lies.
+Its password is looked for, which may ask."
+  (dolist (account (smtps-send--accounts-of (list entry)))
+    (smtps-credentials-fetch account :from (plist-get account :sender))
+    (smtps-credentials-fetch-passphrase account))
+  (let ((id (plist-get entry :id)))
+    (setf (alist-get id smtps-send--again nil nil #'equal)
+          (plist-get entry :attempts))
+    (smtps-send--tell-anew id)
+    (smtps-send--wake id)))
 
 ;;;###autoload
 (defun smtps-send-waiting ()
@@ -1127,6 +1219,7 @@ sentence if something is lacking."
 (defun smtps-send--now-due-p (entry)
   "Return non-nil if ENTRY is being sent, or is to be sent now."
   (and (not (plist-get entry :damaged))
+       (not (smtps-outbox-delayed-p entry))
        (pcase (plist-get entry :state)
          ('active t)
          ('queue (let* ((outcome (plist-get entry :outcome))

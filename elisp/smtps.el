@@ -315,6 +315,8 @@ where it was made from the smtpmail variables.  Signal
 (declare-function smtps-send-queued "smtps-send" (&optional quietly))
 (declare-function smtps-send-check-recipients "smtps-send" ())
 (declare-function smtps-send-divert "smtps-send" ())
+(declare-function smtps-send-query-quit "smtps-send" ())
+(declare-function smtps-mode-line-show "smtps-mode-line" (on))
 (defvar send-mail-function)
 (defvar message-send-mail-function)
 
@@ -325,17 +327,26 @@ Long enough for the init file and the first screen to be done.")
 (defvar smtps--former-functions nil
   "The send functions from before `smtps-mode': an alist variable -> value.")
 
+(defvar smtps-mode)
+
 (defun smtps--take-up-queue ()
-  "Send what waits in the outbox, if anything does."
-  (require 'smtps-send)
-  (smtps-send-queued t))
+  "Send what waits in the outbox, if anything does, and show it."
+  (when smtps-mode
+    (smtps-mode-line-show t)
+    (smtps-send-queued t)))
+
+(defun smtps--query-quit ()
+  "Return non-nil if Emacs may quit: no mail of its own is in flight."
+  (or (not (featurep 'smtps-send))
+      (smtps-send-query-quit)))
 
 ;;;###autoload
 (define-minor-mode smtps-mode
   "Send all mail by smtps.
 The command that sends a mail then leaves it in the outbox, safe on disk,
 and Emacs goes on while it is handed to the server of `smtps-accounts'.
-Mail left in the outbox from earlier is sent too.  Turning the mode off gives
+Mail left in the outbox from earlier is sent too.  The mode line tells of
+mail under way, and quitting Emacs asks about it.  Turning the mode off gives
 `send-mail-function' and `message-send-mail-function' back their values."
   :global t
   :group 'smtps
@@ -353,11 +364,15 @@ Mail left in the outbox from earlier is sent too.  Turning the mode off gives
         (set-default variable #'smtps-send-it))
       (add-hook 'message-send-hook #'smtps-send-divert)
       (add-hook 'message-send-hook #'smtps-send-check-recipients)
+      (add-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (unless noninteractive
         (run-with-idle-timer smtps--idle-pause nil #'smtps--take-up-queue)))
      (t
       (remove-hook 'message-send-hook #'smtps-send-divert)
       (remove-hook 'message-send-hook #'smtps-send-check-recipients)
+      (remove-hook 'kill-emacs-query-functions #'smtps--query-quit)
+      (when (featurep 'smtps-mode-line)
+        (smtps-mode-line-show nil))
       (pcase-dolist (`(,variable . ,former) smtps--former-functions)
         (when (and (default-boundp variable)
                    (eq (default-value variable) #'smtps-send-it))
@@ -477,6 +492,9 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-answer "smtps-send" nil t)
 (autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
+(autoload 'smtps-outbox "smtps-outbox-ui" nil t)
+(autoload 'smtps-mode-line-show "smtps-mode-line")
+(autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
 (autoload 'smtps-install-helper "smtps-helper" nil t)
 (autoload 'smtps-check "smtps-check" nil t)
@@ -496,6 +514,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
   '("SMTP"
     ["Send by smtps" smtps-send-buffer
      :help "Send the mail in this buffer by smtps"]
+    ["Outbox" smtps-outbox
+     :help "Show what waits, what failed and what was sent"]
     ["Send what waits" smtps-send-queued
      :help "Send the mail that waits in the outbox"]
     ["Answer" smtps-answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from smtps.client.session import Event, Session
     from smtps.client.trusting import Trust
     from smtps.outbox.drain import Drainer
+    from smtps.outbox.overview import Listed
+    from smtps.outbox.spool import Spool
 
 WIRE_VERSION = 1
 
@@ -83,6 +85,8 @@ class App:
                 "trust": self.trust,
                 "outbox-drain": self.outbox_drain,
                 "outbox-retry": self.outbox_retry,
+                "outbox-drop": self.outbox_drop,
+                "outbox-mark-sent": self.outbox_mark_sent,
                 "outbox-stop": self.outbox_stop,
             },
             {"session-ack": self._acknowledged},
@@ -236,10 +240,45 @@ class App:
         return {"due": drainer.wake()}
 
     async def outbox_retry(self, args: dict[str, Value]) -> Value:
-        """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait."""
+        """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait.
+
+        One that failed or is held goes to all who have not got it.
+        """
+        from smtps.outbox import overview
+
+        await self._on_entry(args, overview.retry)
         await self.outbox_drain(args)
         self._drainers[_text(args, "outbox")].hurry(_text(args, "id"))
         return None
+
+    async def outbox_drop(self, args: dict[str, Value]) -> Value:
+        """Delete a mail of the outbox (:outbox DIR :id ID)."""
+        from smtps.outbox import overview
+
+        await self._on_entry(args, overview.drop)
+        return None
+
+    async def outbox_mark_sent(self, args: dict[str, Value]) -> Value:
+        """Note that an uncertain mail of the outbox has arrived (:outbox DIR :id ID)."""
+        from smtps.outbox import overview
+
+        await self._on_entry(args, overview.mark_sent)
+        return None
+
+    async def _on_entry(
+        self, args: dict[str, Value], change: Callable[[Spool, Listed], None]
+    ) -> None:
+        from pathlib import Path
+
+        from smtps.outbox import overview
+        from smtps.outbox.spool import Spool
+
+        name = _text(args, "id")
+
+        def do(spool: Spool) -> None:
+            change(spool, overview.found(spool, name))
+
+        await asyncio.to_thread(do, Spool(Path(_text(args, "outbox"))))
 
     def _tell_outbox(self, plist: Mapping[str, Value]) -> None:
         self.peer.event("outbox", plist)

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from smtps.errors import OutboxError, SmtpsError, UsageError
 from smtps.outbox.entry import Entry
 from smtps.outbox.forms import Record, form
-from smtps.outbox.journal import Journal
+from smtps.outbox.journal import Journal, attempts
+from smtps.outbox.judge import settled, state
 from smtps.outbox.spool import Spool
-from smtps.rpc.codec import Value, plist
+from smtps.protocol.outcome import Verdict, most_important
+from smtps.rpc.codec import Symbol, Value, plist
 
 SHOWN = ("queue", "held", "active", "failed", "sent")
 """States whose entries are listed, in that order."""
@@ -23,6 +25,8 @@ WORDS = {
     "failed": "failed",
     "sent": "was sent",
 }
+
+MARKED = "It was marked as sent by hand."
 
 
 class Listed(NamedTuple):
@@ -41,11 +45,16 @@ class Listed(NamedTuple):
         return found[-1] if found else {}
 
     @property
+    def uncertain(self) -> bool:
+        """True if nobody knows whether it has arrived."""
+        return self.state == "failed" and str(self.outcome.get("verdict")) == "uncertain"
+
+    @property
     def word(self) -> str:
         """What it does, in a word or three."""
         if self.damage:
             return "damaged"
-        if self.state == "failed" and str(self.outcome.get("verdict")) == "uncertain":
+        if self.uncertain:
             return "uncertain"
         return WORDS[self.state]
 
@@ -94,6 +103,47 @@ def retry(spool: Spool, entry: Listed) -> None:
         owned.finish(entry.state)
         raise
     owned.finish("queue")
+
+
+def mark_sent(spool: Spool, entry: Listed) -> None:
+    """Note that ENTRY, an uncertain one, has arrived, as its user has found out.
+
+    It goes to sent/, or stays in failed/ for those who were refused.  Raises UsageError or
+    OutboxError.
+    """
+    if entry.state != "failed" or entry.mail is None or not entry.uncertain:
+        raise UsageError(f"The mail {entry.name} {entry.word}: whether it was sent is certain.")
+    owned = spool.take(entry.name, entry.state)
+    if owned is None:
+        raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.")
+    target = "failed"
+    try:
+        found = owned.journal.records()
+        final = settled(found, entry.mail.envelope)
+        open_ = [i for i, verdict in final.items() if verdict == Verdict.UNCERTAIN.value]
+        left = {Verdict(verdict) for verdict in final.values()} - {Verdict.UNCERTAIN}
+        attempt = max(1, attempts(found))
+        owned.journal.append(
+            *(
+                form(
+                    "result",
+                    attempt=attempt,
+                    recipient=index,
+                    verdict=Symbol(Verdict.ACCEPTED.value),
+                    text=MARKED,
+                )
+                for index in open_
+            ),
+            form(
+                "outcome",
+                attempt=attempt,
+                verdict=Symbol(most_important(left | {Verdict.ACCEPTED}).value),
+                text=MARKED,
+            ),
+        )
+        target = state(owned.journal.records(), entry.mail.envelope)
+    finally:
+        owned.finish(target)
 
 
 def drop(spool: Spool, entry: Listed) -> None:

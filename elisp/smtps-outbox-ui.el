@@ -1,0 +1,726 @@
+;;; smtps-outbox-ui.el --- The outbox, shown, and what can be done with it  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is part of smtps.
+
+;;; Commentary:
+
+;; M-x smtps-outbox lists the mail that is kept; RET shows what became of
+;; one.  What is shown is read from the files, with no helper alive, and
+;; follows them whoever changes them.
+;;
+;; Emacs itself moves a mail only between queue/ and held/; the rest is
+;; asked of the helper, which locks the mail first.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'subr-x)
+(require 'tabulated-list)
+(require 'smtps-outbox)
+(require 'smtps-send)
+(require 'smtps-mode-line)
+
+(declare-function file-notify-add-watch "filenotify" (file flags callback))
+(declare-function file-notify-rm-watch "filenotify" (descriptor))
+(declare-function message-add-header "message" (&rest headers))
+(declare-function message-fetch-field "message" (header &optional first))
+(declare-function message-goto-body "message" (&optional interactive))
+(declare-function message-mode "message" ())
+(declare-function message-narrow-to-headers "message" ())
+(declare-function message-remove-header "message"
+                  (header &optional is-regexp first reverse))
+(declare-function mime-to-mml "mml" (&optional handles))
+(declare-function smtps-helper-call "smtps-helper")
+
+(defgroup smtps-outbox nil
+  "The outbox as it is shown."
+  :group 'smtps)
+
+(defcustom smtps-outbox-shown-sent 50
+  "The number of mails that were sent, the last ones, which the outbox lists."
+  :type 'natnum)
+
+(defface smtps-outbox-attention '((t :inherit warning))
+  "Face of the state of a mail that needs you.")
+
+(defface smtps-outbox-failed '((t :inherit error))
+  "Face of the state of a mail that failed.")
+
+(defface smtps-outbox-done '((t :inherit success))
+  "Face of the state of a mail that was sent.")
+
+;;; In words
+
+(defun smtps-outbox-ui--state (entry)
+  "Return the state of ENTRY as a person sees it, a symbol."
+  (let ((outcome (plist-get entry :outcome)))
+    (cond
+     ((plist-get entry :damaged) 'damaged)
+     ((smtps-outbox-uncertain-p entry) 'uncertain)
+     (t
+      (pcase (plist-get entry :state)
+        ('queue (cond ((and outcome (null (plist-get outcome :next))) 'needs-you)
+                      ((smtps-outbox-delayed-p entry) 'delayed)
+                      (t 'waits)))
+        ('active 'sending)
+        ('tmp 'left-over)
+        (state state))))))
+
+(defconst smtps-outbox-ui--states
+  '((needs-you "needs you" smtps-outbox-attention)
+    (uncertain "uncertain" smtps-outbox-attention)
+    (damaged   "damaged"   smtps-outbox-failed)
+    (failed    "failed"    smtps-outbox-failed)
+    (left-over "left over" smtps-outbox-attention)
+    (sending   "sending"   default)
+    (waits     "waits"     default)
+    (delayed   "delayed"   default)
+    (held      "held"      default)
+    (sent      "sent"      smtps-outbox-done))
+  "States of mail: each a symbol, its word and its face, in the order shown.")
+
+(defun smtps-outbox-ui--word (state)
+  "Return the word for STATE, in its face."
+  (pcase-let ((`(,word ,face) (cdr (assq state smtps-outbox-ui--states))))
+    (propertize word 'face face)))
+
+(defun smtps-outbox-ui--time (time)
+  "Return TIME, seconds since 1970, short: today only the hour."
+  (let ((today (format-time-string "%F")))
+    (format-time-string (if (equal today (format-time-string "%F" time)) "%H:%M"
+                          "%F")
+                        time)))
+
+(defun smtps-outbox-ui--server (entry)
+  "Return the account of ENTRY in words: its name and its host."
+  (let* ((account (plist-get entry :account))
+         (name (plist-get account :name))
+         (host (plist-get account :host)))
+    (smtps-send--line
+     (cond ((null account) "")
+           (name (format "%s (%s)" name host))
+           (t host)))))
+
+(defun smtps-outbox-ui--to (entry)
+  "Return the recipients of ENTRY in words."
+  (let ((recipients (plist-get entry :recipients)))
+    (smtps-send--line
+     (if (cdr recipients)
+         (format "%s +%d" (car recipients) (length (cdr recipients)))
+       (or (car recipients) "")))))
+
+(defun smtps-outbox-ui--last-word (entry)
+  "Return in a sentence what came last of ENTRY."
+  (let* ((outcome (plist-get entry :outcome))
+         (next (plist-get outcome :next))
+         (text (plist-get outcome :text)))
+    (smtps-send--line
+     (cond
+      ((plist-get entry :damaged)
+       (format "It was left alone: %s." (plist-get entry :damaged)))
+      ((memq (plist-get entry :state) '(active tmp)) "")
+      ((smtps-outbox-delayed-p entry)
+       (format "It goes at %s."
+               (format-time-string "%F %T" (plist-get entry :not-before))))
+      ((and next (eq (plist-get entry :state) 'queue))
+       (format "Next try %s.  %s" (smtps-outbox-ui--time next) (or text "")))
+      (t (or text ""))))))
+
+;;; The list
+
+(defconst smtps-outbox-ui--poll-seconds 5
+  "Seconds between looks at the outbox while it is shown.
+What other machines change in a shared directory is not notified.")
+
+(defconst smtps-outbox-ui--pause 0.2
+  "Seconds from a notified change to the look, so that many make one.")
+
+(defconst smtps-outbox-ui--share 20
+  "A look waits so many times as long as the last one took.
+Thus a queue of thousands leaves Emacs to its user while it is sent.")
+
+(defconst smtps-outbox-ui--reading-seconds 0.01
+  "Seconds that a look by itself may read entries; the rest is for the next.")
+
+(defvar-local smtps-outbox-ui--known nil
+  "What was read: a hash table from ids to (STATE TIME ENTRY SUBJECT ROW).
+TIME is that of the entry's directory, which each change touches.")
+
+(defvar-local smtps-outbox-ui--unread nil
+  "What is still to be looked at: an alist of ids and lists of states.")
+
+(defvar-local smtps-outbox-ui--watches nil
+  "The descriptors of what is watched.")
+
+(defvar-local smtps-outbox-ui--timer nil
+  "The timer of the next look, or nil.")
+
+(defvar-local smtps-outbox-ui--poll nil
+  "The timer that looks without being told.")
+
+(defvar-local smtps-outbox-ui--took 0
+  "Seconds that the last look took.")
+
+(defvar smtps-outbox-mode-map
+  (let ((map (make-sparse-keymap)))
+    (set-keymap-parent map tabulated-list-mode-map)
+    (define-key map (kbd "RET") #'smtps-outbox-show)
+    (define-key map "r" #'smtps-outbox-retry)
+    (define-key map "h" #'smtps-outbox-hold)
+    (define-key map "e" #'smtps-outbox-edit)
+    (define-key map "f" #'smtps-outbox-resend-failed)
+    (define-key map "d" #'smtps-outbox-drop)
+    (define-key map "m" #'smtps-outbox-mark-sent)
+    (define-key map "a" #'smtps-answer)
+    map)
+  "Keymap of `smtps-outbox-mode'.")
+
+(easy-menu-define smtps-outbox-menu smtps-outbox-mode-map
+  "Menu of the outbox."
+  '("Outbox"
+    ["Show" smtps-outbox-show :help "Show what became of this mail"]
+    ["Try now" smtps-outbox-retry :help "Send this mail now"]
+    ["Hold or release" smtps-outbox-hold
+     :help "Keep this mail from being sent, or let it go"]
+    ["Edit" smtps-outbox-edit :help "Take this mail back to be edited"]
+    ["Resend to those that failed" smtps-outbox-resend-failed
+     :help "Send this mail again to those it could not be sent to"]
+    ["Mark as sent" smtps-outbox-mark-sent
+     :help "Note that an uncertain mail has arrived"]
+    ["Drop" smtps-outbox-drop :help "Delete this mail"]
+    "--"
+    ["Answer" smtps-answer :help "Give what mail waits for: passwords, trust"]))
+
+(define-derived-mode smtps-outbox-mode tabulated-list-mode "Outbox"
+  "Major mode for the list of mail in the outbox.
+\\{smtps-outbox-mode-map}"
+  (setq tabulated-list-format
+        [("State" 9 smtps-outbox-ui--before-p)
+         ("Written" 10 smtps-outbox-ui--older-p)
+         ("Server" 24 t)
+         ("To" 26 t)
+         ("Subject" 26 t)
+         ("Last word" 0 nil)]
+        tabulated-list-padding 1
+        tabulated-list-sort-key '("State" . nil)
+        smtps-outbox-ui--known (make-hash-table :test #'equal))
+  (tabulated-list-init-header)
+  (setq-local revert-buffer-function #'smtps-outbox-ui--revert)
+  (add-hook 'window-buffer-change-functions #'smtps-outbox-ui--seen nil t)
+  (add-hook 'kill-buffer-hook #'smtps-outbox-ui--unwatch nil t)
+  (add-hook 'change-major-mode-hook #'smtps-outbox-ui--unwatch nil t))
+
+;; What the list calls a row's id is (ID RANK TIME), and so is another when
+;; the mail has changed: otherwise the row would not be printed again.
+
+(defun smtps-outbox-ui--before-p (a b)
+  "Return non-nil if row A is shown before B: by state, then the newest first."
+  (let ((i (cadar a))
+        (j (cadar b)))
+    (if (= i j) (string> (caar a) (caar b)) (< i j))))
+
+(defun smtps-outbox-ui--older-p (a b)
+  "Return non-nil if the mail in row A is older than that in B."
+  (string< (caar a) (caar b)))
+
+;;;###autoload
+(defun smtps-outbox ()
+  "Show the mail in the outbox: what waits, what failed, what was sent."
+  (interactive)
+  (smtps-send--door (smtps-outbox-ready))
+  (let ((buffer (get-buffer-create "*smtps outbox*")))
+    (with-current-buffer buffer
+      (unless (derived-mode-p 'smtps-outbox-mode)
+        (smtps-outbox-mode)
+        (smtps-outbox-ui--watch))
+      (smtps-outbox-ui--look nil))
+    (smtps-mode-line-seen)
+    (pop-to-buffer buffer)))
+
+(defun smtps-outbox-ui--revert (&rest _)
+  "Read the outbox anew."
+  (clrhash smtps-outbox-ui--known)
+  (smtps-outbox-ui--look nil))
+
+(defun smtps-outbox-ui--watch ()
+  "Have the current buffer follow the outbox."
+  (require 'filenotify)
+  (let ((buffer (current-buffer)))
+    (setq smtps-outbox-ui--watches
+          (cl-loop for state in smtps-outbox-states
+                   ;; Where there is no notification, the poll is left.
+                   for watch = (ignore-errors
+                                 (file-notify-add-watch
+                                  (smtps-outbox--directory (symbol-name state))
+                                  '(change attribute-change)
+                                  (lambda (_event)
+                                    (smtps-outbox-ui--look-soon buffer))))
+                   when watch collect watch)
+          smtps-outbox-ui--poll
+          (run-with-timer smtps-outbox-ui--poll-seconds
+                          smtps-outbox-ui--poll-seconds
+                          #'smtps-outbox-ui--look-soon buffer))))
+
+(defun smtps-outbox-ui--unwatch ()
+  "Have the current buffer no longer follow the outbox."
+  (mapc #'file-notify-rm-watch smtps-outbox-ui--watches)
+  (dolist (timer (list smtps-outbox-ui--timer smtps-outbox-ui--poll))
+    (when timer (cancel-timer timer)))
+  (setq smtps-outbox-ui--watches nil
+        smtps-outbox-ui--timer nil
+        smtps-outbox-ui--poll nil))
+
+(defun smtps-outbox-ui--seen (window)
+  "Look at the outbox when it comes into WINDOW."
+  (smtps-outbox-ui--look-soon (window-buffer window)))
+
+(defun smtps-outbox-ui--look-soon (buffer)
+  "Have the outbox shown in BUFFER looked at, if anybody sees it."
+  (when (and (buffer-live-p buffer) (get-buffer-window buffer 'visible))
+    (with-current-buffer buffer
+      (unless smtps-outbox-ui--timer
+        (setq smtps-outbox-ui--timer
+              (run-with-timer (max smtps-outbox-ui--pause
+                                   (* smtps-outbox-ui--share
+                                      smtps-outbox-ui--took))
+                              nil #'smtps-outbox-ui--look-now buffer))))))
+
+(defun smtps-outbox-ui--look-now (buffer)
+  "Look at the outbox shown in BUFFER, and go on soon if not all was read."
+  (when (buffer-live-p buffer)
+    (with-current-buffer buffer
+      (setq smtps-outbox-ui--timer nil)
+      (unless (smtps-outbox-ui--look smtps-outbox-ui--reading-seconds)
+        (smtps-outbox-ui--look-soon buffer)))))
+
+(defun smtps-outbox-ui--look (seconds)
+  "Show the outbox in the current buffer as it is now.
+Read entries for SECONDS at most, if non-nil; the next look goes on from
+there.  Return non-nil if all was read, and so is shown."
+  (let ((began (float-time)))
+    (unless (and seconds smtps-outbox-ui--unread)
+      (setq smtps-outbox-ui--unread (smtps-outbox-ui--present)))
+    (while (and smtps-outbox-ui--unread
+                (or (null seconds) (< (- (float-time) began) seconds)))
+      (pcase-let ((`(,id . ,states) (pop smtps-outbox-ui--unread)))
+        (smtps-outbox-ui--learn id states)))
+    (unless smtps-outbox-ui--unread
+      (smtps-outbox-ui--print))
+    (setq smtps-outbox-ui--took (- (float-time) began))
+    (null smtps-outbox-ui--unread)))
+
+(defun smtps-outbox-ui--print ()
+  "Show in the current buffer what is known, and leave point where it was."
+  (let ((places (mapcar (lambda (window)
+                          (cons window
+                                (save-excursion
+                                  (goto-char (window-point window))
+                                  (smtps-outbox-ui--place))))
+                        (get-buffer-window-list nil nil t)))
+        (place (smtps-outbox-ui--place)))
+    (setq tabulated-list-entries nil)
+    (maphash (lambda (_id known) (push (nth 4 known) tabulated-list-entries))
+             smtps-outbox-ui--known)
+    (tabulated-list-print nil t)
+    (pcase-dolist (`(,window . ,place) places)
+      (save-excursion
+        (smtps-outbox-ui--goto place)
+        (set-window-point window (point))))
+    (smtps-outbox-ui--goto place)
+    (setq mode-line-process (smtps-outbox-ui--summary))))
+
+(defun smtps-outbox-ui--place ()
+  "Return where point is: the id, the line and the column."
+  (list (car (tabulated-list-get-id)) (line-number-at-pos) (current-column)))
+
+(defun smtps-outbox-ui--goto (place)
+  "Go to PLACE, or if its mail is gone, to the line where it was."
+  (pcase-let ((`(,id ,line ,column) place)
+              (found nil))
+    (goto-char (point-min))
+    (while (not (or (eobp)
+                    (setq found (equal id (car (tabulated-list-get-id))))))
+      (forward-line 1))
+    (unless found
+      (goto-char (point-min))
+      (forward-line (1- line)))
+    (move-to-column column)))
+
+(defun smtps-outbox-ui--summary ()
+  "Return how many mails are in which state, in words."
+  (let ((counts nil))
+    (maphash (lambda (_id known)
+               (cl-incf (alist-get (smtps-outbox-ui--state (nth 2 known))
+                                   counts 0)))
+             smtps-outbox-ui--known)
+    (cl-loop for (state word) in smtps-outbox-ui--states
+             for count = (alist-get state counts)
+             when count concat (format " %d %s" count word))))
+
+(defun smtps-outbox-ui--present ()
+  "Return what is in the outbox and shown: an alist of ids and lists of states.
+Forget what is there no longer."
+  (let ((present (make-hash-table :test #'equal))
+        (found nil))
+    ;; In the order in which mail moves: one that does is seen.
+    (dolist (state '(tmp held queue active failed sent))
+      (dolist (id (let ((names (smtps-outbox--names (symbol-name state))))
+                    (if (eq state 'sent) (last names smtps-outbox-shown-sent)
+                      names)))
+        (push state (gethash id present))))
+    (maphash (lambda (id _known)
+               (unless (gethash id present)
+                 (remhash id smtps-outbox-ui--known)))
+             smtps-outbox-ui--known)
+    (maphash (lambda (id states) (push (cons id states) found)) present)
+    found))
+
+(defun smtps-outbox-ui--learn (id states)
+  "Read the entry ID, which was seen in STATES, unless it is known."
+  (let* ((directory (smtps-outbox--directory (symbol-name (car states)) id))
+         (time (let ((file-name-handler-alist nil))
+                 (file-attribute-modification-time (file-attributes directory))))
+         (known (gethash id smtps-outbox-ui--known))
+         (same (and (equal states (car known)) (equal time (nth 1 known)))))
+    ;; What a time passes over is in another state without a change.
+    (unless (and same (null (plist-get (nth 2 known) :not-before)))
+      (let ((entry (if (eq (car states) 'tmp) (smtps-outbox--left-behind id)
+                     (smtps-outbox-find id))))
+        (if (null entry)
+            (remhash id smtps-outbox-ui--known)
+          (let ((subject (or (nth 3 known)
+                             (smtps-send--subject (plist-get entry :directory))
+                             "")))
+            (puthash id (list states time entry subject
+                              (smtps-outbox-ui--row entry time subject))
+                     smtps-outbox-ui--known)))))))
+
+(defun smtps-outbox-ui--row (entry time subject)
+  "Return the list's row for ENTRY of TIME, whose subject is SUBJECT."
+  (list (list (plist-get entry :id)
+              (cl-position (smtps-outbox-ui--state entry)
+                           smtps-outbox-ui--states :key #'car)
+              time)
+        (vector (smtps-outbox-ui--word (smtps-outbox-ui--state entry))
+                (let ((created (plist-get entry :created)))
+                  (if created (smtps-outbox-ui--time created) ""))
+                (smtps-outbox-ui--server entry)
+                (smtps-outbox-ui--to entry)
+                subject
+                (smtps-outbox-ui--last-word entry))))
+
+;;; One mail
+
+(defvar-local smtps-outbox-ui--id nil
+  "The mail that this buffer shows.")
+
+(defvar smtps-outbox-mail-mode-map
+  (let ((map (make-sparse-keymap)))
+    (set-keymap-parent map special-mode-map)
+    (dolist (key '("r" "h" "e" "f" "d" "m" "a"))
+      (define-key map key (lookup-key smtps-outbox-mode-map key)))
+    map)
+  "Keymap of `smtps-outbox-mail-mode'.")
+
+(define-derived-mode smtps-outbox-mail-mode special-mode "Mail"
+  "Major mode for what became of a mail in the outbox.
+\\{smtps-outbox-mail-mode-map}"
+  (setq-local revert-buffer-function
+              (lambda (&rest _) (smtps-outbox-ui--show smtps-outbox-ui--id))))
+
+(defun smtps-outbox-show ()
+  "Show the fate of the mail at point: its recipients, and the dialogue."
+  (interactive)
+  (let ((id (smtps-outbox-ui--here)))
+    (with-current-buffer (get-buffer-create "*smtps mail*")
+      (smtps-outbox-mail-mode)
+      (smtps-outbox-ui--show id)
+      (goto-char (point-min)))
+    (pop-to-buffer "*smtps mail*")))
+
+(defun smtps-outbox-ui--show (id)
+  "Show in the current buffer what is known of the mail ID."
+  (let ((entry (smtps-outbox-find id))
+        (inhibit-read-only t)
+        (point (point)))
+    (unless entry
+      (user-error "This mail is no longer in the outbox"))
+    (setq smtps-outbox-ui--id id)
+    (erase-buffer)
+    (smtps-outbox-ui--insert-mail entry)
+    (goto-char (min point (point-max)))))
+
+(defun smtps-outbox-ui--insert-field (name value)
+  "Insert a line with NAME and VALUE, which may be nil: then nothing."
+  (when value
+    (insert (propertize (format "%-9s" (concat name ":")) 'face 'bold)
+            (smtps-send--line value) "\n")))
+
+(defun smtps-outbox-ui--insert-mail (entry)
+  "Insert what is known of ENTRY."
+  (let ((account (plist-get entry :account))
+        (message (concat (plist-get entry :directory) "/message.eml"))
+        (journal (smtps-outbox-journal entry)))
+    (smtps-outbox-ui--insert-field
+     "Subject" (smtps-send--subject (plist-get entry :directory)))
+    (smtps-outbox-ui--insert-field "From" (plist-get entry :from))
+    (when account
+      (smtps-outbox-ui--insert-field
+       "Server" (format "%s:%s (%s)%s" (plist-get account :host)
+                        (plist-get account :port) (plist-get account :tls)
+                        (if (plist-get account :user)
+                            (format ", as %s" (plist-get account :user))
+                          ""))))
+    (when (plist-get entry :created)
+      (smtps-outbox-ui--insert-field
+       "Written" (format-time-string "%F %T" (plist-get entry :created))))
+    (insert (propertize (format "%-9s" "Message:") 'face 'bold))
+    (insert-text-button (abbreviate-file-name message)
+                        'action (lambda (_) (view-file message))
+                        'follow-link t
+                        'help-echo "Show the mail as it is sent")
+    (insert "\n" (propertize (format "%-9s" "State:") 'face 'bold)
+            (smtps-outbox-ui--word (smtps-outbox-ui--state entry)) "\n")
+    (let ((last (smtps-outbox-ui--last-word entry)))
+      (unless (string-empty-p last)
+        (insert "\n")
+        (let ((begin (point)))
+          (insert last "\n")
+          (fill-region begin (point)))))
+    (insert "\n")
+    (cl-loop for fate in (smtps-outbox-fates entry journal)
+             do (smtps-outbox-ui--insert-fate fate))
+    (smtps-outbox-ui--insert-journal journal)))
+
+(defun smtps-outbox-ui--insert-fate (fate)
+  "Insert a recipient's FATE, an element of `smtps-outbox-fates'."
+  (pcase-let ((`(,address . ,result) fate))
+    (insert "  " (smtps-send--line address) "  "
+            (let ((verdict (plist-get result :verdict)))
+              (propertize (if verdict (symbol-name verdict) "not tried yet")
+                          'face (pcase verdict
+                                  ('accepted 'smtps-outbox-done)
+                                  ((or 'nil 'deferred 'unreached) 'default)
+                                  ('uncertain 'smtps-outbox-attention)
+                                  (_ 'smtps-outbox-failed)))))
+    (dolist (key '(:code :enhanced :text))
+      (when (plist-get result key)
+        (insert " " (smtps-send--line (format "%s" (plist-get result key))))))
+    (insert "\n")))
+
+(defun smtps-outbox-ui--insert-journal (journal)
+  "Insert what was tried, with the dialogues, from the forms of JOURNAL."
+  (pcase-dolist (`(,name . ,properties) journal)
+    (pcase name
+      ('attempt
+       (insert (propertize
+                (format "\nAttempt %s at %s\n" (plist-get properties :number)
+                        (format-time-string "%F %T" (plist-get properties :time)))
+                'face 'bold)))
+      ('transcript
+       (dolist (line (split-string (plist-get properties :text) "\n"))
+         (insert
+          (if (string-match "\\`\\([0-9]+\\) \\(.*\\)\\'" line)
+              (format "%9.3f  %s\n"
+                      (/ (string-to-number (match-string 1 line)) 1000.0)
+                      (smtps-send--line (match-string 2 line)))
+            (format "%9s  %s\n" "" (smtps-send--line line)))))))))
+
+;;; What can be done
+
+(defun smtps-outbox-ui--here ()
+  "Return the id of the mail that is shown, or that of the line at point."
+  (or smtps-outbox-ui--id
+      (and (derived-mode-p 'smtps-outbox-mode) (car (tabulated-list-get-id)))
+      (user-error "There is no mail on this line")))
+
+(defun smtps-outbox-ui--chosen (&rest states)
+  "Return the entry that is meant, as it is now, in one of STATES.
+STATES are those of `smtps-outbox-ui--states'; without any, all will do."
+  (let* ((id (smtps-outbox-ui--here))
+         (entry (or (smtps-outbox-find id)
+                    (and (member id (smtps-outbox--names "tmp"))
+                         (smtps-outbox--left-behind id))
+                    (user-error "This mail is no longer in the outbox")))
+         (state (smtps-outbox-ui--state entry)))
+    (when (and states (not (memq state states)))
+      (user-error "This mail is %s: that can't be done with it now"
+                  (pcase state
+                    ('sending "being sent")
+                    ('waits "waiting to be sent")
+                    ('needs-you "waiting for an answer (M-x smtps-answer)")
+                    (_ (substring-no-properties
+                        (smtps-outbox-ui--word state))))))
+    entry))
+
+(defun smtps-outbox-ui--ask (method entry done)
+  "Have the helper do METHOD with ENTRY, and tell DONE, a sentence, once it has."
+  (require 'smtps-helper)
+  (let ((buffer (current-buffer)))
+    (smtps-helper-call method (list :outbox (smtps-outbox--directory)
+                                    :id (plist-get entry :id))
+                       :then (lambda (_)
+                               (smtps-send-tell done)
+                               (smtps-outbox-ui--changed buffer))
+                       :else (lambda (problem)
+                               (smtps-send-tell (smtps-send--problem problem))
+                               (smtps-outbox-ui--changed buffer)))))
+
+(defun smtps-outbox-ui--changed (buffer)
+  "Show what has changed in the outbox in BUFFER, a list or a mail."
+  (smtps-outbox-changed)
+  (dolist (shown (delete-dups (list buffer (get-buffer "*smtps outbox*"))))
+    (when (buffer-live-p shown)
+      (with-current-buffer shown
+        (cond ((derived-mode-p 'smtps-outbox-mode)
+               (smtps-outbox-ui--look-soon shown))
+              ((derived-mode-p 'smtps-outbox-mail-mode)
+               ;; Dropped, it stays as it was seen last.
+               (when (smtps-outbox-find smtps-outbox-ui--id)
+                 (smtps-outbox-ui--show smtps-outbox-ui--id))))))))
+
+(defun smtps-outbox-ui--can-ask-p (prompt)
+  "Ask PROMPT, and signal if the answer is no."
+  (unless (yes-or-no-p prompt)
+    (user-error "Nothing was done")))
+
+(defun smtps-outbox-retry ()
+  "Send the mail at point now, however long it was to wait.
+One that failed goes to all who have not got it."
+  (interactive)
+  (let ((entry (smtps-outbox-ui--chosen 'waits 'needs-you 'held 'failed
+                                        'uncertain)))
+    (when (smtps-outbox-uncertain-p entry)
+      (smtps-outbox-ui--can-ask-p
+       "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? "))
+    (smtps-outbox-ui--send entry)))
+
+(defun smtps-outbox-resend-failed ()
+  "Send the mail at point again, only to those whom it could not be sent to."
+  (interactive)
+  (let ((entry (smtps-outbox-ui--chosen 'failed)))
+    (smtps-outbox-ui--send entry)))
+
+(defun smtps-outbox-ui--send (entry)
+  "Have ENTRY sent now."
+  (smtps-send--door
+    (smtps-send-entry entry)
+    (smtps-send-tell (format "Sending to %s..."
+                             (smtps-outbox-ui--addresses
+                              (smtps-outbox-left entry)))))
+  (smtps-outbox-ui--changed (current-buffer)))
+
+(defun smtps-outbox-ui--addresses (addresses)
+  "Return ADDRESSES in words, not too long."
+  (smtps-send--visible (string-join addresses ", ")))
+
+(defun smtps-outbox-hold ()
+  "Keep the mail at point from being sent, or let it go if it is held."
+  (interactive)
+  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'held
+                                         'left-over))
+         (id (plist-get entry :id))
+         (state (plist-get entry :state))
+         (target (if (eq state 'held) 'queue 'held)))
+    (unless (smtps-outbox-move id state target)
+      (user-error "This mail was just taken up by somebody else"))
+    (if (eq target 'queue)
+        (smtps-outbox-ui--send (smtps-outbox-find id))
+      (smtps-send-tell "Held: it is not sent before you let it go")
+      (smtps-outbox-ui--changed (current-buffer)))))
+
+(defun smtps-outbox-drop ()
+  "Delete the mail at point, after asking."
+  (interactive)
+  (let ((entry (smtps-outbox-ui--chosen)))
+    (when (eq (plist-get entry :state) 'active)
+      (user-error "This mail is being sent: it can't be dropped now"))
+    (smtps-outbox-ui--can-ask-p
+     (format "Delete %s for good? "
+             (let ((subject (smtps-send--subject (plist-get entry :directory))))
+               (if subject (format "“%s”" subject) "this mail"))))
+    (smtps-outbox-ui--ask 'outbox-drop entry "The mail was deleted")))
+
+(defun smtps-outbox-mark-sent ()
+  "Note that the uncertain mail at point has arrived."
+  (interactive)
+  (smtps-outbox-ui--ask 'outbox-mark-sent
+                        (smtps-outbox-ui--chosen 'uncertain)
+                        "Marked as sent"))
+
+;;; Back to a buffer
+
+(defun smtps-outbox-edit ()
+  "Take the mail at point back into a buffer, to be edited and sent anew.
+Until that is sent, the mail stays in the outbox, held."
+  (interactive)
+  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'held
+                                         'failed 'left-over))
+         (id (plist-get entry :id))
+         (state (plist-get entry :state)))
+    (when (and (memq state '(queue tmp))
+               (not (smtps-outbox-move id state 'held)))
+      (user-error "This mail was just taken up by somebody else"))
+    (pop-to-buffer (smtps-outbox-ui--compose (smtps-outbox-find id)))
+    (smtps-outbox-ui--changed (current-buffer))))
+
+(defun smtps-outbox-ui--compose (entry)
+  "Return a buffer in which ENTRY is composed, to be sent in its place."
+  (require 'message)
+  (require 'mml)
+  (let ((left (smtps-outbox-left entry))
+        (got (length (plist-get entry :recipients))))
+    (cl-decf got (length left))
+    (with-current-buffer (generate-new-buffer "*smtps edit*")
+      (insert-file-contents-literally
+       (concat (plist-get entry :directory) "/message.eml"))
+      (mime-to-mml)
+      (goto-char (point-min))
+      (if (re-search-forward "^$" nil t)
+          (insert mail-header-separator)
+        (goto-char (point-max))
+        (insert "\n" mail-header-separator "\n"))
+      (message-mode)
+      (smtps-outbox-ui--address entry left (> got 0))
+      (message-goto-body)
+      (set-buffer-modified-p nil)
+      (setq buffer-undo-list nil
+            smtps-send-replaces (plist-get entry :id))
+      (when (> got 0)
+        (smtps-send-tell
+         (format "%d of its recipients have got it already: they are left out"
+                 got)))
+      (current-buffer))))
+
+(defun smtps-outbox-ui--address (entry left others)
+  "Make the header in the current buffer that of ENTRY for the addresses LEFT.
+OTHERS is non-nil if it had more, which are left out; else the header
+stays, and Bcc is put back."
+  (save-restriction
+    (message-narrow-to-headers)
+    ;; It will be another mail, with a Message-ID of its own.
+    (message-remove-header "Message-ID")
+    (message-remove-header "Date")
+    (if others
+        (progn
+          (message-remove-header "Cc")
+          (message-remove-header "To")
+          (goto-char (point-max))
+          (insert "To: " (string-join left ", ") "\n"))
+      (let* ((fields (smtps-send--fields (point-max)))
+             (named (smtps-send--field-addresses
+                     fields "to" "cc" "resent-to" "resent-cc"))
+             (blind (cl-set-difference (plist-get entry :recipients) named
+                                       :test (lambda (a b)
+                                              (string= (downcase a)
+                                                       (downcase b))))))
+        (when blind
+          (goto-char (point-max))
+          (insert "Bcc: " (string-join blind ", ") "\n"))))))
+
+(provide 'smtps-outbox-ui)
+;;; smtps-outbox-ui.el ends here

@@ -1,0 +1,125 @@
+;;; smtps-mode-line-test.el --- The mode line, and the question at the end  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Code:
+
+(require 'smtps-real)
+(require 'smtps-mode-line)
+(require 'smtps-outbox-ui)
+
+(defmacro smtps-mode-line-test-with (&rest body)
+  "Evaluate BODY with the helper, a sandbox, its account and `smtps-mode'."
+  (declare (indent 0) (debug t))
+  `(smtps-real-with
+     (let ((global-mode-string '(""))
+           (message-send-hook nil)
+           (kill-emacs-query-functions nil)
+           (send-mail-function #'ignore)
+           (smtps-outbox-change-hook nil)
+           (smtps-mode-line--seen nil))
+       (smtps-real-account :ca-file (smtps-real-property :ca-file))
+       (smtps-real-authinfo
+        (format "machine localhost login %s password %s"
+                (smtps-real-property :user) (smtps-real-property :password)))
+       (unwind-protect
+           (progn
+             (smtps-mode 1)
+             (smtps-mode-line-show t)
+             ,@body)
+         (smtps-mode -1)
+         (should-not (cl-find #'smtps-mode-line--look timer-list
+                              :key #'timer--function))))))
+
+(defun smtps-mode-line-test-shown ()
+  "Return what the mode line has, without its face: in batch there is none."
+  (should (member smtps-mode-line--construct global-mode-string))
+  (substring-no-properties (or smtps-mode-line--text "")))
+
+(defun smtps-mode-line-test-unreached ()
+  "Have the account lead to where nobody listens."
+  (smtps-real-account :port 1 :tls 'none :user nil))
+
+(ert-deftest smtps-mode-line-test-comes-and-goes ()
+  "What waits is counted, what fails is marked until it is looked at."
+  (smtps-mode-line-test-with
+    (cl-letf (((symbol-function 'char-displayable-p) #'always))
+      (should (equal (smtps-mode-line-test-shown) ""))
+      ;; With nothing there, nothing looks.
+      (should-not smtps-mode-line--timer)
+      (smtps-mode-line-test-unreached)
+      (smtps-real-send)
+      (smtps-real-send "Another")
+      (smtps-real-until (equal (smtps-mode-line-test-shown) " ✉2"))
+      (smtps-real-until (smtps-real-told-p "next try"))
+      (let ((id (plist-get (car (smtps-outbox-entries '(queue))) :id)))
+        (smtps-outbox-move id 'queue 'held)
+        (smtps-real-until (equal (smtps-mode-line-test-shown) " ✉1"))
+        (rename-file (smtps-outbox--directory "held" id)
+                     (smtps-outbox--directory "failed" id))
+        (smtps-outbox-changed))
+      (smtps-real-until (equal (smtps-mode-line-test-shown) " ✉!"))
+      (smtps-attend)
+      (should (derived-mode-p 'smtps-outbox-mode))
+      (smtps-real-until (equal (smtps-mode-line-test-shown) " ✉1")))))
+
+(ert-deftest smtps-mode-line-test-empties ()
+  "When the last mail is sent, nothing is left in the mode line, nor a timer."
+  (smtps-mode-line-test-with
+    (smtps-real-send)
+    (smtps-real-until (equal (smtps-real-state) '(sent)))
+    (smtps-real-until (and (null smtps-mode-line--text)
+                           (null smtps-mode-line--timer)))))
+
+(ert-deftest smtps-mode-line-test-answer ()
+  "A mail that waits for a password is marked; to see to it is to give one."
+  (smtps-mode-line-test-with
+    (smtps-real-authinfo "")
+    (setq smtps-real-answers '("wrong"))
+    (smtps-real-send)
+    (smtps-real-until (string-match-p "!" (smtps-mode-line-test-shown)))
+    (let ((auth-source-save-behavior nil))
+      (setq smtps-real-answers (list (smtps-real-property :password)))
+      (smtps-attend)
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (smtps-real-until (equal (smtps-mode-line-test-shown) "")))))
+
+(ert-deftest smtps-mode-line-test-quit ()
+  "Who quits with mail in flight is asked; to wait is to have it sent."
+  (smtps-mode-line-test-with
+    (let ((asked nil) (answer ?l))
+      (cl-letf (((symbol-function 'read-multiple-choice)
+                 (lambda (prompt choices)
+                   (push prompt asked)
+                   (assq answer choices)))
+                ((symbol-function 'terminal-name) (lambda (&rest _) "tty")))
+        (should (run-hook-with-args-until-failure 'kill-emacs-query-functions))
+        (should-not asked)
+        (smtps-real-send)
+        (should (run-hook-with-args-until-failure 'kill-emacs-query-functions))
+        (should (equal asked '("A mail is not sent yet.")))
+        (should-not (equal (smtps-real-state) '(sent)))
+        (setq answer ?w)
+        (should (run-hook-with-args-until-failure 'kill-emacs-query-functions))
+        (should (equal (smtps-real-state) '(sent)))
+        ;; Nobody is there to be asked.
+        (smtps-real-send "Another")
+        (let ((noninteractive t))
+          (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore))
+            (should (run-hook-with-args-until-failure
+                     'kill-emacs-query-functions))))
+        (should (= (length asked) 2))))))
+
+(ert-deftest smtps-mode-line-test-quit-later ()
+  "What waits for its next try does not keep Emacs."
+  (smtps-mode-line-test-with
+    (cl-letf (((symbol-function 'terminal-name) (lambda (&rest _) "tty")))
+      (smtps-mode-line-test-unreached)
+      (smtps-real-send)
+      (smtps-real-until (smtps-real-told-p "next try"))
+      (should (smtps-send-query-quit)))))
+
+(provide 'smtps-mode-line-test)
+;;; smtps-mode-line-test.el ends here

@@ -1,0 +1,262 @@
+;;; smtps-outbox-ui-test.el --- The outbox as it is shown  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Code:
+
+(require 'smtps-real)
+(require 'smtps-outbox-ui)
+
+(defun smtps-outbox-ui-test-shown ()
+  "Return what the list of the outbox shows, looking at it by itself."
+  (with-current-buffer "*smtps outbox*"
+    (buffer-substring-no-properties (point-min) (point-max))))
+
+(defun smtps-outbox-ui-test-line (regexp)
+  "Return the line of the list that matches REGEXP, or nil."
+  (cl-find-if (lambda (line) (string-match-p regexp line))
+              (split-string (smtps-outbox-ui-test-shown) "\n" t)))
+
+(defun smtps-outbox-ui-test-login ()
+  "Have the account of the sandbox with its password."
+  (smtps-real-account :ca-file (smtps-real-property :ca-file))
+  (smtps-real-authinfo
+   (format "machine localhost login %s password %s"
+           (smtps-real-property :user) (smtps-real-property :password))))
+
+(defun smtps-outbox-ui-test-put (state &optional text)
+  "Put a mail to three, as octets in TEXT, into STATE; return its id."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    (insert (or text "From: f@x.example\nTo: a@x.example, b@x.example\n\
+Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
+    (smtps-outbox-put
+     (list :account (smtps-account "sandbox") :from "f@x.example"
+           :recipients '("a@x.example" "b@x.example" "c@x.example")
+           :message-id "<1@x.example>")
+     nil state)))
+
+(defun smtps-outbox-ui-test-judge (id &rest verdicts)
+  "Have the mail ID, in queue/, in failed/ with VERDICTS for its recipients."
+  (let ((coding-system-for-write 'utf-8-unix)
+        (index -1))
+    (write-region
+     (mapconcat
+      (lambda (form) (concat (smtps-wire-print form) "\n"))
+      `((attempt :number 1 :time 1700000000)
+        (transcript :attempt 1 :text "3 recv> 220 x\n12 send> EHLO \e[31mred")
+        ,@(mapcar (lambda (verdict)
+                    `(result :attempt 1 :recipient ,(cl-incf index)
+                             :verdict ,verdict
+                             :code ,(and (eq verdict 'refused) 550)
+                             :enhanced ,(and (eq verdict 'refused) "5.1.1")
+                             :text ,(and (eq verdict 'refused) "no such user")))
+                  verdicts)
+        (outcome :attempt 1
+                 :verdict ,(or (car (memq 'uncertain verdicts)) 'refused)
+                 :text "It was \u202erefused." :next nil))
+      "")
+     nil (smtps-outbox--directory "queue" id "journal.sexp") nil 'silent)
+    (rename-file (smtps-outbox--directory "queue" id)
+                 (smtps-outbox--directory "failed" id))))
+
+(defun smtps-outbox-ui-test-go (id)
+  "Go to the line of the mail ID in the list, which is shown anew."
+  (smtps-outbox)
+  (goto-char (point-min))
+  (while (not (or (eobp) (equal (car (tabulated-list-get-id)) id)))
+    (forward-line 1))
+  (should (equal (car (tabulated-list-get-id)) id)))
+
+(ert-deftest smtps-outbox-ui-test-follows ()
+  "The list shows a mail from the queue to its end, by itself."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (smtps-outbox)
+    (should (equal (smtps-outbox-ui-test-shown) ""))
+    ;; Only what was notified counts: the poll would come too.
+    (with-current-buffer "*smtps outbox*"
+      (cancel-timer smtps-outbox-ui--poll))
+    (save-window-excursion (smtps-real-send))
+    (smtps-real-until
+     ;; Notifications come as events, for which only this waits.
+     (progn (read-event nil nil 0.05)
+            (smtps-outbox-ui-test-line "sent.+sandbox (localhost) +to-address@other-host.it +Interactive attempt")))
+    (should (smtps-outbox-ui-test-line "localhost accepted the message for 1 recipient"))
+    (with-current-buffer "*smtps outbox*"
+      (should (equal mode-line-process " 1 sent"))
+      (goto-char (point-min))
+      (smtps-outbox-show))
+    (with-current-buffer "*smtps mail*"
+      (should (search-forward "to-address@other-host.it  accepted 250 " nil t))
+      (should (re-search-forward "^ +[0-9.]+  send> MAIL FROM:" nil t))
+      (goto-char (point-min))
+      (should-not (search-forward (smtps-real-property :password) nil t)))))
+
+(ert-deftest smtps-outbox-ui-test-polls ()
+  "What nobody notifies is seen all the same."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((smtps-outbox-ui--poll-seconds 0.1))
+      (smtps-outbox)
+      (mapc #'file-notify-rm-watch smtps-outbox-ui--watches)
+      (smtps-outbox-ui-test-put 'held)
+      (smtps-real-until (smtps-outbox-ui-test-line "held")))
+    (kill-buffer "*smtps outbox*")
+    (should-not (cl-find #'smtps-outbox-ui--look-soon timer-list
+                         :key #'timer--function))))
+
+(ert-deftest smtps-outbox-ui-test-without-helper ()
+  "What the files say is shown with no helper, harmless, damage included."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((failed (smtps-outbox-ui-test-put 'queue))
+          (uncertain (smtps-outbox-ui-test-put 'queue))
+          (damaged (smtps-outbox-ui-test-put 'queue))
+          (smtps-helper-command '("/nonexistent")))
+      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
+      (smtps-outbox-ui-test-judge uncertain 'accepted 'uncertain 'uncertain)
+      (delete-file (smtps-outbox--directory "queue" damaged "envelope.sexp"))
+      (smtps-outbox-ui-test-go failed)
+      (should (smtps-outbox-ui-test-line "^ failed .+a@x.example \\+2 +From a file +It was \ufffdrefused"))
+      (should (smtps-outbox-ui-test-line "^ uncertain "))
+      (should (smtps-outbox-ui-test-line "^ damaged .+envelope.sexp is missing"))
+      (smtps-outbox-show)
+      (dolist (line '("a@x.example  accepted" "b@x.example  refused 550 5.1.1 no such user"
+                      "0.003  recv> 220 x" "0.012  send> EHLO \ufffd[31mred"))
+        (should (search-forward line nil t))))))
+
+(ert-deftest smtps-outbox-ui-test-hold ()
+  "A mail is held, let go, and sent."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-hold)
+      (should (equal (smtps-real-state) '(held)))
+      (smtps-real-until (smtps-outbox-ui-test-line "^ held"))
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-hold)
+      (smtps-real-until (equal (smtps-real-state) '(sent))))))
+
+(ert-deftest smtps-outbox-ui-test-retry ()
+  "What was held is tried now; what was sent can't be."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'held)))
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-retry)
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (smtps-outbox-ui-test-go id)
+      (should-error (smtps-outbox-retry) :type 'user-error))))
+
+(ert-deftest smtps-outbox-ui-test-resend-failed ()
+  "Only who has not got it gets it; what is uncertain is for `m' first."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox-ui-test-judge id 'accepted 'refused 'uncertain)
+      (smtps-outbox-ui-test-go id)
+      (should-error (smtps-outbox-resend-failed) :type 'user-error)
+      (smtps-outbox-mark-sent)
+      (smtps-real-until (smtps-real-told-p "Marked as sent"))
+      (should (equal (smtps-real-state) '(failed)))
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-resend-failed)
+      (should (smtps-real-told-p "Sending to b@x.example\\.\\.\\."))
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (smtps-real-until (smtps-real-told-p "accepted the message for 1 recipient")))))
+
+(ert-deftest smtps-outbox-ui-test-uncertain-again ()
+  "An uncertain mail is sent again only if a person says so."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue))
+          (answer nil))
+      (smtps-outbox-ui-test-judge id 'uncertain 'uncertain 'uncertain)
+      (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
+        (smtps-outbox-ui-test-go id)
+        (should-error (smtps-outbox-retry) :type 'user-error)
+        (should (equal (smtps-real-state) '(failed)))
+        (setq answer t)
+        (smtps-outbox-retry)
+        (smtps-real-until (equal (smtps-real-state) '(sent)))))))
+
+(ert-deftest smtps-outbox-ui-test-drop ()
+  "A mail is deleted, after a question."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'held))
+          (answer nil))
+      (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
+        (smtps-outbox-ui-test-go id)
+        (should-error (smtps-outbox-drop) :type 'user-error)
+        (should (equal (smtps-real-state) '(held)))
+        (setq answer t)
+        (smtps-outbox-drop)
+        (smtps-real-until (null (smtps-real-state)))
+        (smtps-real-until (equal (smtps-outbox-ui-test-shown) ""))))))
+
+(ert-deftest smtps-outbox-ui-test-edit ()
+  "A mail comes back as it was composed, and what is sent replaces it."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let (id)
+      (with-temp-buffer
+        (setq id (smtps-outbox-ui-test-put
+                  'queue
+                  (encode-coding-string
+                   "From: f@x.example\nTo: a@x.example\nCc: B@x.example\n\
+Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\nMessage-ID: <1@x.example>\n\
+MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"=-=\"\n\n\
+--=-=\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n\
+Text: ü\n\n--=-=\nContent-Type: text/x-c\nContent-Disposition: attachment; \
+filename=a.c\n\nint x;\n--=-=--\n" 'utf-8-unix))))
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-edit)
+      (should (equal (smtps-real-state) '(held)))
+      (should (derived-mode-p 'message-mode))
+      (let ((text (buffer-string)))
+        (dolist (regexp '("^Subject: Grüße$" "^Cc: B@x.example$" "^Bcc: c@x.example$"
+                          "^Text: ü$" "<#part type=text/x-c filename=\"a\\.c\""
+                          "int x;"))
+          (should (string-match-p regexp text)))
+        (should-not (string-match-p "Message-ID\\|Content-Type" text)))
+      (goto-char (point-max))
+      (message-send)
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (should-not (smtps-outbox-find id)))))
+
+(ert-deftest smtps-outbox-ui-test-edit-failed ()
+  "Who has got a mail is left out of what is edited for the others."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox-ui-test-judge id 'accepted 'refused 'refused)
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-edit)
+      (should (equal (message-fetch-field "To") "b@x.example, c@x.example"))
+      (should (smtps-real-told-p "1 of its recipients")))))
+
+(ert-deftest smtps-outbox-ui-test-thousands ()
+  "A look at a thousand mails, of which one has changed, is a short one."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((ids (cl-letf (((symbol-function 'smtps-outbox--sync) #'ignore))
+                 (cl-loop repeat 1000
+                          collect (smtps-outbox-ui-test-put 'queue))))
+          (least 1))
+      (smtps-outbox)
+      (cl-loop repeat 5
+               do (smtps-outbox-move (pop ids) 'queue 'held)
+               do (let ((began (float-time)) (gc gc-elapsed))
+                    (should (smtps-outbox-ui--look nil))
+                    (setq least (min least (- (float-time) began
+                                              (- gc-elapsed gc))))))
+      (message "A look at 1000 mails took %.1f ms" (* 1000 least))
+      (should (= 5 (how-many "^ held" (point-min) (point-max)))))))
+
+(provide 'smtps-outbox-ui-test)
+;;; smtps-outbox-ui-test.el ends here

@@ -1,0 +1,111 @@
+"""What a person does with a mail in the outbox, as Emacs asks the helper for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from smtps.app import App
+from smtps.client.account import Account
+from smtps.errors import UsageError
+from smtps.outbox import overview
+from smtps.outbox.journal import Journal, results
+from smtps.outbox.spool import Spool
+from smtps.protocol.envelope import Envelope
+from smtps.protocol.outcome import Fate, Outcome, Verdict
+from smtps.rpc.codec import plist
+from smtps.rpc.stdio import Wire
+
+RECIPIENTS = ("a@x.example", "b@x.example", "c@x.example")
+
+
+def kept(box: Spool, state: str, *verdicts: Verdict) -> str:
+    """Put a mail into STATE whose recipients met with VERDICTS; return its name."""
+    account = Account("localhost", 1, "none")
+    lines: list[bytes] = [b"Subject: x\n\nx\n"]
+    directory = box.take_in(account, Envelope("f@x.example", RECIPIENTS), lambda: lines, "1", state)
+    if verdicts:
+        fates = tuple(map(Fate, RECIPIENTS, verdicts))
+        Journal(directory).append(*results(1, Outcome(fates, "It is so.")))
+    return directory.name
+
+
+class Nobody:
+    """An Emacs that does not listen."""
+
+    def write(self, line: str, /, *, event: bool = False, newest: str | None = None) -> bool:
+        """Take LINE."""
+        return True
+
+
+def ask(method: str, box: Spool, name: str, until: Callable[[], bool] = lambda: True) -> None:
+    """Have the helper do METHOD with the mail NAME, and wait UNTIL."""
+
+    async def asked() -> None:
+        app = App(cast(Wire, Nobody()))
+        await getattr(app, method)({"outbox": str(box.root), "id": name})
+        async with asyncio.timeout(20):
+            while not until():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await app.close()
+
+    asyncio.run(asked())
+
+
+def test_a_dropped_mail_leaves_nothing(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    for state in ("queue", "held", "failed", "sent"):
+        ask("outbox_drop", box, kept(box, state))
+    assert not [path for path in box.root.rglob("*") if path.is_file()]
+
+
+def test_what_is_being_sent_is_not_dropped(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "active")
+    with pytest.raises(UsageError, match="is being sent"):
+        ask("outbox_drop", box, name)
+    assert box.names("active") == [name]
+
+
+def test_an_uncertain_mail_is_marked_as_sent(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "failed", Verdict.ACCEPTED, Verdict.UNCERTAIN, Verdict.UNCERTAIN)
+    ask("outbox_mark_sent", box, name)
+    entry = overview.found(box, name)
+    assert (entry.state, entry.word, entry.text) == ("sent", "was sent", overview.MARKED)
+    assert not [path for path in box.root.rglob("lock") if path.is_file()]
+
+
+def test_who_was_refused_is_so_beside_what_is_marked(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "failed", Verdict.UNCERTAIN, Verdict.REFUSED, Verdict.UNCERTAIN)
+    ask("outbox_mark_sent", box, name)
+    entry = overview.found(box, name)
+    assert (entry.state, entry.word) == ("failed", "failed")
+    assert str(entry.outcome["verdict"]) == "refused"
+
+
+def test_only_what_is_uncertain_is_marked(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "failed", Verdict.REFUSED, Verdict.REFUSED, Verdict.REFUSED)
+    with pytest.raises(UsageError, match="is certain"):
+        ask("outbox_mark_sent", box, name)
+    assert box.names("failed") == [name]
+
+
+def test_a_failed_mail_goes_to_those_who_have_not_got_it(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "failed", Verdict.ACCEPTED, Verdict.REFUSED, Verdict.REFUSED)
+    ask("outbox_retry", box, name, lambda: tried(box, name) == {1, 2})
+    assert overview.found(box, name).state == "queue"
+
+
+def tried(box: Spool, name: str) -> set[object]:
+    """Return the recipients of the second attempt on the mail NAME."""
+    records = next((one.records for one in overview.listed(box) if one.name == name), [])
+    told = [plist(rest) for kind, rest in records if kind == "result"]
+    return {result["recipient"] for result in told if result["attempt"] == 2}
