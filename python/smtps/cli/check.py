@@ -27,10 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and return the exit status."""
-    account = options.account(arguments, arguments.where)
+    among = options.known(arguments, arguments.where)
+    account = options.account(arguments, among, arguments.where)
     trace: list[str] = []
 
-    named = account.user or account.mechanisms
+    named = account.user or account.mechanisms or account.password_command
 
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials

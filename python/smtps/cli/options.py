@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from smtps.cli import accounts
+from smtps.cli.accounts import Named
 from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
 from smtps.errors import ConfigurationError, MessageError, UsageError
 from smtps.protocol.parameters import Notices, Wishes
+from smtps.protocol.visible import visible
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell where to connect and how."""
+    parser.add_argument("--account", metavar="NAME", help="one of accounts.toml")
     parser.add_argument("--host", help="the server's name")
     parser.add_argument("--port", type=port, help="its port (465, 587 for starttls)")
     parser.add_argument("--tls", choices=tuple(PORTS), help="TLS at once, by STARTTLS, or none")
@@ -106,31 +111,83 @@ def timeout(text: str) -> float:
     return value
 
 
-def account(arguments: argparse.Namespace, host: str | None = None) -> Account:
-    """Return the account that ARGUMENTS describe; HOST stands as HOST or HOST:PORT."""
-    host = host or arguments.host
-    if not host:
-        raise UsageError("No host is given: name one with --host.")
-    name, number = split_host(host)
+def known(arguments: argparse.Namespace, where: str | None = None) -> tuple[Named, ...]:
+    """Return the accounts of accounts.toml that ARGUMENTS leave to choose from.
+
+    That is the one of --account; none where WHERE or --host tells the host; else all.
+    Raises UsageError if there is none then, and ConfigurationError.
+    """
+    name = arguments.account
+    if name is None and (where or arguments.host):
+        return ()
+    path = accounts.default()
+    found = accounts.read(path)
+    if name is not None:
+        return (accounts.one(found, name, path),)
+    if not found:
+        raise UsageError("No host is given: name one with --host, or an account with --account.")
+    return found
+
+
+def account(
+    arguments: argparse.Namespace,
+    among: Sequence[Named],
+    where: str | None = None,
+    sender: str | None = None,
+) -> Account:
+    """Return the account that ARGUMENTS describe, over the one AMONG those that SENDER uses.
+
+    WHERE stands as HOST or HOST:PORT.  Raises UsageError or ConfigurationError.
+    """
+    named = accounts.chosen(among, sender) if among else Named()
+    name, number = split_host(where or arguments.host or named.host or "")
     if number is not None and arguments.port not in (None, number):
         raise UsageError(f"Two ports are given, {number} and {arguments.port}.")
-    number = number or arguments.port
-    tls = arguments.tls or TLS_BY_PORT.get(number or 465, "implicit")
-    if arguments.client_key and not arguments.client_certificate:
+    number, tls = _way(arguments.tls, number or arguments.port, named)
+    if arguments.client_certificate:
+        certificate, key = arguments.client_certificate, arguments.client_key
+    else:
+        certificate = named.client_certificate
+        key = arguments.client_key or named.client_key
+    if key and not certificate:
         raise UsageError("A client key needs its --client-certificate.")
     auth = getattr(arguments, "auth", None)
-    return Account(
-        host=name,
-        port=number or PORTS[tls],
-        tls=tls,
-        user=getattr(arguments, "user", None),
-        mechanisms=tuple(word.strip().upper() for word in auth.split(",")) if auth else (),
-        ca_file=_file(arguments.ca_file, "CA file"),
-        send_in_clear=arguments.send_in_clear,
-        client_certificate=_file(arguments.client_certificate, "client certificate"),
-        client_key=_file(arguments.client_key, "client key"),
-        password_command=getattr(arguments, "password_command", None),
-    )
+    try:
+        return Account(
+            host=name,
+            port=number,
+            tls=tls,
+            user=getattr(arguments, "user", None) or named.user,
+            name=named.name,
+            mechanisms=tuple(word.strip().upper() for word in auth.split(","))
+            if auth
+            else named.mechanisms,
+            ca_file=_file(arguments.ca_file or named.ca_file, "CA file"),
+            send_in_clear=arguments.send_in_clear or named.send_in_clear,
+            client_certificate=_file(certificate, "client certificate"),
+            client_key=_file(key, "client key"),
+            password_command=getattr(arguments, "password_command", None) or named.password_command,
+        )
+    except ConfigurationError as error:
+        if named.name is None:
+            raise
+        raise ConfigurationError(f"Account “{visible(named.name)}”: {error.text}") from None
+
+
+def _way(tls: str | None, port: int | None, named: Named) -> tuple[int, str]:
+    """Return port and way of TLS, from what was given and what the account NAMED has.
+
+    What was given holds; of the account's, what fits it.
+    """
+    if port is not None:
+        tls = tls or TLS_BY_PORT.get(port) or named.tls or "implicit"
+    elif tls is not None:
+        fits = named.port is not None and TLS_BY_PORT.get(named.port, tls) == tls
+        port = named.port if fits else None
+    else:
+        port = named.port
+        tls = named.tls or TLS_BY_PORT.get(port or 465, "implicit")
+    return port or PORTS[tls], tls
 
 
 def _file(name: str | None, what: str) -> str | None:

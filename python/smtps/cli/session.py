@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Hold the dialogue and return its exit status."""
     if arguments.where and arguments.host:
         raise UsageError("The host is given twice.")
-    account = options.account(arguments, arguments.where)
+    among = options.known(arguments, arguments.where)
+    account = options.account(arguments, among, arguments.where)
     if sys.stdin is None:
         raise UsageError("There is nothing to type on: standard input is closed.")
     try:
