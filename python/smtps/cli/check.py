@@ -14,11 +14,13 @@ from smtps.client.delivery import Credentials, Delivery
 from smtps.net.streams import run as run_blocking
 
 HELP = "say what works with a server; sends nothing"
+USAGE = "[OPTION...] HOST[:PORT]"
+EXAMPLE = "smtps check relay.example.org --user me@example.org"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]")
+    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
     options.add_connection(parser)
     options.add_login(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")

@@ -17,18 +17,22 @@ from smtps.protocol.visible import visible
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell where to connect and how."""
-    parser.add_argument("--account", metavar="NAME", help="one of accounts.toml")
-    parser.add_argument("--host", help="the server's name")
-    parser.add_argument("--port", type=port, help="its port (465, 587 for starttls)")
-    parser.add_argument("--tls", choices=tuple(PORTS), help="TLS at once, by STARTTLS, or none")
+    parser.add_argument(
+        "--account", metavar="NAME", help="an account of accounts.toml; what follows wins"
+    )
+    parser.add_argument("--host", help="the server; --port PORT: else 465 (starttls 587)")
+    parser.add_argument("--port", type=port, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--tls", choices=tuple(PORTS), metavar="HOW", help="implicit (at once), starttls, or none"
+    )
     parser.add_argument(
         "--send-in-clear", action="store_true", help="without TLS also beyond this machine"
     )
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates only (PEM)")
     parser.add_argument(
-        "--client-certificate", metavar="FILE", help="show this certificate (PEM), if asked"
+        "--client-certificate", metavar="FILE", help="show this (PEM), if asked; --client-key FILE"
     )
-    parser.add_argument("--client-key", metavar="FILE", help="its key, if that is elsewhere")
+    parser.add_argument("--client-key", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument(
         "--timeout", type=timeout, metavar="SECONDS", help="one time-out for every wait"
     )
@@ -36,12 +40,8 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
 
 def add_login(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell who logs in and how."""
-    parser.add_argument("--user", help="log in as this user")
-    parser.add_argument(
-        "--auth",
-        metavar="MECH[,MECH]",
-        help="only these mechanisms, in that order; fast: by round trips",
-    )
+    parser.add_argument("--user", help="log in so; --auth MECH[,MECH]: by these, or fast")
+    parser.add_argument("--auth", metavar="MECH[,MECH]", help=argparse.SUPPRESS)
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="a command that prints the password"
     )
@@ -54,22 +54,24 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
         "-N",
         "--notify",
         metavar="WHEN",
-        help="notices to the sender: never, or success,failure,delay",
+        help="notices: never, or success,failure,delay",
     )
     group.add_argument(
-        "-R", "--ret", metavar="WHAT", help="what a notice brings back: full or hdrs"
+        "-R", "--ret", metavar="WHAT", help="full or hdrs comes back; -V, --envid ID: and this"
     )
-    group.add_argument("-V", "--envid", metavar="ID", help="an identifier that notices repeat")
+    group.add_argument("-V", "--envid", metavar="ID", help=argparse.SUPPRESS)
     group.add_argument(
         "--orcpt",
         metavar="TYPE;ADDRESS",
-        help="the original recipient, as in rfc822;ann@example.org",
+        help="for whom it was, as in rfc822;ann@example.org",
     )
     group.add_argument(
-        "--deliver-by", metavar="SECONDS[;R]", help="deliver within that time, or (R) give it back"
+        "--deliver-by", metavar="SECONDS[;R]", help="deliver in that time, or (R) give it back"
     )
-    group.add_argument("--hold-for", metavar="SECONDS", type=int, help="let the server wait")
-    group.add_argument("--hold-until", metavar="TIME", help="the same, as in 2027-01-31T09:00:00Z")
+    group.add_argument(
+        "--hold-for", metavar="SECONDS", type=int, help="let the server wait; --hold-until TIME"
+    )
+    group.add_argument("--hold-until", metavar="TIME", help=argparse.SUPPRESS)
     group.add_argument("--priority", metavar="N", type=int, help="-9 to 9")
     group.add_argument(
         "--require-tls", action="store_true", help="under verified TLS to the end, or not at all"

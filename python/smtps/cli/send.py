@@ -34,26 +34,28 @@ if TYPE_CHECKING:
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-HELP = "send the message on standard input; sendmail's options hold too"
+HELP = "send a message from standard input, as sendmail does"
+USAGE = "[OPTION...] [-t] [RECIPIENT...] < MESSAGE"
+EXAMPLE = "smtps send -t --host relay.example.org --user me < mail"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("recipients", nargs="*", metavar="RECIPIENT")
+    parser.add_argument("recipients", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(
         "-t",
         dest="from_header",
         action="store_true",
-        help="take the recipients from To, Cc and Bcc",
+        help="recipients of To, Cc and Bcc; -f FROM: the sender",
     )
     parser.add_argument(
         "-i",
         "-oi",
         dest="dots",
         action="store_true",
-        help="a line with only a dot ends nothing (always so)",
+        help=argparse.SUPPRESS,
     )
-    parser.add_argument("-f", "-r", dest="sender", metavar="FROM", help="the envelope's sender")
+    parser.add_argument("-f", "-r", dest="sender", metavar="FROM", help=argparse.SUPPRESS)
     parser.add_argument(
         "-F",
         "-B",
@@ -62,16 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="ignored",
         metavar="X",
         action="append",
-        help="taken for sendmail's sake",
+        help=argparse.SUPPRESS,
     )
-    parser.add_argument(
-        "-b", dest="mode", metavar="m", choices=("m",), help="send a message (always so)"
-    )
+    parser.add_argument("-b", dest="mode", metavar="m", choices=("m",), help=argparse.SUPPRESS)
     options.add_connection(parser)
     options.add_login(parser)
     options.add_wishes(parser)
-    parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
-    parser.add_argument("--report", choices=("sexp", "json"), help="tell each recipient's fate")
+    parser.add_argument(
+        "--transcript", metavar="FILE", help="the masked dialogue; --report json|sexp: fates"
+    )
+    parser.add_argument("--report", choices=("sexp", "json"), help=argparse.SUPPRESS)
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox to keep it in")
 
 

@@ -17,6 +17,8 @@ from smtps.client.session import Closed, Received, Sent, Session, Stands, Told
 from smtps.errors import SmtpsError, UsageError
 
 HELP = "type the SMTP dialogue by hand over TLS"
+USAGE = "[OPTION...] HOST[:PORT]"
+EXAMPLE = "smtps session relay.example.org:587"
 
 PROMPT = "send> "
 
@@ -34,7 +36,7 @@ READ_SIZE = 65536
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]")
+    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
     options.add_connection(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
 
