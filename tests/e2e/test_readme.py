@@ -22,6 +22,7 @@ from terminal import Terminal
 from smtps import VERSION
 from smtps.cli import INTERRUPTED, VERBS, accounts
 from smtps.cli.front import parser
+from smtps.cli.secrets import FILES
 from smtps.protocol.outcome import STATUS
 from smtps.sandbox.server import Sandbox
 from smtps.sasl.mechanisms import REGISTRY
@@ -542,6 +543,8 @@ def test_a_line_of_authinfo_is_found(house: House) -> None:
     found = authinfo.find(authinfo.read(line, "x"), "relay.example.org", 465, ["me@example.org"])
     assert found is not None
     assert found.password == "secret"
+    order = section("Passwords").split(" and the terminal")[0]
+    assert tuple(re.findall(r"=~/(\S+)=", order)) == FILES
     assert in_emacs(
         house,
         f"""(progn (require 'auth-source) (with-temp-file "~/told" (insert "{line}\n"))

@@ -98,6 +98,16 @@ def test_options_win(sandbox: Sandbox, smtps: Run, file: Path) -> None:
     assert f"Account “work”: There is no CA file {file.parent}/missing.pem" in done.stderr
 
 
+def test_who_logs_in(sandbox: Sandbox, smtps: Run, file: Path) -> None:
+    file.write_text(table("work", sandbox))
+    assert "- Login: none was asked for" in smtps("check").stdout
+    # The sender's name, where no other is known.
+    file.write_text(table("work", sandbox, login()[1]))
+    done = smtps("send", "d@e.f", "-f", USER, text=MESSAGE)
+    assert done.returncode == 0, done.stderr
+    assert sandbox.accepted[-1].user == USER
+
+
 def test_of_port_and_tls_what_fits_is_taken(sandbox: Sandbox, smtps: Run, file: Path) -> None:
     file.write_text(table("work", sandbox))
     done = smtps("check", "--account", "work", "--port", str(sandbox.starttls_port))
