@@ -94,6 +94,8 @@ class Lane:
         self._waiting: deque[Entry] = deque()
         self._under_way: dict[asyncio.Task[None], _Mail | None] = {}
         self._most = CONNECTIONS
+        self._looking: asyncio.TimerHandle | None = None
+        """Whether what is under way is stuck by then."""
         self._stopping = False
 
     def add(self, mail: Entry) -> None:
@@ -129,8 +131,12 @@ class Lane:
             task = asyncio.create_task(self._work(count == 0))
             self._under_way[task] = None
             task.add_done_callback(self._done)
-        elif count < self._most:
-            asyncio.get_running_loop().call_later(STUCK, self._staff)
+        elif self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(STUCK, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        self._staff()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
@@ -172,8 +178,10 @@ class Lane:
             owned = self._spool.take(mail.id)
             return owned is None or await self._send(mail, owned, delivery, unproven)
         except asyncio.CancelledError:
-            # Past its commit it stays in active/ for the next drainer to judge.
-            if owned is not None and not mail.binding:
+            if mail.binding:
+                # It stays in active/, and in the log, for the next drainer to judge.
+                self._log.keep()
+            elif owned is not None:
                 owned.finish("queue")
             raise
         except Exception as error:
@@ -182,11 +190,14 @@ class Lane:
                 if isinstance(error, SmtpsError)
                 else f"An error of the helper's own: {type(error).__name__}."
             )
-            self._keep(mail, owned, text)
+            self._keep(mail, owned, text, not isinstance(error, OutboxError))
             return True
 
-    def _keep(self, mail: _Mail, owned: Owned | None, text: str) -> None:
-        """MAIL can't be sent or judged by reason TEXT: leave it to its user."""
+    def _keep(self, mail: _Mail, owned: Owned | None, text: str, room: bool) -> None:
+        """MAIL can't be sent or judged by reason TEXT: leave it to its user.
+
+        Where only ROOM for its commit is missing, it can be tried again.
+        """
         self._wait(mail.id, None)
         if owned is None or mail.binding:
             # What was committed stays in active/, and in the log, to be judged later.
@@ -194,8 +205,13 @@ class Lane:
             self._report(mail.id, "active", text, verdict=Symbol("uncertain"))
             return
         try:
-            owned.finish("failed")
-            state, text = "failed", f"{text} The mail is kept in the outbox as failed."
+            if room:
+                owned.finish("failed")
+                state, text = "failed", f"{text} The mail is kept in the outbox as failed."
+            else:
+                owned.finish("queue")
+                self._wait(mail.id, PAUSES[0])
+                state, text = "queue", f"{text} Next try in {PAUSES[0]} seconds."
         except SmtpsError as error:
             state, text = "active", error.text
         self._report(mail.id, state, text, verdict=Symbol("unsendable"))

@@ -239,3 +239,28 @@ def test_the_masked_dialogue_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     assert PASSWORD not in text
     told = [plist(rest) for kind, rest in Journal(box.root / "sent" / name).records()]
     assert told[-1]["verdict"] == "accepted"
+
+
+def test_without_room_for_its_commit_nothing_is_sent_and_the_mail_waits(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    queued(sandbox, box)
+    told: list[Event] = []
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+
+    async def drain() -> None:
+        running = drainer(box, told.append)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    asyncio.run(drain())
+    assert states(box) == ["queue"]
+    assert not sandbox.accepted
+    assert "No space left on device" in str(told[-1]["text"])
+    assert "Next try in 60 seconds" in str(told[-1]["text"])
