@@ -12,7 +12,6 @@ The properties are those of ``smtps-accounts`` in Emacs.  No error repeats a val
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -149,6 +148,8 @@ def _no_toml(path: Path, text: str) -> str:
 
 def _nearest(word: str, words: Sequence[str]) -> str:
     """Return how a sentence ends that says that WORD is none of WORDS."""
+    import difflib
+
     near = difflib.get_close_matches(word.lower().replace("_", "-"), words, 1)
     if near:
         return f"; did you mean “{visible(near[0])}”?"
