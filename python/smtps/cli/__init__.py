@@ -1,7 +1,8 @@
 """The command line: one file a verb, and no logic of their own.
 
-A verb's module has ``HELP`` (one line), ``add_arguments(parser)`` and
-``run(arguments) -> int`` (the exit status).  Only the verb that was asked for is imported.
+A verb's module has ``HELP`` and ``EXAMPLE`` (a line each), ``USAGE`` (the words behind the
+verb), ``add_arguments(parser)`` and ``run(arguments) -> int`` (the exit status).  Only the
+verb that was asked for is imported.
 """
 
 from __future__ import annotations

@@ -11,11 +11,15 @@ import sys
 from smtps.errors import MessageError, UsageError
 
 HELP = "TEXT to base64 and back, without line breaks"
+USAGE = "[OPTION...] [TEXT]"
+EXAMPLE = "smtps base64 me@example.org"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("text", nargs="?", help="the text; standard input when missing")
+    parser.add_argument(
+        "text", nargs="?", metavar="TEXT", help="the text; without it, standard input"
+    )
     parser.add_argument("-d", "--decode", action="store_true", help="from base64 to text")
     parser.add_argument(
         "--auth-plain", metavar="USER", help="AUTH PLAIN's string for USER; asks for the password"

@@ -14,11 +14,13 @@ from smtps.client.delivery import Credentials, Delivery
 from smtps.net.streams import run as run_blocking
 
 HELP = "say what works with a server; sends nothing"
+USAGE = "[OPTION...] HOST[:PORT]"
+EXAMPLE = "smtps check relay.example.org --user me@example.org"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]")
+    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
     options.add_connection(parser)
     options.add_login(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
@@ -27,10 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and return the exit status."""
-    account = options.account(arguments, arguments.where)
+    among = options.known(arguments, arguments.where)
+    account = options.account(arguments, among, arguments.where)
     trace: list[str] = []
 
-    named = account.user or account.mechanisms
+    named = account.user or account.mechanisms or account.password_command
 
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -16,16 +17,31 @@ from smtps.protocol.visible import visible
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
+HELP_COLUMN = 30
+"""Where the explanation of an option begins."""
+
 
 class _Help(argparse.HelpFormatter):
     """Knows its width beforehand: to find it out costs an import for every option."""
 
     def __init__(self, prog: str) -> None:
         columns = os.environ.get("COLUMNS", "")
-        super().__init__(prog, width=(int(columns) if columns.isdecimal() else WIDTH) - 2)
+        width = (int(columns) if columns.isdecimal() else WIDTH) - 1
+        super().__init__(prog, max_help_position=HELP_COLUMN, width=width)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        # What an option takes is told once, not behind each of its names.
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        takes = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {takes}"
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        # Without empty lines and plain headings, the help of each verb fits a screen.
+        return re.sub(r"\n+((options|positional arguments):\n)?", "\n", super().format_help())
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}. “{self.prog} --help” tells the options.")
 
@@ -77,15 +93,25 @@ def _run(words: list[str]) -> int:
     else:
         verb = "session"
     module = importlib.import_module(f"smtps.cli.{verb}")
-    parser = _Parser(
+    status: int = module.run(parser(verb).parse_args(words))
+    return status
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """Return what parses the words behind VERB, and tells of them."""
+    module = importlib.import_module(f"smtps.cli.{verb}")
+    made = _Parser(
         prog=f"smtps {verb}",
+        usage=f"smtps {verb} {module.USAGE}".rstrip(),
         description=module.HELP,
+        epilog=f"example: {module.EXAMPLE}",
         allow_abbrev=False,
+        add_help=False,
         formatter_class=_Help,
     )
-    module.add_arguments(parser)
-    status: int = module.run(parser.parse_args(words))
-    return status
+    made.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    module.add_arguments(made)
+    return made
 
 
 def complain(text: str) -> None:

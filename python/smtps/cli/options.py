@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from smtps.cli import accounts
+from smtps.cli.accounts import Named
 from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
 from smtps.errors import ConfigurationError, MessageError, UsageError
 from smtps.protocol.parameters import Notices, Wishes
+from smtps.protocol.visible import visible
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell where to connect and how."""
-    parser.add_argument("--host", help="the server's name")
-    parser.add_argument("--port", type=port, help="its port (465, 587 for starttls)")
-    parser.add_argument("--tls", choices=tuple(PORTS), help="TLS at once, by STARTTLS, or none")
+    parser.add_argument(
+        "--account", metavar="NAME", help="an account of accounts.toml; what follows wins"
+    )
+    parser.add_argument("--host", help="the server; --port PORT: else 465 (starttls 587)")
+    parser.add_argument("--port", type=port, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--tls", choices=tuple(PORTS), metavar="HOW", help="implicit (at once), starttls, or none"
+    )
     parser.add_argument(
         "--send-in-clear", action="store_true", help="without TLS also beyond this machine"
     )
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates only (PEM)")
     parser.add_argument(
-        "--client-certificate", metavar="FILE", help="show this certificate (PEM), if asked"
+        "--client-certificate", metavar="FILE", help="show this (PEM), if asked; --client-key FILE"
     )
-    parser.add_argument("--client-key", metavar="FILE", help="its key, if that is elsewhere")
+    parser.add_argument("--client-key", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument(
         "--timeout", type=timeout, metavar="SECONDS", help="one time-out for every wait"
     )
@@ -31,12 +40,8 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
 
 def add_login(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell who logs in and how."""
-    parser.add_argument("--user", help="log in as this user")
-    parser.add_argument(
-        "--auth",
-        metavar="MECH[,MECH]",
-        help="only these mechanisms, in that order; fast: by round trips",
-    )
+    parser.add_argument("--user", help="log in so; --auth MECH[,MECH]: by these, or fast")
+    parser.add_argument("--auth", metavar="MECH[,MECH]", help=argparse.SUPPRESS)
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="a command that prints the password"
     )
@@ -49,22 +54,24 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
         "-N",
         "--notify",
         metavar="WHEN",
-        help="notices to the sender: never, or success,failure,delay",
+        help="notices: never, or success,failure,delay",
     )
     group.add_argument(
-        "-R", "--ret", metavar="WHAT", help="what a notice brings back: full or hdrs"
+        "-R", "--ret", metavar="WHAT", help="full or hdrs comes back; -V, --envid ID: and this"
     )
-    group.add_argument("-V", "--envid", metavar="ID", help="an identifier that notices repeat")
+    group.add_argument("-V", "--envid", metavar="ID", help=argparse.SUPPRESS)
     group.add_argument(
         "--orcpt",
         metavar="TYPE;ADDRESS",
-        help="the original recipient, as in rfc822;ann@example.org",
+        help="for whom it was, as in rfc822;ann@example.org",
     )
     group.add_argument(
-        "--deliver-by", metavar="SECONDS[;R]", help="deliver within that time, or (R) give it back"
+        "--deliver-by", metavar="SECONDS[;R]", help="deliver in that time, or (R) give it back"
     )
-    group.add_argument("--hold-for", metavar="SECONDS", type=int, help="let the server wait")
-    group.add_argument("--hold-until", metavar="TIME", help="the same, as in 2027-01-31T09:00:00Z")
+    group.add_argument(
+        "--hold-for", metavar="SECONDS", type=int, help="let the server wait; --hold-until TIME"
+    )
+    group.add_argument("--hold-until", metavar="TIME", help=argparse.SUPPRESS)
     group.add_argument("--priority", metavar="N", type=int, help="-9 to 9")
     group.add_argument(
         "--require-tls", action="store_true", help="under verified TLS to the end, or not at all"
@@ -106,31 +113,83 @@ def timeout(text: str) -> float:
     return value
 
 
-def account(arguments: argparse.Namespace, host: str | None = None) -> Account:
-    """Return the account that ARGUMENTS describe; HOST stands as HOST or HOST:PORT."""
-    host = host or arguments.host
-    if not host:
-        raise UsageError("No host is given: name one with --host.")
-    name, number = split_host(host)
+def known(arguments: argparse.Namespace, where: str | None = None) -> tuple[Named, ...]:
+    """Return the accounts of accounts.toml that ARGUMENTS leave to choose from.
+
+    That is the one of --account; none where WHERE or --host tells the host; else all.
+    Raises UsageError if there is none then, and ConfigurationError.
+    """
+    name = arguments.account
+    if name is None and (where or arguments.host):
+        return ()
+    path = accounts.default()
+    found = accounts.read(path)
+    if name is not None:
+        return (accounts.one(found, name, path),)
+    if not found:
+        raise UsageError("No host is given: name one with --host, or an account with --account.")
+    return found
+
+
+def account(
+    arguments: argparse.Namespace,
+    among: Sequence[Named],
+    where: str | None = None,
+    sender: str | None = None,
+) -> Account:
+    """Return the account that ARGUMENTS describe, over the one AMONG those that SENDER uses.
+
+    WHERE stands as HOST or HOST:PORT.  Raises UsageError or ConfigurationError.
+    """
+    named = accounts.chosen(among, sender) if among else Named()
+    name, number = split_host(where or arguments.host or named.host or "")
     if number is not None and arguments.port not in (None, number):
         raise UsageError(f"Two ports are given, {number} and {arguments.port}.")
-    number = number or arguments.port
-    tls = arguments.tls or TLS_BY_PORT.get(number or 465, "implicit")
-    if arguments.client_key and not arguments.client_certificate:
+    number, tls = _way(arguments.tls, number or arguments.port, named)
+    if arguments.client_certificate:
+        certificate, key = arguments.client_certificate, arguments.client_key
+    else:
+        certificate = named.client_certificate
+        key = arguments.client_key or named.client_key
+    if key and not certificate:
         raise UsageError("A client key needs its --client-certificate.")
     auth = getattr(arguments, "auth", None)
-    return Account(
-        host=name,
-        port=number or PORTS[tls],
-        tls=tls,
-        user=getattr(arguments, "user", None),
-        mechanisms=tuple(word.strip().upper() for word in auth.split(",")) if auth else (),
-        ca_file=_file(arguments.ca_file, "CA file"),
-        send_in_clear=arguments.send_in_clear,
-        client_certificate=_file(arguments.client_certificate, "client certificate"),
-        client_key=_file(arguments.client_key, "client key"),
-        password_command=getattr(arguments, "password_command", None),
-    )
+    try:
+        return Account(
+            host=name,
+            port=number,
+            tls=tls,
+            user=getattr(arguments, "user", None) or named.user,
+            name=named.name,
+            mechanisms=tuple(word.strip().upper() for word in auth.split(","))
+            if auth
+            else named.mechanisms,
+            ca_file=_file(arguments.ca_file or named.ca_file, "CA file"),
+            send_in_clear=arguments.send_in_clear or named.send_in_clear,
+            client_certificate=_file(certificate, "client certificate"),
+            client_key=_file(key, "client key"),
+            password_command=getattr(arguments, "password_command", None) or named.password_command,
+        )
+    except ConfigurationError as error:
+        if named.name is None:
+            raise
+        raise ConfigurationError(f"Account “{visible(named.name)}”: {error.text}") from None
+
+
+def _way(tls: str | None, port: int | None, named: Named) -> tuple[int, str]:
+    """Return port and way of TLS, from what was given and what the account NAMED has.
+
+    What was given holds; of the account's, what fits it.
+    """
+    if port is not None:
+        tls = tls or TLS_BY_PORT.get(port) or named.tls or "implicit"
+    elif tls is not None:
+        fits = named.port is not None and TLS_BY_PORT.get(named.port, tls) == tls
+        port = named.port if fits else None
+    else:
+        port = named.port
+        tls = named.tls or TLS_BY_PORT.get(port or 465, "implicit")
+    return port or PORTS[tls], tls
 
 
 def _file(name: str | None, what: str) -> str | None:

@@ -21,6 +21,8 @@ from smtps.protocol.visible import visible
 from smtps.rpc.codec import Value, plist
 
 HELP = "list, show, retry, drop or flush the mails that are kept"
+USAGE = "[OPTION...] [list | show ID | retry ID | drop ID | flush]"
+EXAMPLE = "smtps outbox show ab12cd"
 
 NEEDS_ID = ("show", "retry", "drop")
 
@@ -28,7 +30,11 @@ NEEDS_ID = ("show", "retry", "drop")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.add_argument(
-        "action", nargs="?", default="list", choices=("list", "show", "retry", "drop", "flush")
+        "action",
+        nargs="?",
+        default="list",
+        help=argparse.SUPPRESS,
+        choices=("list", "show", "retry", "drop", "flush"),
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox, if not yours")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "speak s-expression RPC on standard input and output, for Emacs"
+HELP = "speak s-expressions on standard input, for Emacs"
+USAGE = ""
+EXAMPLE = "echo '(call 1 hello (:version \"0.1.0\" :wire 1))' | smtps rpc"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

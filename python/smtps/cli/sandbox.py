@@ -18,32 +18,38 @@ from smtps.cli import options
 if TYPE_CHECKING:
     from smtps.sandbox.server import Sandbox
 
-HELP = "run a mail server for trying things out, on this machine only"
+HELP = "a mail server for trying things out, on this machine"
+USAGE = "[OPTION...]"
+EXAMPLE = "smtps sandbox --directory /tmp/sandbox"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("--port", type=options.port, default=0, help="with TLS at once")
-    parser.add_argument("--starttls-port", type=options.port, default=0, help="with STARTTLS")
+    parser.add_argument(
+        "--port", type=options.port, default=0, metavar="N", help="with TLS at once"
+    )
+    parser.add_argument(
+        "--starttls-port", type=options.port, default=0, metavar="N", help="with STARTTLS"
+    )
     parser.add_argument(
         "--directory",
         type=Path,
         metavar="DIR",
-        help="keep certificate and mails there (else in a temporary one)",
+        help="keep certificate and mails there, not in /tmp",
     )
     parser.add_argument(
         "--login-seconds",
         type=options.timeout,
         default=10.0,
         metavar="SECONDS",
-        help="what a password may take after the user name, until the login is reset (10)",
+        help="until a login without its password is reset (10)",
     )
     parser.add_argument(
         "--offer",
         action="append",
         default=[],
         metavar="KEYWORD[,KEYWORD]",
-        help="offer, and take, these too: CHUNKING, say, or 'SIZE 1000'",
+        help="take these, too: CHUNKING, say, or 'SIZE 1000'",
     )
     parser.add_argument("--report", choices=("sexp",), help="tell where it listens in one form")
 

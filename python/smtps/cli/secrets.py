@@ -12,6 +12,7 @@ from pathlib import Path
 
 from smtps.cli import authinfo
 from smtps.cli.front import complain
+from smtps.cli.private import refuse_if_others_write
 from smtps.client.account import Account
 from smtps.client.delivery import Credentials
 from smtps.errors import ConfigurationError, LoginError
@@ -125,10 +126,7 @@ def _check(shown: str, status: os.stat_result) -> None:
 
     Emacs takes the latter, and the password in it is none the worse for being used.
     """
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
-        raise ConfigurationError(
-            f"{shown} can be written by others, so it is not used: chmod 600 {shown}."
-        )
+    refuse_if_others_write(shown, status)
     if status.st_mode & (stat.S_IRGRP | stat.S_IROTH) and not shown.endswith(".gpg"):
         complain(f"{shown} can be read by others: chmod 600 {shown}.")
 

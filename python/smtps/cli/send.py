@@ -34,26 +34,28 @@ if TYPE_CHECKING:
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-HELP = "send the message on standard input; sendmail's options hold too"
+HELP = "send a message from standard input, as sendmail does"
+USAGE = "[OPTION...] [-t] [RECIPIENT...] < MESSAGE"
+EXAMPLE = "smtps send -t --host relay.example.org --user me < mail"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("recipients", nargs="*", metavar="RECIPIENT")
+    parser.add_argument("recipients", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(
         "-t",
         dest="from_header",
         action="store_true",
-        help="take the recipients from To, Cc and Bcc",
+        help="recipients of To, Cc and Bcc; -f FROM: the sender",
     )
     parser.add_argument(
         "-i",
         "-oi",
         dest="dots",
         action="store_true",
-        help="a line with only a dot ends nothing (always so)",
+        help=argparse.SUPPRESS,
     )
-    parser.add_argument("-f", "-r", dest="sender", metavar="FROM", help="the envelope's sender")
+    parser.add_argument("-f", "-r", dest="sender", metavar="FROM", help=argparse.SUPPRESS)
     parser.add_argument(
         "-F",
         "-B",
@@ -62,16 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="ignored",
         metavar="X",
         action="append",
-        help="taken for sendmail's sake",
+        help=argparse.SUPPRESS,
     )
-    parser.add_argument(
-        "-b", dest="mode", metavar="m", choices=("m",), help="send a message (always so)"
-    )
+    parser.add_argument("-b", dest="mode", metavar="m", choices=("m",), help=argparse.SUPPRESS)
     options.add_connection(parser)
     options.add_login(parser)
     options.add_wishes(parser)
-    parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
-    parser.add_argument("--report", choices=("sexp", "json"), help="tell each recipient's fate")
+    parser.add_argument(
+        "--transcript", metavar="FILE", help="the masked dialogue; --report json|sexp: fates"
+    )
+    parser.add_argument("--report", choices=("sexp", "json"), help=argparse.SUPPRESS)
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox to keep it in")
 
 
@@ -104,11 +106,31 @@ def run(arguments: argparse.Namespace) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     arguments.recipients = _file_after_t(arguments)
-    sending = _Sending(arguments, options.account(arguments))
-    file = _open(arguments)
-    try:
+    among = options.known(arguments)
+    # Where no sender decides, what is wrong with the account is told before anything is typed.
+    account = options.account(arguments, among) if len(among) < 2 else None
+    with contextlib.closing(_open(arguments)) as file, _readable():
         header = message.read_header(file)
         envelope = _envelope(arguments, header)
+        account = account or options.account(arguments, among, sender=envelope.sender)
+        sending = _Sending(arguments, account)
+        owned = _put_away(sending, file, header, envelope)
+    return _send(sending, envelope, owned)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MessageUnreadableError(f"The message can't be read: {error.strerror}.") from None
+
+
+def _put_away(
+    sending: _Sending, file: BinaryIO, header: message.Header, envelope: Envelope
+) -> spool.Owned:
+    """Put the message into the outbox, as ours, while the connection is being made."""
+    try:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             sending.connect()
         # Behind the connect: what writes the outbox takes its time to load.
@@ -118,18 +140,12 @@ def run(arguments: argparse.Namespace) -> int:
             sending.connect()
             _hold_signals()
 
-        rest = _rest(file, read)
-        chunks, identity = message.finished(header, rest, envelope.sender)
-        box = spool.Spool(arguments.outbox or spool.default())
-        owned = box.begin(sending.account, envelope, chunks, identity)
-    except BaseException as error:
+        chunks, identity = message.finished(header, _rest(file, read), envelope.sender)
+        box = spool.Spool(sending.arguments.outbox or spool.default())
+        return box.begin(sending.account, envelope, chunks, identity)
+    except BaseException:
         sending.give_up()
-        if isinstance(error, OSError):
-            raise MessageUnreadableError(f"The message can't be read: {error.strerror}.") from None
         raise
-    finally:
-        file.close()
-    return _send(sending, envelope, owned)
 
 
 def _file_after_t(arguments: argparse.Namespace) -> list[str]:
@@ -276,7 +292,7 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
     async def commit(recipients: tuple[int, ...]) -> None:
         owned.journal.append(form("commit", attempt=1, recipients=list(recipients)), reserve=True)
 
-    named = account.user or account.mechanisms
+    named = account.user or account.mechanisms or account.password_command
 
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials

@@ -18,6 +18,8 @@ from smtps.client.session import Closed, Received, Sent, Session, Stands, Told
 from smtps.errors import SmtpsError, UsageError
 
 HELP = "type the SMTP dialogue by hand over TLS"
+USAGE = "[OPTION...] HOST[:PORT]"
+EXAMPLE = "smtps session relay.example.org:587"
 
 PROMPT = "send> "
 
@@ -35,7 +37,7 @@ READ_SIZE = 65536
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]")
+    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
     options.add_connection(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
 
@@ -44,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Hold the dialogue and return its exit status."""
     if arguments.where and arguments.host:
         raise UsageError("The host is given twice.")
-    account = options.account(arguments, arguments.where)
+    among = options.known(arguments, arguments.where)
+    account = options.account(arguments, among, arguments.where)
     if sys.stdin is None:
         raise UsageError("There is nothing to type on: standard input is closed.")
     try:
