@@ -165,7 +165,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
       (should (equal (smtps-real-state) '(failed)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-resend-failed)
-      (should (smtps-real-told-p "Sending to b@x.example\\.\\.\\."))
+      (smtps-real-until (smtps-real-told-p "Sending to b@x.example\\.\\.\\."))
       (smtps-real-until (equal (smtps-real-state) '(sent)))
       (smtps-real-until (smtps-real-told-p "accepted the message for 1 recipient")))))
 
