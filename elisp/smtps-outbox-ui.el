@@ -665,10 +665,10 @@ Until that is sent, the mail stays in the outbox, held."
     (when (and (memq state '(queue tmp))
                (not (smtps-outbox-move id state 'held)))
       (user-error "This mail was just taken up by somebody else"))
-    (pop-to-buffer (smtps-outbox-ui--compose (smtps-outbox-find id)))
+    (pop-to-buffer (smtps-outbox-ui-compose (smtps-outbox-find id)))
     (smtps-outbox-ui--changed (current-buffer))))
 
-(defun smtps-outbox-ui--compose (entry)
+(defun smtps-outbox-ui-compose (entry)
   "Return a buffer in which ENTRY is composed, to be sent in its place."
   (require 'message)
   (require 'mml)
