@@ -688,6 +688,7 @@ The time to it is told in seconds, too.")
 That is in seconds since 1970; nil is at once.  With a prefix argument, ask."
   (cond (noninteractive nil)
         ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
+         (require 'org)
          (let ((time (org-read-date t t nil "Send it at")))
            (when (time-less-p time nil)
              (smtps-send--refuse "%s is in the past."

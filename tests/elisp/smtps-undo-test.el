@@ -9,6 +9,8 @@
 (require 'smtps-real)
 (require 'smtps-undo)
 
+(defvar org-read-date-popup-calendar)
+
 (defmacro smtps-undo-test-with (delay &rest body)
   "Evaluate BODY with the helper, a sandbox and its account, and DELAY."
   (declare (indent 1) (debug t))
@@ -117,16 +119,18 @@
 (ert-deftest smtps-undo-test-scheduled ()
   "With a prefix argument a date is asked, which has to be in the future."
   (smtps-undo-test-with 0
-    (let* ((when nil) (current-prefix-arg '(4)))
-      (cl-letf (((symbol-function 'org-read-date) (lambda (&rest _) when)))
-        (setq when (time-subtract nil 60))
+    (let* ((org-read-date-popup-calendar nil)
+           (current-prefix-arg '(4))
+           (answer "2001-01-01 14:30"))
+      (cl-letf (((symbol-function 'read-string) (lambda (&rest _) answer)))
         (should-error (smtps-real-send) :type 'user-error)
         (should-not (smtps-real-state))
-        (setq when (encode-time '(0 30 14 1 1 2100 nil -1 nil)))
+        (setq answer "2031-01-01 14:30")
         (smtps-real-send)
-        (should (smtps-real-told-p "on 2100-01-01 at 14:30; "))
+        (should (smtps-real-told-p "on 2031-01-01 at 14:30; "))
         (should (equal (plist-get (car (smtps-outbox-entries)) :not-before)
-                       (time-convert when 'integer)))))))
+                       (time-convert (encode-time '(0 30 14 1 1 2031 nil -1 nil))
+                                     'integer)))))))
 
 (ert-deftest smtps-undo-test-next-try-is-told ()
   "What waits for another try is told with its time, once."
