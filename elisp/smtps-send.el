@@ -756,13 +756,15 @@ one it was composed in, or nil."
   "Drop the mail that the one in the current buffer was made of, if any."
   (when smtps-send-replaces
     (require 'smtps-helper)
-    (smtps-helper-call
-     'outbox-drop (list :outbox (smtps-outbox--directory)
-                        :id smtps-send-replaces)
-     :else (lambda (problem)
-             (smtps-send-tell
-              (format "The mail as it was before is still in the outbox: %s"
-                      (smtps-send--problem problem)))))
+    ;; The user may have dropped it meanwhile.
+    (when (smtps-outbox-find smtps-send-replaces)
+      (smtps-helper-call
+       'outbox-drop (list :outbox (smtps-outbox--directory)
+                          :id smtps-send-replaces)
+       :else (lambda (problem)
+               (smtps-send-tell
+                (format "The mail as it was before is still in the outbox: %s"
+                        (smtps-send--problem problem))))))
     (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (sentence)

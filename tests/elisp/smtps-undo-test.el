@@ -103,6 +103,18 @@
       (smtps-real-until (not (buffer-live-p buffer)))
       (smtps-real-until (equal (smtps-real-state) '(sent))))))
 
+(ert-deftest smtps-undo-test-dropped-meanwhile ()
+  "What was taken back may be dropped; what is then sent says nothing of it."
+  (smtps-undo-test-with 600
+    (smtps-real-send)
+    (smtps-undo-send)
+    (set-buffer (window-buffer))
+    (delete-directory (smtps-outbox--directory "held" smtps-send-replaces) t)
+    (let ((smtps-send-delay 0))
+      (message-send))
+    (smtps-real-until (smtps-real-told-p "accepted the message"))
+    (should-not (smtps-real-told-p "still in the outbox"))))
+
 (ert-deftest smtps-undo-test-too-late ()
   "What another has taken up can't be taken back."
   (smtps-undo-test-with 600
