@@ -606,12 +606,17 @@ One that failed goes to all who have not got it."
     (smtps-outbox-ui--send entry)))
 
 (defun smtps-outbox-ui--send (entry)
-  "Have ENTRY sent now."
-  (smtps-send--door
-    (smtps-send-entry entry)
-    (smtps-send-tell (format "Sending to %s..."
-                             (smtps-outbox-ui--addresses
-                              (smtps-outbox-left entry)))))
+  "Have ENTRY sent, now or when its time has come."
+  (let* ((time (plist-get entry :not-before))
+         ;; Once the helper has it, its journal is elsewhere.
+         (sentence
+          (if (and time (time-less-p nil time))
+              (smtps-send--promise (plist-get (plist-get entry :account) :host)
+                                   time)
+            (format "Sending to %s..." (smtps-outbox-ui--addresses
+                                        (smtps-outbox-left entry))))))
+    (smtps-send--door (smtps-send-entry entry))
+    (smtps-send-tell sentence))
   (smtps-outbox-ui--changed (current-buffer)))
 
 (defun smtps-outbox-ui--addresses (addresses)
@@ -665,10 +670,10 @@ Until that is sent, the mail stays in the outbox, held."
     (when (and (memq state '(queue tmp))
                (not (smtps-outbox-move id state 'held)))
       (user-error "This mail was just taken up by somebody else"))
-    (pop-to-buffer (smtps-outbox-ui--compose (smtps-outbox-find id)))
+    (pop-to-buffer (smtps-outbox-ui-compose (smtps-outbox-find id)))
     (smtps-outbox-ui--changed (current-buffer))))
 
-(defun smtps-outbox-ui--compose (entry)
+(defun smtps-outbox-ui-compose (entry)
   "Return a buffer in which ENTRY is composed, to be sent in its place."
   (require 'message)
   (require 'mml)

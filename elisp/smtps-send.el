@@ -28,6 +28,8 @@
 (require 'smtps-credentials)
 
 (declare-function smtps-check-certificate "smtps-check" (account))
+(declare-function org-read-date "org")
+(declare-function smtps-undo-keep "smtps-undo" (id time))
 (declare-function smtps-trust-accept "smtps-trust")
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-helper-call "smtps-helper")
@@ -660,7 +662,9 @@ is or can't be kept."
         (let ((inhibit-quit nil))
           (when composed
             (smtps-send--check-again composed))
-          (setq envelope (smtps-send--prepare source)))
+          (setq envelope (smtps-send--prepare source))
+          (setq envelope (plist-put envelope :not-before
+                                    (smtps-send--not-before composed))))
         (setq id (smtps-outbox-put
                   envelope nil
                   (if (with-current-buffer source
@@ -674,6 +678,24 @@ is or can't be kept."
       (when (and noninteractive
                  (not (equal (smtps-outbox-states-of id) '(held))))
         (smtps-send--await id)))))
+
+(defconst smtps-send--soon 60
+  "Seconds within which mail that is to be sent is in flight for who quits.
+The time to it is told in seconds, too.")
+
+(defun smtps-send--not-before (composed)
+  "Return the time at which the mail composed in buffer COMPOSED may go.
+That is in seconds since 1970; nil is at once.  With a prefix argument, ask."
+  (cond (noninteractive nil)
+        ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
+         (require 'org)
+         (let ((time (org-read-date t t nil "Send it at")))
+           (when (time-less-p time nil)
+             (smtps-send--refuse "%s is in the past."
+                                 (format-time-string "%F %R" time)))
+           (time-convert time 'integer)))
+        ((> smtps-send-delay 0)
+         (ceiling (float-time (time-add nil smtps-send-delay))))))
 
 (defun smtps-send--run-hook ()
   "Run `message-send-mail-hook' where message.el has left that to us."
@@ -689,13 +711,18 @@ ENVELOPE is its envelope, SOURCE the buffer that was sent and COMPOSED the
 one it was composed in, or nil."
   (let* ((account (plist-get envelope :account))
          (held (equal (smtps-outbox-states-of id) '(held)))
+         (not-before (and (not held) (plist-get envelope :not-before)))
          (sentence (if held "Kept in the outbox until you send it"
-                     (format "Queued for %s" (plist-get account :host)))))
+                     (smtps-send--promise (plist-get account :host)
+                                          not-before))))
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
         (smtps-send--safely "what it replaces could not be deleted"
           (smtps-send--drop-replaced))
+        (when not-before
+          (smtps-send--safely "its buffer could not be kept"
+            (smtps-undo-keep id not-before)))
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
     (smtps-outbox-changed)
@@ -713,17 +740,31 @@ one it was composed in, or nil."
     (unless noninteractive
       (smtps-send-tell sentence))))
 
+(defun smtps-send--promise (host not-before)
+  "Return words for a mail to HOST, to be sent at NOT-BEFORE, or now if nil."
+  (if (null not-before)
+      (format "Queued for %s" host)
+    (let ((seconds (round (float-time (time-subtract not-before nil)))))
+      (format "It goes to %s %s; %s takes it back" host
+              (if (> seconds smtps-send--soon)
+                  (format-time-string "on %F at %R" not-before)
+                (format "in %d second%s" seconds (if (= seconds 1) "" "s")))
+              (substring-no-properties
+               (substitute-command-keys "\\[smtps-undo-send]"))))))
+
 (defun smtps-send--drop-replaced ()
   "Drop the mail that the one in the current buffer was made of, if any."
   (when smtps-send-replaces
     (require 'smtps-helper)
-    (smtps-helper-call
-     'outbox-drop (list :outbox (smtps-outbox--directory)
-                        :id smtps-send-replaces)
-     :else (lambda (problem)
-             (smtps-send-tell
-              (format "The mail as it was before is still in the outbox: %s"
-                      (smtps-send--problem problem)))))
+    ;; The user may have dropped it meanwhile.
+    (when (smtps-outbox-find smtps-send-replaces)
+      (smtps-helper-call
+       'outbox-drop (list :outbox (smtps-outbox--directory)
+                          :id smtps-send-replaces)
+       :else (lambda (problem)
+               (smtps-send-tell
+                (format "The mail as it was before is still in the outbox: %s"
+                        (smtps-send--problem problem))))))
     (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (sentence)
@@ -970,8 +1011,19 @@ smtps-answer shows the certificate, and asks."
                            ;; The rest is shown there.
                            (car (split-string (smtps-send--line text)
                                               "\\.\\(?: \\|\\'\\)"))))
+          ((and (plist-get event :next)
+                (smtps-send--waiting-sentence event)))
           ((and (stringp text) (not (string-blank-p text)))
            (smtps-send--line text)))))
+
+(defun smtps-send--waiting-sentence (event)
+  "Return why the mail of EVENT waits, and the time of its next try, or nil."
+  (let* ((outcome (plist-get (smtps-outbox-find (plist-get event :id)) :outcome))
+         (text (plist-get outcome :text)))
+    (when (and text (equal (plist-get outcome :next) (plist-get event :next)))
+      (format "%s  The mail is kept in the outbox; next try at %s."
+              (smtps-send--line text)
+              (format-time-string "%R" (plist-get event :next))))))
 
 (defun smtps-send--forget-login (id)
   "Forget the password of the mail ID's account, which may have been refused."
@@ -980,9 +1032,6 @@ smtps-answer shows the certificate, and asks."
       (smtps-credentials-forget account))))
 
 ;;; Quitting
-
-(defconst smtps-send--soon 60
-  "Seconds: mail that is to be sent within them is in flight for who quits.")
 
 (defun smtps-send--in-flight ()
   "Return the mails that are being sent, or are to be sent now or soon."

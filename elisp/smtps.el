@@ -119,7 +119,7 @@ the smtpmail variables are the account."
                      (const :tag "Without TLS to another machine" t))))
   :risky t)
 
-;; These two are of other files, but may be bound before those are loaded.
+;; These are of other files, but may be bound before those are loaded.
 
 (defcustom smtps-outbox-directory
   (expand-file-name
@@ -130,6 +130,11 @@ the smtpmail variables are the account."
   "The directory in which mail is kept until it is accepted, and after.
 The command line uses the same one."
   :type 'directory)
+
+(defcustom smtps-send-delay 0
+  "Seconds that a mail waits in the outbox before it goes.
+During that time \\[smtps-undo-send] takes it back."
+  :type 'natnum)
 
 (defcustom smtps-helper-command nil
   "The helper's whole command, a list of program and arguments, or nil.
@@ -493,6 +498,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
 (autoload 'smtps-outbox "smtps-outbox-ui" nil t)
+(autoload 'smtps-undo-send "smtps-undo" nil t)
+(autoload 'smtps-undo-keep "smtps-undo")
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
@@ -516,6 +523,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
      :help "Send the mail in this buffer by smtps"]
     ["Outbox" smtps-outbox
      :help "Show what waits, what failed and what was sent"]
+    ["Take back" smtps-undo-send
+     :help "Take back the mail that was sent last, if it waits still"]
     ["Send what waits" smtps-send-queued
      :help "Send the mail that waits in the outbox"]
     ["Answer" smtps-answer

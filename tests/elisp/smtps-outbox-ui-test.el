@@ -141,6 +141,22 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
       (smtps-outbox-hold)
       (smtps-real-until (equal (smtps-real-state) '(sent))))))
 
+(ert-deftest smtps-outbox-ui-test-hold-delayed ()
+  "A mail whose time has not come can be held; let go, it waits for it again."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((smtps-send-delay 600))
+      (save-window-excursion (smtps-real-send))
+      (let ((id (plist-get (car (smtps-outbox-entries)) :id)))
+        (smtps-outbox-ui-test-go id)
+        (should (smtps-outbox-ui-test-line "^ delayed .+It goes at 2"))
+        (should-error (smtps-outbox-retry) :type 'user-error)
+        (smtps-outbox-hold)
+        (setq smtps-real-told nil)
+        (smtps-outbox-hold)
+        (should (string-prefix-p "It goes to localhost on " (car smtps-real-told)))
+        (should (equal (smtps-real-state) '(queue)))))))
+
 (ert-deftest smtps-outbox-ui-test-retry ()
   "What was held is tried now; what was sent can't be."
   (smtps-real-with

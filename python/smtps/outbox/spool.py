@@ -39,13 +39,25 @@ def default() -> Path:
 
 
 class Owned:
-    """An entry in active/ that this process owns, by the lock on its file ``lock``."""
+    """An entry that this process owns, by the lock on its file ``lock``."""
 
     def __init__(self, spool: Spool, directory: Path, lock: int | None) -> None:
         self._spool = spool
         self._lock = lock
         self.directory = directory
         self.journal = Journal(directory)
+
+    def activate(self) -> bool:
+        """Move the entry to active/; give it up and return False if it was moved meanwhile."""
+        target = self._spool.root / "active" / self.directory.name
+        try:
+            self.directory.rename(target)
+        except OSError:
+            if self._lock is not None:
+                os.close(self._lock)
+            return False
+        self.directory, self.journal = target, Journal(target)
+        return True
 
     def finish(self, state: str) -> Path:
         """Move the entry to STATE, give it up, and return where it lies."""
@@ -150,7 +162,7 @@ class Spool:
         return target
 
     def own(self, directory: Path) -> Owned | None:
-        """Lock the entry at DIRECTORY, which lies in active/; None if somebody else has it."""
+        """Lock the entry at DIRECTORY; None if it is not there or somebody else has it."""
         path = directory / "lock"
         try:
             lock = _locked(path)
@@ -170,12 +182,9 @@ class Spool:
 
     def take(self, name: str, state: str = "queue") -> Owned | None:
         """Take the entry NAME out of STATE; None if it is no longer there."""
-        target = self.root / "active" / name
-        try:
-            (self.root / state / name).rename(target)
-        except OSError:
-            return None
-        return self.own(target)
+        # Locked first: in active/ without an owner, what was held would be judged, and sent.
+        owned = self.own(self.root / state / name)
+        return owned if owned is not None and owned.activate() else None
 
     def names(self, state: str) -> list[str]:
         """Return the entries' names in STATE, oldest first."""

@@ -12,7 +12,7 @@ import pytest
 from smtps.app import App
 from smtps.client.account import Account
 from smtps.errors import UsageError
-from smtps.outbox import overview
+from smtps.outbox import judge, overview
 from smtps.outbox.journal import Journal, results
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
@@ -102,6 +102,24 @@ def test_a_failed_mail_goes_to_those_who_have_not_got_it(tmp_path: Path) -> None
     name = kept(box, "failed", Verdict.ACCEPTED, Verdict.REFUSED, Verdict.REFUSED)
     ask("outbox_retry", box, name, lambda: tried(box, name) == {1, 2})
     assert overview.found(box, name).state == "queue"
+
+
+def test_what_is_taken_is_locked_before_it_is_in_active(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "held")
+    rename = Path.rename
+
+    def judged_at_once(self: Path, target: Path) -> Path:
+        moved = rename(self, target)
+        if target.parent.name == "active":
+            judge.recover(box)
+        return moved
+
+    monkeypatch.setattr(Path, "rename", judged_at_once)
+    ask("outbox_drop", box, name)
+    assert not [path for path in box.root.rglob("*") if path.is_file()]
 
 
 def tried(box: Spool, name: str) -> set[object]:

@@ -1,0 +1,97 @@
+;;; smtps-undo.el --- Take a mail back that waits for its time  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;; This file is part of smtps.
+
+;;; Commentary:
+
+;; A mail that is sent with a delay, or for a later hour, lies in queue/
+;; with the time in its envelope, which whoever drains the outbox obeys:
+;; it goes then, whether this Emacs still runs or not.  To take it back is
+;; to rename it into held/, which one of the two does first.
+
+;;; Code:
+
+(require 'cl-lib)
+(require 'smtps)
+(require 'smtps-outbox)
+(require 'smtps-send)
+
+(declare-function smtps-outbox-ui-compose "smtps-outbox-ui" (entry))
+(declare-function message-set-auto-save-file-name "message" ())
+(defvar message-buffer-list)
+(defvar message-kill-buffer-on-exit)
+(defvar message-sent-message-via)
+
+(defvar-local smtps-undo--kept nil
+  "Non-nil if this buffer would have been killed when its mail was sent.")
+
+;;;###autoload
+(defun smtps-undo-keep (id time)
+  "Keep the current buffer, from which the mail ID is being sent, until TIME."
+  (when (bound-and-true-p message-kill-buffer-on-exit)
+    (setq-local message-kill-buffer-on-exit nil)
+    (setq smtps-undo--kept t)
+    ;; A mere number would be one of seconds from now.
+    (run-at-time (time-convert time 'list) nil #'smtps-undo--let-go (current-buffer) id)))
+
+(defun smtps-undo--let-go (buffer id)
+  "Kill BUFFER, since its mail ID has gone, unless somebody sees to it."
+  (when (and (buffer-live-p buffer)
+             (equal (buffer-local-value 'smtps-send--entry buffer) id)
+             (not (buffer-modified-p buffer))
+             (not (get-buffer-window buffer t)))
+    (kill-buffer buffer)))
+
+(defun smtps-undo--last ()
+  "Return the mail that can be taken back: this buffer's, or the last one."
+  (let ((entries (cl-remove-if-not #'smtps-outbox-delayed-p
+                                   (smtps-outbox-entries '(queue)))))
+    (or (cl-find smtps-send--entry entries
+                 :key (lambda (entry) (plist-get entry :id)) :test #'equal)
+        (car (last entries)))))
+
+;;;###autoload
+(defun smtps-undo-send ()
+  "Take back the mail of this buffer, or the last one, that waits for its time.
+The buffer that it was composed in comes back as it was; after a restart
+one is made of the mail, without its undo history.  Until it is sent again,
+the mail stays in the outbox, held."
+  (interactive)
+  (let* ((entry (or (smtps-undo--last)
+                    (user-error "No mail waits that could be taken back")))
+         (id (plist-get entry :id))
+         (buffer (cl-find id (buffer-list) :test #'equal
+                          :key (lambda (buffer)
+                                 (buffer-local-value 'smtps-send--entry
+                                                     buffer)))))
+    (unless (smtps-outbox-move id 'queue 'held)
+      (user-error "It is too late: the mail is being sent"))
+    (if buffer
+        (smtps-undo--restore buffer id)
+      (require 'smtps-outbox-ui)
+      (setq buffer (smtps-outbox-ui-compose (smtps-outbox-find id))))
+    (pop-to-buffer buffer)
+    (smtps-send-tell "Taken back: nothing was sent")))
+
+(defun smtps-undo--restore (buffer id)
+  "Make BUFFER, from which the mail ID was sent, one that composes it again."
+  (with-current-buffer buffer
+    (setq smtps-send--entry nil
+          smtps-send-replaces id)
+    (when smtps-undo--kept
+      (setq smtps-undo--kept nil)
+      (kill-local-variable 'message-kill-buffer-on-exit))
+    (when (derived-mode-p 'message-mode)
+      (setq message-sent-message-via nil
+            message-buffer-list (delq buffer message-buffer-list))
+      (when (string-match "\\`\\*sent \\(.*\\)" (buffer-name))
+        (rename-buffer (concat "*unsent " (match-string 1 (buffer-name))) t))
+      (message-set-auto-save-file-name))
+    (set-buffer-modified-p t)))
+
+(provide 'smtps-undo)
+;;; smtps-undo.el ends here

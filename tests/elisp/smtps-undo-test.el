@@ -1,0 +1,158 @@
+;;; smtps-undo-test.el --- Mail that waits for its time  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Code:
+
+(require 'smtps-real)
+(require 'smtps-undo)
+
+(defvar org-read-date-popup-calendar)
+
+(defmacro smtps-undo-test-with (delay &rest body)
+  "Evaluate BODY with the helper, a sandbox and its account, and DELAY."
+  (declare (indent 1) (debug t))
+  `(smtps-real-with
+     (let ((smtps-send-delay ,delay)
+           (kill-on-exit (default-value 'message-kill-buffer-on-exit)))
+       (smtps-real-account :ca-file (smtps-real-property :ca-file))
+       (smtps-real-authinfo
+        (format "machine localhost login %s password %s"
+                (smtps-real-property :user) (smtps-real-property :password)))
+       (unwind-protect (progn ,@body)
+         (setq-default message-kill-buffer-on-exit kill-on-exit)))))
+
+(defun smtps-undo-test-compose ()
+  "Compose a mail with an attachment in MML, point in the middle of a word."
+  (message-mail "to-address@other-host.it" "Take me back")
+  (message-goto-body)
+  (insert "Some text.\n<#part type=text/plain disposition=inline>\nX\n<#/part>\n")
+  (search-backward "text."))
+
+(defun smtps-undo-test-mails ()
+  "Return the number of mails that the sandbox has."
+  (length (directory-files (expand-file-name "new" (smtps-real-property :maildir))
+                           nil "\\`[^.]")))
+
+(ert-deftest smtps-undo-test-goes-when-time-is-over ()
+  "A delayed mail is not sent before its time, and then by itself."
+  (smtps-undo-test-with 2
+    (smtps-real-send)
+    (should (smtps-real-told-p "It goes to localhost in [123] seconds?; M-x smtps-undo-send takes"))
+    (let ((entry (car (smtps-outbox-entries))))
+      (should (smtps-outbox-delayed-p entry))
+      (should-not (smtps-outbox-wait))
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (should-not (time-less-p nil (plist-get entry :not-before))))
+    (should-error (smtps-undo-send) :type 'user-error)
+    (should (= 1 (smtps-undo-test-mails)))))
+
+(ert-deftest smtps-undo-test-brings-the-buffer-back ()
+  "The buffer is the same, its point and MML too, though it was to be killed."
+  (smtps-undo-test-with 600
+    (smtps-undo-test-compose)
+    (setq-default message-kill-buffer-on-exit t)
+    (let ((buffer (current-buffer))
+          (name (buffer-name))
+          (id nil))
+      (message-send-and-exit)
+      (setq id (plist-get (car (smtps-outbox-entries)) :id))
+      (should (buffer-live-p buffer))
+      (set-window-buffer nil (get-buffer-create "*elsewhere*"))
+      (set-buffer "*elsewhere*")
+      (smtps-undo-send)
+      (set-buffer (window-buffer))
+      (should (eq (current-buffer) buffer))
+      (should (equal (buffer-name) name))
+      (should (looking-at "text\\.\n<#part "))
+      (should message-kill-buffer-on-exit)
+      (should (equal (smtps-real-state) '(held)))
+      (should (= 0 (smtps-undo-test-mails)))
+      ;; Sent again, it asks nothing, and goes once.
+      (let ((smtps-send-delay 0))
+        (message-send))
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (should-not (smtps-outbox-find id))
+      (should (= 1 (smtps-undo-test-mails))))))
+
+(ert-deftest smtps-undo-test-after-a-restart ()
+  "Without its buffer, the mail is made one of again."
+  (smtps-undo-test-with 600
+    (smtps-undo-test-compose)
+    (let ((buffer (current-buffer)))
+      (message-send)
+      (kill-buffer buffer)
+      (smtps-undo-send)
+      (set-buffer (window-buffer))
+      (should (derived-mode-p 'message-mode))
+      (should (equal (message-fetch-field "Subject") "Take me back"))
+      (should (save-excursion (search-forward "Some text." nil t)))
+      (should smtps-send-replaces))))
+
+(ert-deftest smtps-undo-test-buffer-goes-with-its-mail ()
+  "A buffer that was to be killed is, once its mail can't be taken back."
+  (smtps-undo-test-with 1
+    (smtps-undo-test-compose)
+    (setq-default message-kill-buffer-on-exit t)
+    (let ((buffer (current-buffer)))
+      (message-send-and-exit)
+      (set-window-buffer nil (get-buffer-create "*elsewhere*"))
+      (should (buffer-live-p buffer))
+      (smtps-real-until (not (buffer-live-p buffer)))
+      (smtps-real-until (equal (smtps-real-state) '(sent))))))
+
+(ert-deftest smtps-undo-test-dropped-meanwhile ()
+  "What was taken back may be dropped; what is then sent says nothing of it."
+  (smtps-undo-test-with 600
+    (smtps-real-send)
+    (smtps-undo-send)
+    (set-buffer (window-buffer))
+    (delete-directory (smtps-outbox--directory "held" smtps-send-replaces) t)
+    (let ((smtps-send-delay 0))
+      (message-send))
+    (smtps-real-until (smtps-real-told-p "accepted the message"))
+    (should-not (smtps-real-told-p "still in the outbox"))))
+
+(ert-deftest smtps-undo-test-too-late ()
+  "What another has taken up can't be taken back."
+  (smtps-undo-test-with 600
+    (smtps-real-send)
+    (cl-letf* ((move (symbol-function 'smtps-outbox-move))
+               ((symbol-function 'smtps-outbox-move)
+                (lambda (id from to)
+                  (rename-file (smtps-outbox--directory "queue" id)
+                               (smtps-outbox--directory "active" id))
+                  (funcall move id from to))))
+      (should-error (smtps-undo-send) :type 'user-error))
+    (should (equal (smtps-real-state) '(active)))))
+
+(ert-deftest smtps-undo-test-scheduled ()
+  "With a prefix argument a date is asked, which has to be in the future."
+  (smtps-undo-test-with 0
+    (let* ((org-read-date-popup-calendar nil)
+           (current-prefix-arg '(4))
+           (answer "2001-01-01 14:30"))
+      (cl-letf (((symbol-function 'read-string) (lambda (&rest _) answer)))
+        (should-error (smtps-real-send) :type 'user-error)
+        (should-not (smtps-real-state))
+        (setq answer "2031-01-01 14:30")
+        (smtps-real-send)
+        (should (smtps-real-told-p "on 2031-01-01 at 14:30; "))
+        (should (equal (plist-get (car (smtps-outbox-entries)) :not-before)
+                       (time-convert (encode-time '(0 30 14 1 1 2031 nil -1 nil))
+                                     'integer)))))))
+
+(ert-deftest smtps-undo-test-next-try-is-told ()
+  "What waits for another try is told with its time, once."
+  (smtps-undo-test-with 0
+    (smtps-real-account :port 1 :tls 'none :user nil)
+    (smtps-real-send)
+    (smtps-real-until
+     (smtps-real-told-p "can't be reached.+refused\\.  The mail is kept in the outbox; next try at [0-9][0-9]:[0-9][0-9]\\.\\'"))
+    (should (= 1 (cl-count-if (lambda (told) (string-search "next try" told))
+                              smtps-real-told)))))
+
+(provide 'smtps-undo-test)
+;;; smtps-undo-test.el ends here
