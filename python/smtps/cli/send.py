@@ -8,6 +8,7 @@ import os
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -85,6 +86,9 @@ class _Sending:
         self.arguments = arguments
         self.account = account
         self.trace: list[str] = []
+        self.began = time.monotonic()
+        self.said: list[str] = []
+        """The masked dialogue as the journal keeps it, each line with its milliseconds."""
         self.trust = trusting.of_user(_passphrase)
         self.ahead: Ahead | None = None
 
@@ -234,7 +238,7 @@ def _carried_out(
     except KeyboardInterrupt:
         _hold_signals()
         return _interrupted(envelope, owned)
-    return _settle(sending.arguments, owned, outcome)
+    return _settle(sending, owned, outcome)
 
 
 def _hold_signals() -> None:
@@ -269,6 +273,7 @@ def _delivery(sending: _Sending) -> Delivery:
 
     def trace(direction: str, text: str) -> None:
         sending.trace.append(f"{direction}> {text}\n")
+        sending.said.append(f"{(time.monotonic() - sending.began) * 1000:.0f} {direction}> {text}")
 
     return Delivery(
         sending.account,
@@ -302,12 +307,13 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
     return run_blocking(delivery.send(envelope, ready, ask if named else None, commit))
 
 
-def _settle(arguments: argparse.Namespace, owned: spool.Owned, outcome: Outcome) -> int:
+def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
     from smtps.outbox import journal
 
+    arguments = sending.arguments
     state = "sent" if outcome.status == 0 else "failed"
     try:
-        owned.journal.append(*journal.results(1, outcome))
+        owned.journal.append(journal.transcript(1, sending.said), *journal.results(1, outcome))
     except OutboxError as error:
         complain(error.text.replace("was not sent and is kept", "has its result only here"))
     kept = owned.finish(state)

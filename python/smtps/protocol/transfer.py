@@ -513,7 +513,8 @@ def _header(entity: _Entity, change: _Change) -> bytes:
 
 
 _SAFE = re.compile(
-    rb"(?:[^=]++|==|=[0-9A-Fa-f]{2}|=(?=[^=0-9A-Fa-f])|=(?=[0-9A-Fa-f][^0-9A-Fa-f]))*+"
+    # A possessive repetition of a group matches wrongly before Python 3.11.4.
+    rb"(?:[^=]++|==|=[0-9A-Fa-f]{2}|=(?=[^=0-9A-Fa-f])|=(?=[0-9A-Fa-f][^0-9A-Fa-f]))*"
 )
 """What can be cut off without cutting through something encoded."""
 

@@ -180,7 +180,7 @@ _VERB = re.compile(rb"[A-Za-z]*")
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _LONG = re.compile(rb"[^\r\n]{999}")
 """RFC 5321 4.5.3.1.6."""
-_HEADER = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)*+")
+_HEADER = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*")
 """RFC 5322 2.2; empty where a message begins with its text."""
 
 
