@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from authority import DAY, NOW, Authority, Kind, context
@@ -70,7 +71,7 @@ def sent(
     ca_file: Path | None,
     trust: Trust | None = None,
     host: str = "localhost",
-    **more: str,
+    **more: Any,
 ) -> tuple[Outcome, list[str]]:
     told: list[str] = []
     account = Account(host, server.port, tls, ca_file=str(ca_file) if ca_file else None, **more)
@@ -334,3 +335,31 @@ def test_a_passphrase_that_is_not_right(form: str, passphrase: str, tmp_path: Pa
     with pytest.raises(PassphraseError):
         tls.context(None, client._replace(passphrase=passphrase))
     tls.context(None, client._replace(passphrase="open sesame"))
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+def test_external_logs_in_by_the_certificate_that_was_shown(
+    tls: str, authority: Authority, files: dict[str, Path]
+) -> None:
+    """EXTERNAL (RFC 4422 appendix A): who we are was settled by TLS, which really checks it."""
+    ours = authority.issue(
+        Kind(common_name="tester", purpose=ExtendedKeyUsageOID.CLIENT_AUTH), f"external-{tls}.pem"
+    )
+    offers = ("AUTH EXTERNAL PLAIN", *(["STARTTLS"] if tls == "starttls" else []))
+    script = Script(offers=offers, tls=tls)
+    with Server(script, wanting_certificates(files["good"], authority.ca_file)) as server:
+        outcome, _ = sent(
+            server,
+            tls,
+            authority.ca_file,
+            user="tester",
+            mechanisms=("EXTERNAL",),
+            client_certificate=str(ours),
+        )
+        assert outcome.status == 0, outcome.text
+        stranger, _ = sent(server, tls, authority.ca_file, user="tester", mechanisms=("EXTERNAL",))
+    said = [line for record in server.records for line in record.commands]
+    assert b"AUTH EXTERNAL dGVzdGVy" in said
+    # Without a certificate the mechanism is not even tried.
+    assert stranger.status in (69, 77)
+    assert sum(line.startswith(b"AUTH") for line in said) == 1
