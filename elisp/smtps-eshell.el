@@ -49,7 +49,8 @@ A command that is a Lisp function may do so only if it is listed as complex."
 ;;;###autoload
 (defun eshell/smtps (&rest args)
   "Run the command `smtps' with ARGS: a host or a verb, and its words.
-The verbs are session, send, check, base64, outbox and sandbox; --help tells of them."
+The verbs are session, send, check, base64, outbox and sandbox;
+--help tells of them."
   (let ((words (mapcar (lambda (word) (format "%s" word)) (flatten-tree args))))
     (smtps-base64-door t
       (pcase words
