@@ -58,6 +58,30 @@ def test_send(postfix: Postfix, smtps: Run, tls: str, mechanism: str, user: str)
     assert postfix.mails(1)[0].endswith(b"\n\n.\n..\nText\n")
 
 
+def test_what_postfix_offers_is_used(postfix: Postfix, smtps: Run, tmp_path: Path) -> None:
+    transcript = tmp_path / "transcript"
+    done = smtps(
+        "send", "-N", "success,failure", "-R", "hdrs", "-V", "id 1", "-f", "a@poste.it",
+        "--host", "localhost", "--port", str(postfix.port), "--tls", "implicit",
+        "--ca-file", str(postfix.ca_file), "--user", "tester", "--auth", "PLAIN",
+        "--password-command", "printf secret", "--transcript", str(transcript),
+        "bücher@other-host.it",
+        text="From: a@poste.it\nSubject: x\n\nGrüße\n.\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = transcript.read_text("utf-8")
+    for words in (
+        " BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+201",
+        "RCPT TO:<bücher@other-host.it> NOTIFY=SUCCESS,FAILURE",
+        "send> BDAT ",
+        " SIZE=",
+    ):
+        assert words in said
+    # The envelope left together: no reply stands between its commands.
+    assert said.index("send> RCPT") < said.index("recv> 235")
+    assert postfix.mails(1)[0].endswith("\n\nGrüße\n.\n".encode())
+
+
 def test_a_wrong_password_is_told(postfix: Postfix, smtps: Run) -> None:
     done = smtps(
         "send", "-t", "--host", "localhost", "--port", str(postfix.port), "--tls", "implicit",

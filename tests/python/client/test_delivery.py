@@ -111,6 +111,28 @@ def test_each_extension_can_be_asked_for_and_is_seen_on_the_wire(
         assert mail_.octets.endswith(TEXT)
 
 
+SIGNED = (
+    b"From: me@x\r\nMIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/signed; boundary="b"; protocol="application/pgp-signature"\r\n\r\n'
+    b"--b\r\n\r\n" + b"word " * 400 + b"\r\n--b\r\n"
+    b"Content-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n"
+)
+"""Its long line can't be encoded anew without breaking the signature."""
+
+
+def test_what_must_not_be_encoded_anew_goes_as_binary_or_not_at_all(tmp_path: Path) -> None:
+    with Sandbox(tmp_path / "one", more=["CHUNKING", "BINARYMIME"]) as sandbox:
+        (outcome,) = sent(sandbox, to("a@x"), text=SIGNED)
+        assert outcome.verdict is Verdict.ACCEPTED, outcome.text
+        assert "BODY=BINARYMIME" in sandbox.accepted[0].parameters
+        assert sandbox.accepted[0].octets == SIGNED
+    with Sandbox(tmp_path / "two", more=["CHUNKING"]) as sandbox:
+        (outcome,) = sent(sandbox, to("a@x"), text=SIGNED)
+        assert outcome.verdict is Verdict.UNSENDABLE
+        assert "sign" in outcome.text
+        assert not sandbox.accepted
+
+
 def test_what_is_not_offered_is_not_used(tmp_path: Path) -> None:
     with offering(tmp_path) as sandbox:
         (outcome,) = sent(sandbox, to("a@x"))
