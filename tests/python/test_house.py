@@ -62,7 +62,6 @@ def test_only_the_codec_imports_sexpdata() -> None:
         for path in PACKAGE.rglob("*.py")
         if re.search(r"^\s*(import|from) sexpdata", path.read_text("utf-8"), re.MULTILINE)
     ]
-    # app.py only asks whether it is there, to say so.
     assert sorted(users) == ["codec.py"]
 
 
