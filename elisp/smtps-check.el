@@ -196,16 +196,18 @@ Nothing was sent.\n" host (process-exit-status process))))
 
 (defun smtps-check--read ()
   "Read what to check: an account's name, or a host."
-  (completing-read "Check (account, HOST or HOST:PORT): "
-                   (append (mapcar #'car smtps-accounts) smtps-check-history)
-                   nil nil nil 'smtps-check-history
-                   (car (car smtps-accounts))))
+  (let ((names (mapcar #'car (ignore-error smtps-account-error
+                              (smtps-known-accounts)))))
+    (completing-read "Check (account, HOST or HOST:PORT): "
+                     (append names smtps-check-history)
+                     nil nil nil 'smtps-check-history
+                     (car names))))
 
 (defun smtps-check--account-of (what)
   "Return the account that WHAT is: a plist, a name, HOST or HOST:PORT."
   (cond
    ((consp what) what)
-   ((assoc what smtps-accounts) (smtps-account what))
+   ((assoc what (smtps-known-accounts)) (smtps-account what))
    ((string-match "\\`\\(.+\\):\\([0-9]+\\)\\'" what)
     (smtps--check-account nil (list :host (match-string 1 what)
                                     :port (string-to-number

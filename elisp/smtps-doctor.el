@@ -17,6 +17,7 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'smtps)
+(require 'smtps-accounts-file)
 (require 'smtps-helper)
 (require 'smtps-outbox)
 (require 'smtps-credentials)
@@ -209,22 +210,34 @@
                             (abbreviate-file-name file))
                     (format "Correct the %s of the account" option))))
 
+(defun smtps-doctor--account-findings (make)
+  "Return findings about the account that MAKE, a function, gives."
+  (condition-case problem
+      (let ((account (funcall make)))
+        (cons (smtps-doctor--account account)
+              (smtps-doctor--files account)))
+    (smtps-account-error (list (smtps-doctor--account-fault problem)))))
+
+(defun smtps-doctor--account-fault (problem)
+  "Return the finding that an account, or the file of accounts, has PROBLEM."
+  (let ((file (smtps-accounts-file)))
+    (smtps-doctor--fault
+     (string-remove-suffix "  Nothing was sent." (cadr problem))
+     (if (or smtps-accounts (not (file-exists-p file)))
+         "Correct smtps-accounts: M-x customize-option"
+       (format "Correct it: C-x C-f %s" (abbreviate-file-name file))))))
+
 (defun smtps-doctor--accounts ()
   "Return findings about the accounts."
-  (cl-flet ((findings (make)
-              (condition-case problem
-                  (let ((account (funcall make)))
-                    (cons (smtps-doctor--account account)
-                          (smtps-doctor--files account)))
-                (smtps-error
-                 (list (smtps-doctor--fault
-                        (string-remove-suffix "  Nothing was sent." (cadr problem))
-                        "Correct smtps-accounts: M-x customize-option"))))))
-    (if smtps-accounts
-        (cl-mapcan (lambda (entry)
-                     (findings (lambda () (smtps-account (car entry)))))
-                   smtps-accounts)
-      (findings #'smtps--smtpmail-account))))
+  (condition-case problem
+      (let ((known (smtps-known-accounts)))
+        (if known
+            (cl-mapcan (lambda (entry)
+                         (smtps-doctor--account-findings
+                          (lambda () (smtps-account (car entry)))))
+                       known)
+          (smtps-doctor--account-findings #'smtps--smtpmail-account)))
+    (smtps-account-error (list (smtps-doctor--account-fault problem)))))
 
 (defun smtps-doctor--sources ()
   "Return findings about where passwords come from."

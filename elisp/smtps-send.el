@@ -337,7 +337,7 @@ When the mail is sent on, those of old don't count."
     (unless found
       (smtps-send--refuse-no-recipients))
     (smtps-send--distinct
-     (if (and domain (null smtps-accounts))
+     (if (and domain (null (smtps-known-accounts)))
          (mapcar (lambda (address)
                    (if (string-search "@" address) address
                      (concat address "@" domain)))

@@ -285,7 +285,7 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
                         (port (plist-get (cdr account) :port)))
                     (and host
                          (if (memq port '(nil 465)) host (format "%s:%s" host port)))))
-                smtps-accounts)))
+                (ignore-error smtps-account-error (smtps-known-accounts)))))
 
 (defun smtps-session--read ()
   "Read the arguments of `smtps-session'."
@@ -332,7 +332,7 @@ Where PORT or TLS is not nil, it must be the account's."
                           (smtps--check-account (car entry) (cdr entry)))
                         (seq-filter (lambda (entry)
                                       (equal (plist-get (cdr entry) :host) host))
-                                    smtps-accounts)))
+                                    (smtps-known-accounts))))
     (smtps-account-error (user-error "%s" (cadr err)))))
 
 (defun smtps-session--plan (host port properties)

@@ -170,6 +170,11 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
   (and (stringp value) (not (equal value ""))
        (not (string-match-p "[\0-\x1f\x7f-\u009f]" value))))
 
+(defconst smtps--account-keys
+  '(:name :host :port :tls :user :from :mechanisms :ca-file :client-certificate
+    :client-key :password-command :send-in-clear)
+  "What an account may have; `:name' and `:client-key' are ours.")
+
 (defun smtps--check-account (name plist)
   "Return account PLIST, called NAME, whole: its defaults filled in, checked.
 The result is a plist with `:name', `:host', `:port', `:tls', `:user',
@@ -184,6 +189,9 @@ Signal `smtps-account-error' where a value can't be."
          (mechanisms (plist-get plist :mechanisms))
          (certificate (ensure-list (plist-get plist :client-certificate)))
          (in-clear (plist-get plist :send-in-clear)))
+    (cl-loop for key in plist by #'cddr
+             unless (memq key smtps--account-keys)
+             do (smtps--refuse-account name "there is no property %S." key))
     (unless (and (smtps--text-p host) (not (string-match-p "[[:space:]]" host)))
       (smtps--refuse-account
        name "its :host must be the name of a server, not %S." host))
@@ -234,10 +242,18 @@ certificate and key."))
             :password-command (plist-get plist :password-command)
             :send-in-clear in-clear))))
 
+(declare-function smtps-accounts-file-read "smtps-accounts-file" ())
+
+(defun smtps-known-accounts ()
+  "Return the accounts that there are, as `smtps-accounts' has them.
+Where that is nil they are those of the accounts file, which the helper
+reads.  Signal `smtps-account-error' if that file is not right."
+  (or smtps-accounts (smtps-accounts-file-read)))
+
 (defun smtps-account (name)
   "Return the account called NAME, checked and whole (a plist).
 Signal `smtps-account-error' if there is none, or it can't be used."
-  (let ((entry (assoc name smtps-accounts)))
+  (let ((entry (assoc name (smtps-known-accounts))))
     (unless entry
       (smtps--refuse-account nil "There is no account called \"%s\"." name))
     (smtps--check-account name (cdr entry))))
@@ -297,22 +313,21 @@ in their stead.  Signal `smtps-account-error' if no server is named."
 That is a plist as `smtps-accounts' describes, and `:name', which is nil
 where it was made from the smtpmail variables.  Signal
 `smtps-account-error' if none can be chosen."
-  ;; The accounts file of the command line will be asked here, between
-  ;; the two.
-  (if (null smtps-accounts)
-      (smtps--smtpmail-account)
-    (let* ((accounts (mapcar (lambda (entry)
-                               (smtps--check-account (car entry) (cdr entry)))
-                             smtps-accounts))
-           (claims (lambda (account)
-                     (cl-some (lambda (pattern)
-                                (smtps--from-match-p pattern from))
-                              (plist-get account :from)))))
-      (or (cl-find-if claims accounts)
-          (cl-find-if-not (lambda (account) (plist-get account :from)) accounts)
-          (and (null (cdr accounts)) (car accounts))
-          (smtps--refuse-account
-           nil "None of `smtps-accounts' is for mail from %s." from)))))
+  (let ((known (smtps-known-accounts)))
+    (if (null known)
+        (smtps--smtpmail-account)
+      (let* ((accounts (mapcar (lambda (entry)
+                                 (smtps--check-account (car entry) (cdr entry)))
+                               known))
+             (claims (lambda (account)
+                       (cl-some (lambda (pattern)
+                                  (smtps--from-match-p pattern from))
+                                (plist-get account :from)))))
+        (or (cl-find-if claims accounts)
+            (cl-find-if-not (lambda (account) (plist-get account :from)) accounts)
+            (and (null (cdr accounts)) (car accounts))
+            (smtps--refuse-account
+             nil "None of the accounts is for mail from %s." from))))))
 
 ;;; The mode
 
@@ -489,6 +504,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 
 ;; An installed package has these from its cookies; a checkout on the load
 ;; path has them from here.
+(autoload 'smtps-accounts-file-read "smtps-accounts-file")
 (autoload 'smtps-send-it "smtps-send")
 (autoload 'smtps-send-buffer "smtps-send" nil t)
 (autoload 'smtps-send-queued "smtps-send" nil t)

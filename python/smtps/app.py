@@ -17,6 +17,7 @@ from smtps.rpc.stdio import Wire, ignore_hangups
 
 if TYPE_CHECKING:
     from smtps.client.account import Account
+    from smtps.client.accounts import Named
     from smtps.client.session import Event, Session
     from smtps.client.trusting import Trust
     from smtps.outbox.drain import Drainer
@@ -82,6 +83,7 @@ class App:
                 "session-open": self.session_open,
                 "session-send": self.session_send,
                 "session-close": self.session_close,
+                "accounts": self.accounts,
                 "trust": self.trust,
                 "outbox-drain": self.outbox_drain,
                 "outbox-retry": self.outbox_retry,
@@ -121,6 +123,12 @@ class App:
             "python": sys.version.split()[0],
             "openssl": ssl.OPENSSL_VERSION,
         }
+
+    async def accounts(self, args: dict[str, Value]) -> Value:
+        """Read the accounts file; return a plist for each account, as ``smtps-accounts`` has it."""
+        from smtps.client import accounts
+
+        return [_account_plist(named) for named in accounts.read(accounts.default())]
 
     # Sessions
 
@@ -357,6 +365,26 @@ def _account(args: dict[str, Value]) -> Account:
         client_key=_optional(args, "client-key"),
         send_in_clear=args.get("send-in-clear") is True,
     )
+
+
+def _account_plist(named: Named) -> Value:
+    """Return what the accounts file says of NAMED, under the names of Emacs's properties."""
+    facts: dict[str, Value] = {
+        "name": named.name,
+        "host": named.host,
+        "port": named.port,
+        "tls": Symbol(named.tls) if named.tls else None,
+        "user": named.user,
+        "from": list(named.senders),
+        "mechanisms": list(named.mechanisms),
+        "ca-file": named.ca_file,
+        "client-certificate": [
+            file for file in (named.client_certificate, named.client_key) if file
+        ],
+        "password-command": named.password_command,
+        "send-in-clear": named.send_in_clear,
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def _optional(args: dict[str, Value], name: str) -> str | None:

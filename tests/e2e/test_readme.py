@@ -20,9 +20,10 @@ from servers import ELISP
 from terminal import Terminal
 
 from smtps import VERSION
-from smtps.cli import INTERRUPTED, VERBS, accounts
+from smtps.cli import INTERRUPTED, VERBS
 from smtps.cli.front import parser
 from smtps.cli.secrets import FILES
+from smtps.client import accounts
 from smtps.protocol.outcome import STATUS
 from smtps.sandbox.server import Sandbox
 from smtps.sasl.mechanisms import REGISTRY

@@ -15,6 +15,7 @@
 (require 'auth-source)
 (require 'message)
 (require 'smtps)
+(require 'smtps-accounts-file)
 (require 'smtps-send)
 (require 'smtps-helper)
 
@@ -72,6 +73,7 @@ A person is there, and answers as `smtps-real-answers' says."
           (smtps-outbox-directory (expand-file-name "outbox" smtps-real-home))
           (auth-sources (list (expand-file-name ".authinfo" smtps-real-home)))
           (smtps-accounts nil)
+          (smtps-accounts-file--known nil)
           (smtps-real-told nil)
           (smtps-real-answers nil)
           (smtps-real-questions nil)

@@ -55,6 +55,10 @@
                       "--eval" "(prin1 (custom-variable-p 'smtps-session-maximum-lines))")))
       (should (string-prefix-p "(t t t)nil(" (buffer-string))))))
 
+(ert-deftest smtps-test-a-misspelt-property ()
+  (should (string-match-p "Account \"a\": there is no property :prot\\."
+                          (smtps-test-refused '(("a" :host "a.example" :prot 465))))))
+
 (ert-deftest smtps-test-account-by-from ()
   (let ((accounts '(("work" :host "smtp.work.example"
                      :from ("me@work.example" "@team.example"))

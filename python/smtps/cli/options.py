@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from smtps.cli import accounts
-from smtps.cli.accounts import Named
+from smtps.client import accounts
 from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
+from smtps.client.accounts import Named
 from smtps.errors import ConfigurationError, MessageError, UsageError
 from smtps.protocol.parameters import Notices, Wishes
 from smtps.protocol.visible import visible

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from servers import Run
 
-from smtps.cli import accounts
-from smtps.cli.accounts import Named
+from smtps.client import accounts
+from smtps.client.accounts import Named
 from smtps.errors import ConfigurationError, UsageError
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 

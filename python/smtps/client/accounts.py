@@ -1,4 +1,4 @@
-"""The accounts of the command line: a TOML file, a table an account.
+"""The accounts file: TOML, a table an account.
 
 ::
 
@@ -7,7 +7,8 @@
     user = "me@example.org"
     from = ["me@example.org", "@lists.example.org"]
 
-The properties are those of ``smtps-accounts`` in Emacs.  No error repeats a value of the file.
+The properties are those of ``smtps-accounts`` in Emacs, which reads this file where it has none.
+No error repeats a value of the file.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smtps.cli.private import refuse_if_others_write
 from smtps.client.account import PORTS
+from smtps.client.private import refuse_if_others_write
 from smtps.errors import ConfigurationError, UsageError
 from smtps.protocol.visible import visible
 
