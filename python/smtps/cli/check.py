@@ -10,7 +10,8 @@ from smtps.cli import options, output
 from smtps.cli.front import complain
 from smtps.client import trusting
 from smtps.client.check import Checked, check
-from smtps.client.delivery import Credentials, Delivery
+from smtps.client.delivery import Delivery
+from smtps.client.login import Credentials
 from smtps.net.streams import run as run_blocking
 
 HELP = "say what works with a server; sends nothing"

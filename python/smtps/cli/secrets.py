@@ -13,7 +13,7 @@ from pathlib import Path
 from smtps.cli import authinfo
 from smtps.cli.front import complain
 from smtps.client.account import Account
-from smtps.client.delivery import Credentials
+from smtps.client.login import Credentials
 from smtps.client.private import refuse_if_others_write
 from smtps.errors import ConfigurationError, LoginError
 

@@ -285,7 +285,7 @@ def _delivery(sending: _Sending) -> Delivery:
 
 
 def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outcome:
-    from smtps.client.delivery import Credentials
+    from smtps.client.login import Credentials
     from smtps.outbox import entry, spool
     from smtps.outbox.forms import form
     from smtps.protocol import body

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smtps.client.account import Account
-from smtps.client.delivery import Ask, Delivery
+from smtps.client.delivery import Delivery
 from smtps.client.dialling import Tell
+from smtps.client.login import Ask
 from smtps.net.tls import Established
 from smtps.protocol.ehlo import Extensions
 from smtps.protocol.outcome import Outcome

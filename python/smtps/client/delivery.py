@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple
 
 from smtps.client.account import Account
 from smtps.client.dialling import Ahead, Tell, quiet
-from smtps.client.link import Link, OnCommit
+from smtps.client.driver import OnCommit
+from smtps.client.link import Link
+from smtps.client.login import Ask, Credentials, choose, once
 from smtps.client.trusting import Trust
-from smtps.errors import CertificateError, HostUnknownError, LoginError, SmtpsError
+from smtps.errors import CertificateError, HostUnknownError, SmtpsError
 from smtps.net.streams import Way
 from smtps.protocol import steps
 from smtps.protocol.connection import Trace
@@ -22,21 +22,6 @@ from smtps.protocol.outcome import Fate, Outcome, Verdict, most_important
 from smtps.protocol.replies import Reply
 from smtps.protocol.steps import Chosen
 from smtps.protocol.transaction import too_many
-
-
-class Credentials(NamedTuple):
-    """A user and the secret, which stays out of every repr."""
-
-    user: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"<the credentials of {self.user}>"
-
-
-Ask = Callable[[], Awaitable[Credentials | None]]
-"""Fetches the credentials, None if nobody is to log in; called once the server's identity is
-settled, for an account without a user, too.  Raises LoginError or CredentialsLaterError."""
 
 
 class Delivery:
@@ -107,8 +92,8 @@ class Delivery:
         if isinstance(link, Outcome):
             return None, link
         try:
-            once = _once(ask)
-            await link.login(lambda step: self._login(step, link, once))
+            asked = once(ask)
+            await link.login(lambda step: self._login(step, link, asked))
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             return link, Outcome((Fate("", stop.verdict, stop.reply),), stop.text)
@@ -160,7 +145,7 @@ class Delivery:
                 await commit(tuple(group[i] for i in recipients))
 
             reused = link.mails > 0
-            login = partial(self._login, link=link, ask=_once(ask))
+            login = partial(self._login, link=link, ask=once(ask))
             try:
                 outcome = await link.deliver(envelope.only(group), message, login, commit_group)
             except BaseException:
@@ -203,28 +188,10 @@ class Delivery:
             self._trace(direction, text)
 
     async def _login(self, step: steps.Login, link: Link, ask: Ask | None) -> Chosen | None:
-        account = self.account
-        wanted = account.mechanisms
-        named = account.user is not None or wanted
-        # Who is asked may know a user all the same; with none, a server may want none.
-        if not named and (ask is None or not step.extensions.mechanisms or await ask() is None):
+        found = await choose(self.account, step, link.established, ask)
+        if found is None:
             return None
-        from smtps.sasl import mechanisms
-
-        server = mechanisms.Server(
-            account.host,
-            account.port,
-            step.extensions.mechanisms,
-            link.established.chain[0] if link.established and link.established.chain else None,
-            account.client_certificate is not None,
-        )
-        name = mechanisms.choose(server, wanted, step.failed)
-        credentials: Credentials | None = Credentials(account.user or "", "")
-        if mechanisms.needs_secret(name):
-            credentials = await ask() if ask is not None else None
-        if credentials is None:
-            raise LoginError(f"No password is known for the login at {account.host}.")
-        exchange = mechanisms.begin(name, credentials.user, credentials.password, server, wanted)
+        exchange, credentials = found
         self._tried = self._digest(credentials)
         return Chosen(exchange, self._tried == self._proven)
 
@@ -238,21 +205,6 @@ class Delivery:
             self._proven = self._tried
         elif outcome.verdict is Verdict.LOGIN:
             self._proven = b""
-
-
-def _once(ask: Ask | None) -> Ask | None:
-    """Return ASK so that it asks once: another mechanism takes the same secret."""
-    if ask is None:
-        return None
-    known: Credentials | None = None
-
-    async def once() -> Credentials | None:
-        nonlocal known
-        if known is None:
-            known = await ask()
-        return known
-
-    return once
 
 
 def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list[int]:

@@ -1,22 +1,19 @@
-"""One connection to an account's server: the engine's steps carried out over a stream."""
+"""One connection to an account's server, over which the engine leads."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smtps.client.account import Account
-from smtps.client.dialling import Ahead, Tell, dialled, handshake, quiet
-from smtps.client.timeouts import seconds
+from smtps.client.dialling import Ahead, Tell, dialled, quiet
+from smtps.client.driver import Driver, OnCommit, OnLogin
 from smtps.client.trusting import Trust
-from smtps.errors import SmtpsError, TimedOutError
-from smtps.net.streams import Stream, Way
-from smtps.protocol import steps
+from smtps.errors import SmtpsError
+from smtps.net.streams import Way
 from smtps.protocol.connection import Trace
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Outcome
-from smtps.protocol.steps import Chosen, Steps
 from smtps.protocol.submission import Submission
 
 if TYPE_CHECKING:
@@ -25,12 +22,6 @@ if TYPE_CHECKING:
 RECENT = 15.0
 """Seconds since the server was last heard for which the connection is taken to be alive.  A
 router that forgot it, after a suspended machine woke up, shows nothing."""
-
-OnCommit = Callable[[tuple[int, ...]], Awaitable[None]]
-"""Writes down, and flushes, that the recipients with these indexes may have the mail."""
-
-OnLogin = Callable[[steps.Login], Awaitable[Chosen | None]]
-"""Chooses a mechanism and fetches the secret; called once the server's identity is settled."""
 
 
 class Link:
@@ -51,9 +42,7 @@ class Link:
         self._way = way
         self._timeout = timeout
         self._trust = trust
-        self._deadline = (-1, 0.0)
-        self._heard = 0.0
-        self._stream: Stream | None = None
+        self._driver: Driver | None = None
         self.submission = Submission(account.tls, account.host, trace)
         self.mails = 0
         """Mails that were begun on it."""
@@ -67,13 +56,14 @@ class Link:
         """
         try:
             if ahead is not None:
-                self._stream = ahead.take()
+                stream = ahead.take()
             else:
-                self._stream = await dialled(
-                    self._account, self._way, self._timeout, tell, self._trust
-                )
+                stream = await dialled(self._account, self._way, self._timeout, tell, self._trust)
+            driver = self._driver = Driver(
+                stream, self._account, self._way, self._timeout, self._trust
+            )
             try:
-                await self._drive(self.submission.open(sender), tell=tell)
+                await driver.drive(self.submission.open(sender), tell=tell)
             finally:
                 self._note_offers()
         except BaseException:
@@ -81,25 +71,27 @@ class Link:
             raise
 
     def _note_offers(self) -> None:
-        connection, stream = self.submission.connection, self._stream
-        if not connection.hello_accepted or stream is None:
+        connection = self.submission.connection
+        if not connection.hello_accepted:
             return
+        protected = self._open.stream.protected
         offered = {*connection.extensions, *connection.extensions.mechanisms}
-        self.warnings += self._trust.noted(self._account, stream.protected, offered)
-        if stream.protected and self._account.tls == "starttls":
+        self.warnings += self._trust.noted(self._account, protected, offered)
+        if protected and self._account.tls == "starttls":
             self._trust.noted(self._account, False, ["STARTTLS"])
 
     async def login(self, login: OnLogin) -> None:
         """Log in.  Raises Stop or SmtpsError."""
-        await self._drive(self.submission.login(), login=login)
+        await self._open.drive(self.submission.login(), login=login)
 
     async def deliver(
         self, envelope: Envelope, message: Message, login: OnLogin, commit: OnCommit
     ) -> Outcome:
         """Send one mail in one transaction and return what became of it."""
-        recent = time.monotonic() - self._heard < RECENT
+        driver = self._open
+        recent = time.monotonic() - driver.heard < RECENT
         self.mails += 1
-        outcome: Outcome = await self._drive(
+        outcome: Outcome = await driver.drive(
             self.submission.deliver(envelope, message, recent), login, commit
         )
         return outcome
@@ -107,7 +99,7 @@ class Link:
     @property
     def established(self) -> Established | None:
         """What the TLS handshake came to, None in clear."""
-        return self._stream.established if self._stream is not None else None
+        return self._driver.stream.established if self._driver is not None else None
 
     @property
     def authenticated(self) -> bool:
@@ -116,99 +108,33 @@ class Link:
 
     def usable(self) -> bool:
         """Return True if another mail may go: nothing has arrived meanwhile, nor an end."""
-        return self.submission.usable and self._stream is not None and not self._arrived()
+        return self.submission.usable and self._driver is not None and not self._arrived()
+
+    @property
+    def _open(self) -> Driver:
+        assert self._driver is not None
+        return self._driver
 
     def _arrived(self) -> bool:
-        assert self._stream is not None
+        stream = self._open.stream
         try:
-            return bool(self._stream.peek()) or self._stream.ended
+            return bool(stream.peek()) or stream.ended
         except SmtpsError:
             return True
 
     async def close(self) -> None:
         """Say QUIT where that can be said, and close."""
-        stream = self._stream
-        if stream is None:
+        driver = self._driver
+        if driver is None:
             return
         try:
-            await self._drive(self.submission.quit())
-            await stream.close()
+            await driver.drive(self.submission.quit())
+            await driver.stream.close()
         finally:
             self.abort()
 
     def abort(self) -> None:
         """Drop the connection at once."""
-        if self._stream is not None:
-            self._stream.abort()
-            self._stream = None
-
-    async def _drive(
-        self,
-        engine: Steps[Any],
-        login: OnLogin | None = None,
-        commit: OnCommit | None = None,
-        tell: Tell = quiet,
-    ) -> Any:
-        """Carry out the steps of ENGINE and return its result."""
-        answer: Any = None
-        error: SmtpsError | None = None
-        while True:
-            try:
-                step = engine.throw(error) if error is not None else engine.send(answer)
-            except StopIteration as stop:
-                return stop.value
-            answer = error = None
-            try:
-                answer = await self._carry_out(step, login, commit, tell)
-            except SmtpsError as raised:
-                error = raised
-
-    async def _carry_out(
-        self, step: steps.Step, login: OnLogin | None, commit: OnCommit | None, tell: Tell
-    ) -> Any:
-        stream = self._stream
-        assert stream is not None
-        match step:
-            case steps.Send(data, phase):
-                await stream.write(data, seconds(phase, self._timeout))
-            case steps.Receive(phase, wait):
-                return await self._receive(stream, phase, wait)
-            case steps.Peek():
-                return stream.peek() or (None if stream.ended else b"")
-            case steps.Handshake():
-                await handshake(stream, self._account, self._timeout, tell, self._trust)
-            case steps.Login():
-                assert login is not None
-                return await login(step)
-            case steps.Commit(recipients):
-                assert commit is not None
-                await commit(recipients)
-            case steps.Work(function):
-                return await self._work(function)
-        return None
-
-    async def _work(self, function: Callable[[], Any]) -> Any:
-        if self._way is None:
-            return function()
-        import asyncio
-
-        return await asyncio.to_thread(function)
-
-    async def _receive(self, stream: Stream, phase: steps.Phase, wait: int) -> bytes:
-        allowed = seconds(phase, self._timeout)
-        now = time.monotonic()
-        if self._deadline[0] != wait:
-            self._deadline = (wait, now + allowed)
-        left = self._deadline[1] - now
-        if left <= 0:
-            raise TimedOutError(
-                f"{self._account.host} did not finish its answer within {allowed:g} seconds."
-            )
-        try:
-            data = await stream.read(left)
-        except TimedOutError:
-            raise TimedOutError(
-                f"{self._account.host} did not answer within {allowed:g} seconds."
-            ) from None
-        self._heard = time.monotonic()
-        return data
+        if self._driver is not None:
+            self._driver.stream.abort()
+            self._driver = None

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from smtps.client.account import Account
-from smtps.client.delivery import Credentials, Delivery
+from smtps.client.delivery import Delivery
+from smtps.client.login import Credentials
 from smtps.client.pool import Pool
 from smtps.errors import OutboxError, SmtpsError
 from smtps.outbox import judge

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from smtps.errors import (
     ConnectionLostError,
     CredentialsLaterError,
@@ -14,7 +16,7 @@ from smtps.errors import (
     SmtpsError,
 )
 from smtps.protocol.commands import Command, Verb
-from smtps.protocol.connection import Connection, Ended, ReplyReceived, Trace
+from smtps.protocol.connection import Connection, Ended, Event, ReplyReceived
 from smtps.protocol.outcome import Verdict
 from smtps.protocol.replies import Reply
 from smtps.protocol.steps import Peek, Phase, Receive, Send, Steps
@@ -59,11 +61,17 @@ def as_stop(error: Stop | SmtpsError) -> Stop:
 
 
 class Dialogue:
-    """One connection to HOST, which the engine leads.  TRACE gets it masked, line by line."""
+    """A connection to HOST, which the engine leads.
 
-    def __init__(self, host: str, trace: Trace | None = None) -> None:
-        self.connection = Connection(trace=trace)
+    TELL gets each event that is no reply: there are such only where a person leads otherwise.
+    """
+
+    def __init__(
+        self, host: str, connection: Connection, tell: Callable[[Event], None] = lambda event: None
+    ) -> None:
+        self.connection = connection
         self.host = host
+        self._tell = tell
         self._wait = 0
 
     def reply(self) -> Steps[ReplyReceived]:
@@ -81,7 +89,10 @@ class Dialogue:
                     Verdict.UNREACHED,
                     f"{self.host} closed the connection instead of answering {_asked(command)}.",
                 )
-            connection.receive((yield Receive(phase, self._wait)))
+            if event is None:
+                connection.receive((yield Receive(phase, self._wait)))
+            else:
+                self._tell(event)
 
     def say(self, command: Command) -> Steps[ReplyReceived]:
         """Send COMMAND alone and wait for its reply."""
@@ -116,7 +127,9 @@ class Dialogue:
                     f"{self.host} said that it closes the connection: “{event.reply}”.",
                     event.reply,
                 )
-            if not (yield from self._arrived()):
+            if event is not None:
+                self._tell(event)
+            elif not (yield from self._arrived()):
                 return
 
     def peek(self) -> Steps[bool]:

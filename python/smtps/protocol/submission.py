@@ -36,7 +36,7 @@ class Submission:
     """
 
     def __init__(self, tls: str, host: str, trace: Trace | None = None) -> None:
-        self.dialogue = Dialogue(host, trace)
+        self.dialogue = Dialogue(host, Connection(trace=trace))
         self.tls = tls
         self.host = host
         self._transactions = 0

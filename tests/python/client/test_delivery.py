@@ -13,7 +13,8 @@ import pytest
 from servers import PYTHON
 
 from smtps.client.account import Account
-from smtps.client.delivery import Credentials, Delivery
+from smtps.client.delivery import Delivery
+from smtps.client.login import Credentials
 from smtps.client.pool import Pool
 from smtps.net.loop import Loop
 from smtps.net.streams import run

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from smtps.client.account import Account
-from smtps.client.delivery import Ask, Credentials, Delivery
+from smtps.client.delivery import Delivery
+from smtps.client.login import Ask, Credentials
 from smtps.errors import LoginError
 from smtps.net.loop import Loop
 from smtps.net.streams import run

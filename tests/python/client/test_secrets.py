@@ -189,7 +189,7 @@ def test_no_secret_is_in_a_traceback(
 
 
 def test_no_secret_is_in_a_repr() -> None:
-    from smtps.client.delivery import Credentials
+    from smtps.client.login import Credentials
     from smtps.sasl.mechanisms import Server, begin
 
     for name in WITH_SECRETS:
