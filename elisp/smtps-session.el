@@ -661,7 +661,8 @@ If nothing is waited for, ask first."
        (smtps-session--insert text (if (string-prefix-p "! " text)
                                        'smtps-session-refusal
                                      'smtps-session-info)))
-      ('send (let ((shown (smtps-session--left text (plist-get plist :secret))))
+      ('send (let ((shown (if (plist-get plist :led) text
+                            (smtps-session--left text (plist-get plist :secret)))))
                (smtps-session--insert
                 (if (string= shown "") "send>" (concat "send> " shown))
                 'smtps-session-send

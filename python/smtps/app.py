@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtps import VERSION
-from smtps.errors import ConfigurationError, PeerGoneError, SmtpsError, UsageError
+from smtps.errors import (
+    ConfigurationError,
+    PeerGoneError,
+    SmtpsError,
+    UsageError,
+)
 from smtps.rpc.codec import Symbol, Value
 from smtps.rpc.peer import Peer
 from smtps.rpc.stdio import Wire, ignore_hangups
@@ -18,11 +23,13 @@ from smtps.rpc.stdio import Wire, ignore_hangups
 if TYPE_CHECKING:
     from smtps.client.account import Account
     from smtps.client.accounts import Named
+    from smtps.client.login import Credentials
     from smtps.client.session import Event, Session
     from smtps.client.trusting import Trust
     from smtps.outbox.drain import Drainer
     from smtps.outbox.overview import Listed
     from smtps.outbox.spool import Spool
+    from smtps.protocol.envelope import Message
 
 WIRE_VERSION = 1
 
@@ -82,6 +89,9 @@ class App:
                 "hello": self.hello,
                 "session-open": self.session_open,
                 "session-send": self.session_send,
+                "session-greet": self.session_greet,
+                "session-log-in": self.session_log_in,
+                "session-message": self.session_message,
                 "session-close": self.session_close,
                 "accounts": self.accounts,
                 "trust": self.trust,
@@ -191,6 +201,56 @@ class App:
         if not isinstance(line, str) or "\n" in line or "\r" in line:
             raise UsageError("A line to send is text without line breaks.")
         self._held(args).session.send(line)
+        return None
+
+    async def session_greet(self, args: dict[str, Value]) -> Value:
+        """Say EHLO (:session), and with :starttls start TLS and say it again."""
+        from smtps.protocol import by_hand
+
+        self._held(args).session.lead(by_hand.greet("starttls" if args.get("starttls") else "none"))
+        return None
+
+    async def session_log_in(self, args: dict[str, Value]) -> Value:
+        """Log in (:session) as :user by :mechanisms, a list; or as the credentials call says."""
+        from smtps.protocol import by_hand
+
+        session = self._held(args).session
+        mechanisms = args.get("mechanisms") or []
+        if not isinstance(mechanisms, list):
+            raise UsageError("The argument :mechanisms has to be a list.")
+        account = session.account = session.account._replace(
+            user=_optional(args, "user") or session.account.user,
+            mechanisms=tuple(str(name).upper() for name in mechanisms),
+        )
+
+        from smtps.client.login import Credentials
+
+        async def ask() -> Credentials | None:
+            found = await self._credentials(account)
+            return Credentials(*found) if found else None
+
+        session.lead(by_hand.log_in, ask)
+        return None
+
+    async def session_message(self, args: dict[str, Value]) -> Value:
+        """Send the message in :file (:session); the whole transaction if :from and :to, a list.
+
+        :from may be empty, for the null reverse-path.
+        """
+        from smtps.protocol import by_hand
+        from smtps.protocol.envelope import Envelope
+
+        session = self._held(args).session
+        message = await asyncio.to_thread(_message, _text(args, "file"))
+        recipients = args.get("to")
+        if not recipients:
+            session.lead(by_hand.text(message))
+            return None
+        sender = args.get("from") or ""
+        if not isinstance(recipients, list) or not isinstance(sender, str):
+            raise UsageError(":to has to be a list of addresses, and :from an address.")
+        envelope = Envelope(sender, tuple(map(str, recipients)))
+        session.lead(by_hand.transaction(envelope, message))
         return None
 
     async def session_close(self, args: dict[str, Value]) -> Value:
@@ -367,6 +427,18 @@ def _account(args: dict[str, Value]) -> Account:
     )
 
 
+def _message(file: str) -> Message:
+    """Return the message in FILE.  Raises MessageUnreadableError."""
+    from pathlib import Path
+
+    from smtps.outbox.spool import octets
+    from smtps.protocol import body
+    from smtps.protocol.envelope import Message
+
+    content = octets(Path(file))
+    return Message(content, body.shape(content()))
+
+
 def _account_plist(named: Named) -> Value:
     """Return what the accounts file says of NAMED, under the names of Emacs's properties."""
     facts: dict[str, Value] = {
@@ -405,8 +477,8 @@ def _plist(event: Event) -> dict[str, Value]:
             return {"kind": Symbol("info"), "text": text}
         case session.Received(text, code, decoded):
             return {"kind": Symbol("recv"), "text": text, "code": code, "decoded": decoded}
-        case session.Sent(text, secret):
-            return {"kind": Symbol("send"), "text": text, "secret": secret}
+        case session.Sent(text, secret, led):
+            return {"kind": Symbol("send"), "text": text, "secret": secret, "led": led}
         case session.Stands(state, due, data, owed):
             return {
                 "kind": Symbol("state"),

@@ -11,7 +11,8 @@ from smtps.client.driver import Driver, OnCommit, OnLogin
 from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError
 from smtps.net.streams import Way
-from smtps.protocol.connection import Trace
+from smtps.protocol.connection import Connection, Trace
+from smtps.protocol.dialogue import Dialogue
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Outcome
 from smtps.protocol.submission import Submission
@@ -43,7 +44,7 @@ class Link:
         self._timeout = timeout
         self._trust = trust
         self._driver: Driver | None = None
-        self.submission = Submission(account.tls, account.host, trace)
+        self.submission = Submission(account.tls, Dialogue(account.host, Connection(trace=trace)))
         self.mails = 0
         """Mails that were begun on it."""
         self.warnings: list[str] = []

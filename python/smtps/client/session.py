@@ -3,6 +3,8 @@
 Lines typed while a reply is owed wait for it, so that each goes out in the state it was
 meant for and is masked as what it is; after `PATIENCE` they go out all the same, but for
 those behind STARTTLS, which are meant for TLS: without it they do not leave.
+
+Between two lines the engine may lead for a while (`Session.lead`), over the same connection.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from smtps.client.account import Account
+from smtps.client.account import Account, is_loopback
 from smtps.client.dialling import dialled, handshake
+from smtps.client.driver import Driver
+from smtps.client.login import Ask, choose, once
 from smtps.client.timeouts import seconds
 from smtps.client.trusting import Trust
 from smtps.errors import (
     ConnectionLostError,
+    LoginError,
     MessageError,
     NetworkError,
     RemoteProtocolError,
@@ -27,6 +32,8 @@ from smtps.errors import (
 )
 from smtps.net.loop import Loop
 from smtps.net.streams import Stream
+from smtps.protocol import connection
+from smtps.protocol.by_hand import Part
 from smtps.protocol.commands import Command, Verb
 from smtps.protocol.connection import (
     Connection,
@@ -35,13 +42,18 @@ from smtps.protocol.connection import (
     ReplyReceived,
     Violation,
 )
+from smtps.protocol.dialogue import Dialogue, Stop
+from smtps.protocol.ehlo import Extensions
 from smtps.protocol.states import State
-from smtps.protocol.steps import Phase
+from smtps.protocol.steps import Chosen, Login, Phase, Send
 from smtps.protocol.visible import visible
 from smtps.sasl.exchange import readings
 
 PATIENCE = 10.0
 """Seconds that a typed line waits for the reply owed to the one before."""
+
+SHOWN_LINES = 200
+"""Lines of a message that are shown when the engine sends it; of the others, how many."""
 
 CLOSED_ORDERLY = "- Peer has closed the TLS connection"
 CLOSED_CLEAR = "- Peer has closed the connection"
@@ -66,10 +78,11 @@ class Received:
 
 @dataclass(frozen=True)
 class Sent:
-    """A line that left, masked."""
+    """A line that left, masked; by a person, unless ``led``."""
 
     text: str
     secret: bool
+    led: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,13 +125,13 @@ class Session:
         trust: Trust | None = None,
     ) -> None:
         self.account = account
-        self.connection = Connection(by_hand=True, forms=readings)
+        self.connection = Connection(by_hand=True, trace=self._traced, forms=readings)
         self._emit = emit
         self._timeout = timeout
         self._patient = wait_for_replies
         self._drain = drain
         self._trust = trust or Trust()
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._lines: asyncio.Queue[str | tuple[Part, Ask | None] | None] = asyncio.Queue()
         self._settled = asyncio.Event()
         self._stream: Stream | None = None
         self._last_stands: Stands | None = None
@@ -128,10 +141,24 @@ class Session:
         """True while the handshake behind STARTTLS is made."""
         self._in_hand = False
         """True while the first of the typed lines waits for its turn."""
+        self._leading = False
+        self._message_lines = 0
+        """Lines sent of a message that the engine is sending."""
+        self._noted: Extensions | None = None
+        """Of which EHLO the offers were noted."""
+        self._ended: asyncio.Future[asyncio.Task[None]] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     def send(self, line: str) -> None:
         """Queue a typed LINE."""
         self._lines.put_nowait(line)
+
+    def lead(self, part: Part, ask: Ask | None = None) -> None:
+        """Let the engine carry out PART when all that was typed before is answered.
+
+        ASK is called if it logs in, once that may be.
+        """
+        self._lines.put_nowait((part, ask))
 
     def end_of_input(self) -> None:
         """No more lines will come: when all is answered, the session ends."""
@@ -174,16 +201,29 @@ class Session:
     async def _hold(self) -> None:
         self._stand()
         self._stream = await dialled(self.account, Loop(), self._timeout, self._told, self._trust)
-        reading = asyncio.create_task(self._read())
-        writing = asyncio.create_task(self._write())
+        self._ended = asyncio.get_running_loop().create_future()
+        self._begin_reading()
+        writing = self._ends(asyncio.create_task(self._write()))
         try:
-            done, _ = await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            (await self._ended).result()
         finally:
-            for task in (reading, writing):
+            tasks = [task for task in (self._reading, writing) if task is not None]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reading, writing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin_reading(self) -> None:
+        self._reading = self._ends(asyncio.create_task(self._read()))
+
+    def _ends(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Have the session end when TASK does, unless it was cancelled."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and self._ended is not None and not self._ended.done():
+                self._ended.set_result(task)
+
+        task.add_done_callback(done)
+        return task
 
     def _told(self, text: str) -> None:
         self._emit(Told(text))
@@ -265,11 +305,7 @@ class Session:
             self._drop_typed_ahead()
         if refused and command is not None and command.verb is Verb.STARTTLS:
             self._stay_quiet(event)
-        if command is not None and command.verb is Verb.EHLO and reply.category == 2:
-            extensions = self.connection.extensions
-            offered = {*extensions, *extensions.mechanisms}
-            for warning in self._trust.noted(self.account, stream.protected, offered):
-                self._told(f"! {warning}")
+        self._note_offers(stream)
         if self.connection.state is State.HANDSHAKE:
             if stream.protected:
                 self._emit(Told("! The server agreed to STARTTLS inside TLS; it is ignored."))
@@ -279,6 +315,16 @@ class Session:
             await handshake(stream, self.account, self._timeout, self._told, self._trust)
             self._shaking = False
             self._stand()
+
+    def _note_offers(self, stream: Stream) -> None:
+        """Tell what the server no longer offers, once an EHLO."""
+        extensions = self.connection.extensions
+        if extensions is self._noted or not extensions:
+            return
+        self._noted = extensions
+        offered = {*extensions, *extensions.mechanisms}
+        for warning in self._trust.noted(self.account, stream.protected, offered):
+            self._told(f"! {warning}")
 
     def _stay_quiet(self, event: ReplyReceived) -> None:
         """STARTTLS was refused: what was meant for TLS is not sent in clear.
@@ -326,10 +372,13 @@ class Session:
         while True:
             line = await self._lines.get()
             self._in_hand = line is not None
-            await self._reply_or_patience(forever=line is None)
+            await self._reply_or_patience(forever=not isinstance(line, str))
             if line is not None and not self._in_hand:
                 continue
             self._in_hand = False
+            if isinstance(line, tuple):
+                await self._lead(stream, *line)
+                continue
             if line is None:
                 self._at_end = True
                 if connection.taking_message:
@@ -351,6 +400,86 @@ class Session:
                 # What the server said before it closed is still being read.
                 await asyncio.sleep(1)
                 raise
+
+    # The engine leads
+
+    async def _lead(self, stream: Stream, part: Part, ask: Ask | None) -> None:
+        """Let PART have the connection, and tell what came of it.
+
+        Raises SmtpsError where the connection is at its end.
+        """
+        assert self._reading is not None
+        # A read that is cancelled has taken nothing from the socket.
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        driver = Driver(stream, self.account, Loop(), self._timeout, self._trust, self._written)
+        asked = once(ask)
+
+        async def login(step: Login) -> Chosen | None:
+            self._assert_may_log_in(stream)
+            found = await choose(self.account, step, stream.established, asked)
+            return Chosen(found[0]) if found else None
+
+        async def commit(recipients: tuple[int, ...]) -> None:
+            # Nothing is kept: whether the message arrived is told to whoever looks on.
+            return
+
+        dialogue = Dialogue(self.account.host, self.connection, self._observed)
+        self._leading = True
+        try:
+            self._told(f"- {await driver.drive(part(dialogue), login, commit, self._told)}")
+        except Stop as stop:
+            self._told(f"! {stop.text}")
+        except NetworkError:
+            raise
+        except SmtpsError as error:
+            self._told(f"! {error.text}")
+        finally:
+            self._leading = False
+            self._message_lines = 0
+            self._note_offers(stream)
+            self._stand()
+        if self.connection.state is State.CLOSED:
+            raise ConnectionLostError("The server closed the connection.")
+        self._settle()
+        self._begin_reading()
+
+    def _assert_may_log_in(self, stream: Stream) -> None:
+        """Raise LoginError where a password could be read on its way."""
+        account = self.account
+        if stream.protected or account.send_in_clear or is_loopback(account.host):
+            return
+        raise LoginError(
+            f"Without TLS the password could be read on the way to {account.host}; STARTTLS "
+            "comes first. Nothing was sent."
+        )
+
+    def _observed(self, event: connection.Event) -> None:
+        """Show what arrives while the engine leads."""
+        match event:
+            case LineReceived():
+                self._emit(Received(event.text, event.code, event.decoded))
+            case Violation():
+                raise RemoteProtocolError(event.text)
+
+    def _traced(self, direction: str, text: str) -> None:
+        if self._leading and direction == "send":
+            self._emit(Sent(text, False, led=True))
+
+    def _written(self, step: Send) -> None:
+        """Show the lines of a message."""
+        if step.phase is not Phase.BLOCK:
+            return
+        lines = step.data.splitlines()
+        for line in lines[: max(0, SHOWN_LINES - self._message_lines)]:
+            self._emit(Sent(visible(line), False, led=True))
+        self._message_lines += len(lines)
+        if self.connection.owed:
+            # That was its end.
+            more = self._message_lines - SHOWN_LINES
+            if more > 0:
+                self._told(f"- {more} more lines of the message were sent.")
+            self._message_lines = 0
 
     async def _reply_or_patience(self, forever: bool) -> None:
         if self._settled.is_set():

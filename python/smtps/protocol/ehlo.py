@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from smtps.protocol.replies import Reply
 
@@ -33,6 +33,12 @@ class Extensions(Mapping[str, tuple[str, ...]]):
 
     def __len__(self) -> int:
         return len(self._offered)
+
+    def without(self, keywords: Collection[str]) -> Extensions:
+        """Return these but for KEYWORDS."""
+        left = Extensions()
+        left._offered = {key: words for key, words in self.items() if key not in keywords}
+        return left
 
     @property
     def mechanisms(self) -> tuple[str, ...]:

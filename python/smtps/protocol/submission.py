@@ -12,7 +12,7 @@ from smtps.errors import RemoteProtocolError, SmtpsError
 from smtps.protocol import commands, login
 from smtps.protocol.address import domain
 from smtps.protocol.commands import Verb
-from smtps.protocol.connection import Connection, Trace
+from smtps.protocol.connection import Connection
 from smtps.protocol.dialogue import Dialogue, Stop
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Outcome, Verdict
@@ -29,16 +29,16 @@ WORD_NOT_KNOWN = frozenset({500, 502, 503})
 
 
 class Submission:
-    """One connection to HOST that the engine leads.
+    """The connection of DIALOGUE, which the engine leads.
 
     TLS is ``implicit`` (already established when the engine starts), ``starttls``
-    (required) or ``none``.  TRACE gets the masked dialogue line by line.
+    (required) or ``none``.
     """
 
-    def __init__(self, tls: str, host: str, trace: Trace | None = None) -> None:
-        self.dialogue = Dialogue(host, Connection(trace=trace))
+    def __init__(self, tls: str, dialogue: Dialogue) -> None:
+        self.dialogue = dialogue
         self.tls = tls
-        self.host = host
+        self.host = dialogue.host
         self._transactions = 0
         self._domains: set[str] = set()
         """Of all recipients that were named on this connection."""
@@ -49,13 +49,17 @@ class Submission:
         return self.dialogue.connection
 
     def open(self, sender: str = "") -> Steps[None]:
-        """Greeting, EHLO, STARTTLS where asked for, EHLO again.
-
-        SENDER's domain serves as the EHLO name where the server wants one.  Raises Stop.
-        """
+        """Take the greeting, and `greet`.  Raises Stop."""
         greeting = (yield from self.dialogue.reply()).reply
         if greeting.category != 2:
             raise self.dialogue.refusal(greeting, "with its greeting")
+        yield from self.greet(sender)
+
+    def greet(self, sender: str = "") -> Steps[None]:
+        """Say EHLO, STARTTLS where asked for, EHLO again.
+
+        SENDER's domain serves as the EHLO name where the server wants one.  Raises Stop.
+        """
         yield from self._hello(sender)
         if self.tls == "starttls":
             yield from self._start_tls()

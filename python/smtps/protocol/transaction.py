@@ -329,7 +329,7 @@ class Transaction:
             pieces = self._unchanged(self._pieces())
             begin = connection.send(commands.bdat(self._message.shape.octets, True))
         pending = begin
-        for piece in _blocks(pieces):
+        for piece in blocks(pieces):
             if len(pending) > len(begin):
                 yield from self._block(pending)
                 pending = b""
@@ -537,8 +537,11 @@ def next_group(
     return tuple(group)
 
 
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield PIECES joined into blocks of at least WRITE_SIZE octets, but for the last."""
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield PIECES joined into blocks of at least WRITE_SIZE octets, but for the last.
+
+    These are the writes of a body.
+    """
     block = bytearray()
     for piece in pieces:
         if not block and len(piece) >= WRITE_SIZE:

@@ -7,7 +7,8 @@ from typing import Any
 
 from smtps.errors import ConnectionLostError, SmtpsError, TimedOutError
 from smtps.protocol import body, steps
-from smtps.protocol.dialogue import Stop, as_stop
+from smtps.protocol.connection import Connection
+from smtps.protocol.dialogue import Dialogue, Stop, as_stop
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Fate, Outcome
 from smtps.protocol.submission import Submission
@@ -146,7 +147,7 @@ def deliver(
 ) -> tuple[Outcome, Script, Submission]:
     """Open a connection to a server that plays REPLIES, and send one mail."""
     script = Script(replies, single, after)
-    submission = Submission("none", "mx")
+    submission = Submission("none", Dialogue("mx", Connection()))
     sent = envelope or Envelope("me@x", recipients)
 
     def engine() -> steps.Steps[Outcome]:

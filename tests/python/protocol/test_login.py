@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from smtps.errors import SmtpsError
 from smtps.protocol import steps
+from smtps.protocol.connection import Connection
+from smtps.protocol.dialogue import Dialogue
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import Outcome, Verdict
 from smtps.protocol.steps import Chosen
@@ -59,9 +61,19 @@ class Played:
         self.trace: list[str] = []
         self.script = _Script(replies, chooser)
         self.submission = Submission(
-            "none", "mx", lambda direction, text: self.trace.append(f"{direction}> {text}")
+            "none",
+            Dialogue(
+                "mx",
+                Connection(trace=lambda direction, text: self.trace.append(f"{direction}> {text}")),
+            ),
         )
         self.outcome: Outcome = self.script.run(self._engine())
+
+    def _begun(self) -> Submission:
+        connection = Connection(
+            trace=lambda direction, text: self.trace.append(f"{direction}> {text}")
+        )
+        return Submission("none", Dialogue("mx", connection))
 
     def _engine(self) -> steps.Steps[Outcome]:
         yield from self.submission.open()
@@ -233,7 +245,13 @@ class _Weak(_Script):
         played.trace = []
         played.script = cls([GREETING, ehlo("SCRAM-SHA-256", "PLAIN"), b"", b""], Chooser())
         played.submission = Submission(
-            "none", "mx", lambda direction, text: played.trace.append(f"{direction}> {text}")
+            "none",
+            Dialogue(
+                "mx",
+                Connection(
+                    trace=lambda direction, text: played.trace.append(f"{direction}> {text}")
+                ),
+            ),
         )
         played.outcome = played.script.run(played._engine())
         return played

@@ -11,6 +11,8 @@ from scripted import Script, deliver, message
 
 from smtps.errors import MessageError
 from smtps.protocol import body, parameters, steps, transaction
+from smtps.protocol.connection import Connection
+from smtps.protocol.dialogue import Dialogue
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Verdict
 from smtps.protocol.parameters import Notices, Wishes
@@ -298,7 +300,7 @@ def test_a_mechanism_turned_down_is_followed_by_the_next() -> None:
     script = Script([HI, BOTH, b"504 5.5.4 x\r\n", b"530 x\r\n", b"503 x\r\n", IN, OK, OK, OK])
     asked: list[tuple[str, ...]] = []
 
-    submission = Submission("none", "mx")
+    submission = Submission("none", Dialogue("mx", Connection()))
 
     def engine() -> steps.Steps[object]:
         yield from submission.open()
@@ -329,7 +331,7 @@ def test_open_data_is_left_by_closing_when_the_login_was_refused() -> None:
 
 def test_the_connection_serves_again_after_a_refused_recipient() -> None:
     script = Script([HI, PIPELINED, OK, NO, b"503 x\r\n", OK, OK, OK, GO, OK])
-    submission = Submission("none", "mx")
+    submission = Submission("none", Dialogue("mx", Connection()))
     script.run(submission.open())
     first = script.run(submission.deliver(Envelope("me@x", ("a@x",)), message(b"S: 1\n\n"), True))
     assert first.status == 67
@@ -343,7 +345,7 @@ def test_a_message_that_changes_while_it_is_sent_is_not_sent_to_its_end() -> Non
     shape = body.shape([b"S: x\r\n\r\n" + b"x" * 70 + b"\r\n"])
     for text in (b"S: x\r\n\r\nshort\r\n", b"S: x\r\n\r\n" + b"x" * 90 + b"\r\n"):
         script = Script([HI, ehlo("CHUNKING"), OK, OK, OK])
-        submission = Submission("none", "mx")
+        submission = Submission("none", Dialogue("mx", Connection()))
         script.run(submission.open())
         changed = Message(message(text).content, shape)
         outcome = script.run(submission.deliver(Envelope("me@x", ("a@x",)), changed, True))

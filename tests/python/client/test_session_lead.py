@@ -1,0 +1,217 @@
+"""The engine leads for a while in a dialogue by hand, over the same connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hostile.server import Close, Script, Server, Steps
+
+from smtps.client import session
+from smtps.client.account import Account
+from smtps.client.login import Credentials
+from smtps.client.session import Event, Received, Sent, Session, Told
+from smtps.client.trusting import Trust
+from smtps.errors import SmtpsError
+from smtps.protocol import body, by_hand
+from smtps.protocol.by_hand import Part
+from smtps.protocol.envelope import Envelope, Message
+from smtps.sandbox.server import PASSWORD, USER, Sandbox
+
+TEXT = b"Subject: x\n\n.dot\nText\n"
+LOGIN = object()
+Typed = str | Part | object
+
+
+def message(octets: bytes = TEXT) -> Message:
+    return Message(lambda: [octets], body.shape([octets]))
+
+
+def held(
+    account: Account, typed: Sequence[Typed], password: str = PASSWORD
+) -> tuple[list[str], SmtpsError | None]:
+    """Type and hand over in turn; return what was shown, and the error at the end."""
+    shown: list[str] = []
+
+    def emit(event: Event) -> None:
+        match event:
+            case Told(text):
+                shown.append(text)
+            case Received(text):
+                shown.append(f"recv> {text}")
+            case Sent(text, _, led):
+                shown.append(f"{'led' if led else 'send'}> {text}")
+
+    async def ask() -> Credentials:
+        return Credentials(USER, password)
+
+    async def hold() -> SmtpsError | None:
+        one = Session(account, emit, 5, trust=Trust())
+        for what in typed:
+            if isinstance(what, str):
+                one.send(what)
+            elif what is LOGIN:
+                one.lead(by_hand.log_in, ask)
+            else:
+                one.lead(what)  # type: ignore[arg-type]
+        one.end_of_input()
+        return await asyncio.wait_for(one.run(), 20)
+
+    return shown, asyncio.run(hold())
+
+
+def at(sandbox: Sandbox, tls: str = "implicit", mechanism: str = "") -> Account:
+    port = sandbox.port if tls == "implicit" else sandbox.starttls_port
+    return Account(
+        "localhost", port, tls, USER, ca_file=str(sandbox.ca_file),
+        mechanisms=(mechanism,) if mechanism else (),
+    )  # fmt: skip
+
+
+def test_by_hand_and_by_the_engine_on_one_connection(sandbox: Sandbox) -> None:
+    envelope = Envelope("me@x.org", ("you@y.org",))
+    shown, error = held(
+        at(sandbox, mechanism="PLAIN"),
+        ["ehlo me", LOGIN, "noop", by_hand.transaction(envelope, message()), "rset", "quit"],
+    )
+    assert error is None
+    lines = [
+        line for line in shown if line.startswith(("send>", "led>", "- Logged", "- localhost"))
+    ]
+    assert lines == [
+        "send> ehlo me",
+        "led> AUTH PLAIN <the-encoded-auth-credentials>",
+        "- Logged in by PLAIN.",
+        "send> noop",
+        f"led> MAIL FROM:<me@x.org> SIZE={len(TEXT) + 4}",
+        "led> RCPT TO:<you@y.org>",
+        "led> DATA",
+        "led> Subject: x",
+        "led> ",
+        "led> ..dot",
+        "led> Text",
+        "led> .",
+        lines[12],
+        "send> rset",
+        "send> quit",
+    ]
+    assert "accepted the message for 1 recipient" in lines[12]
+    assert sum("recv> 235" in line for line in shown) == 1
+    [kept] = list(Path(sandbox.maildir).glob("new/*"))
+    assert kept.read_bytes().endswith(b".dot\r\nText\r\n") or kept.read_bytes().endswith(
+        b".dot\nText\n"
+    )
+
+
+def test_the_message_alone_behind_an_envelope_typed_by_hand(sandbox: Sandbox) -> None:
+    shown, error = held(
+        at(sandbox),
+        [by_hand.greet("none"), LOGIN, "mail from:<me@x.org>", "rcpt to:<you@y.org>", "data",
+         "X-By-Hand: yes", by_hand.text(message()), "quit"],
+    )  # fmt: skip
+    assert error is None
+    assert any(line.startswith("- localhost accepted the message") for line in shown)
+    [kept] = list(Path(sandbox.maildir).glob("new/*"))
+    assert b"X-By-Hand: yes" in kept.read_bytes()
+
+
+def test_the_message_says_data_itself_and_needs_an_envelope(sandbox: Sandbox) -> None:
+    shown, error = held(
+        at(sandbox),
+        [LOGIN, by_hand.text(message()), "mail from:<me@x.org>", "rcpt to:<you@y.org>",
+         by_hand.text(message()), "quit"],
+    )  # fmt: skip
+    assert error is None
+    assert any(line.startswith("! The message comes behind MAIL and RCPT") for line in shown)
+    assert shown.index("led> DATA") > shown.index("send> rcpt to:<you@y.org>")
+    assert len(list(Path(sandbox.maildir).glob("new/*"))) == 1
+
+
+def test_starttls_and_the_login_behind_it(sandbox: Sandbox) -> None:
+    shown, error = held(at(sandbox, "starttls"), [by_hand.greet("starttls"), LOGIN, "quit"])
+    assert error is None
+    assert shown.index("led> STARTTLS") < next(
+        i for i, line in enumerate(shown) if "Handshake was completed" in line
+    )
+    assert sum(line.startswith("led> EHLO") for line in shown) == 2
+    assert any(line.startswith("- Logged in by ") for line in shown)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5"])
+def test_a_wrong_password_is_told_and_the_person_goes_on(sandbox: Sandbox, mechanism: str) -> None:
+    wrong = "Tr0ub4dor & 3"
+    shown, error = held(at(sandbox, mechanism=mechanism), [LOGIN, "noop", "quit"], wrong)
+    assert error is None
+    told = [line for line in shown if line.startswith("! ")]
+    assert len(told) == 1
+    assert f"refused the login ({mechanism})" in told[0]
+    assert "send> noop" in shown
+    assert wrong not in "\n".join(shown)
+
+
+def test_a_second_login_is_not_made(sandbox: Sandbox) -> None:
+    shown, error = held(at(sandbox), [LOGIN, LOGIN, "quit"])
+    assert error is None
+    assert "! You are logged in already." in shown
+
+
+def test_no_password_leaves_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(Script({}, tls="starttls", offers=("AUTH PLAIN",))) as server:
+        monkeypatch.setattr(session, "is_loopback", lambda host: False)
+        shown, error = held(Account("localhost", server.port, "starttls", USER), [LOGIN, "quit"])
+    assert error is None
+    assert any("STARTTLS comes first. Nothing was sent." in line for line in shown)
+    assert b"AUTH" not in server.records[0].clear.upper()
+
+
+def test_of_a_long_message_the_beginning_is_shown(sandbox: Sandbox) -> None:
+    octets = b"S: x\n\n" + b"".join(b"%d\n" % n for n in range(5000))
+    envelope = Envelope("", ("you@y.org",))
+    shown, error = held(
+        at(sandbox), [LOGIN, by_hand.transaction(envelope, message(octets)), "quit"]
+    )
+    assert error is None
+    assert f"- {5003 - session.SHOWN_LINES} more lines of the message were sent." in shown
+    assert sum(line.startswith("led> ") for line in shown) < session.SHOWN_LINES + 20
+
+
+REFUSED: dict[str, tuple[Steps, Callable[[list[str]], bool]]] = {
+    "a recipient": (
+        {"rcpt": b"550 5.1.1 nobody\r\n"},
+        lambda shown: "! localhost refused you@y.org: “550 5.1.1 nobody”." in shown,
+    ),
+    "the message": (
+        {"end": b"554 5.7.1 spam\r\n"},
+        lambda shown: "! localhost refused the message: “554 5.7.1 spam”." in shown,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_is_told_and_the_session_goes_on(
+    case: tuple[Steps, Callable[[list[str]], bool]],
+) -> None:
+    steps, expected = case
+    with Server(Script(steps, tls="none")) as server:
+        envelope = Envelope("me@x.org", ("you@y.org",))
+        shown, error = held(
+            Account("localhost", server.port, "none"),
+            [by_hand.transaction(envelope, message()), "noop", "quit"],
+        )
+    assert expected(shown), shown
+    assert error is None
+    assert "send> noop" in shown
+
+
+def test_a_server_that_goes_away_ends_the_session() -> None:
+    with Server(Script({"mail": (Close(),)}, tls="none")) as server:
+        envelope = Envelope("me@x.org", ("you@y.org",))
+        shown, error = held(
+            Account("localhost", server.port, "none"),
+            [by_hand.transaction(envelope, message()), "noop"],
+        )
+    assert error is not None
+    assert error.status == 69
+    assert "send> noop" not in shown
