@@ -475,17 +475,26 @@ def _plist(event: Event) -> dict[str, Value]:
     match event:
         case session.Told(text):
             return {"kind": Symbol("info"), "text": text}
-        case session.Received(text, code, decoded):
-            return {"kind": Symbol("recv"), "text": text, "code": code, "decoded": decoded}
-        case session.Sent(text, secret, led):
-            return {"kind": Symbol("send"), "text": text, "secret": secret, "led": led}
-        case session.Stands(state, due, data, owed):
+        case session.Received(text, code, decoded, at):
+            return {
+                "kind": Symbol("recv"),
+                "text": text,
+                "code": code,
+                "decoded": decoded,
+                "at": at,
+            }
+        case session.Sent(text, secret, led, at):
+            return {"kind": Symbol("send"), "text": text, "secret": secret, "led": led, "at": at}
+        case session.Offered(offers):
+            return {"kind": Symbol("offers"), "offers": list(offers)}
+        case session.Stands(state, due, data, owed, mechanism):
             return {
                 "kind": Symbol("state"),
                 "state": Symbol(state),
                 "secret": Symbol(due) if due else None,
                 "data": data,
                 "owed": owed,
+                "mechanism": mechanism,
             }
         case session.Closed(text, error):
             return {

@@ -10,6 +10,7 @@ Between two lines the engine may lead for a while (`Session.lead`), over the sam
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,7 +44,6 @@ from smtps.protocol.connection import (
     Violation,
 )
 from smtps.protocol.dialogue import Dialogue, Stop
-from smtps.protocol.ehlo import Extensions
 from smtps.protocol.states import State
 from smtps.protocol.steps import Chosen, Login, Phase, Send
 from smtps.protocol.visible import visible
@@ -74,6 +74,8 @@ class Received:
     text: str
     code: int | None
     decoded: str | None
+    at: int = 0
+    """Milliseconds since the session began."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,27 @@ class Sent:
     text: str
     secret: bool
     led: bool = False
+    at: int = 0
+    """Milliseconds since the session began."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What the server offers from now on, as its EHLO has it; nothing anew under TLS."""
+
+    offers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Stands:
-    """Where the dialogue stands: the state, what a typed line would be, replies owed."""
+    """Where the dialogue stands: the state, what a typed line would be, replies owed; the
+    mechanism by which somebody is logged in."""
 
     state: str
     secret: str | None
     data: bool
     owed: int
+    mechanism: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ class Closed:
     here: bool = False
 
 
-Event = Told | Received | Sent | Stands | Closed
+Event = Told | Received | Sent | Offered | Stands | Closed
 
 
 class Session:
@@ -127,6 +140,7 @@ class Session:
         self.account = account
         self.connection = Connection(by_hand=True, trace=self._traced, forms=readings)
         self._emit = emit
+        self._began = time.monotonic()
         self._timeout = timeout
         self._patient = wait_for_replies
         self._drain = drain
@@ -144,7 +158,7 @@ class Session:
         self._leading = False
         self._message_lines = 0
         """Lines sent of a message that the engine is sending."""
-        self._noted: Extensions | None = None
+        self._noted = self.connection.extensions
         """Of which EHLO the offers were noted."""
         self._ended: asyncio.Future[asyncio.Task[None]] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -228,6 +242,13 @@ class Session:
     def _told(self, text: str) -> None:
         self._emit(Told(text))
 
+    def _received(self, line: LineReceived) -> None:
+        self._emit(Received(line.text, line.code, line.decoded, self._now))
+
+    @property
+    def _now(self) -> int:
+        return round((time.monotonic() - self._began) * 1000)
+
     def _stand(self) -> None:
         connection = self.connection
         stands = Stands(
@@ -235,6 +256,7 @@ class Session:
             None if connection.taking_message else connection.next_secret,
             connection.taking_message,
             len(connection.owed),
+            connection.mechanism if connection.authenticated else None,
         )
         if stands != self._last_stands:
             self._last_stands = stands
@@ -255,7 +277,7 @@ class Session:
                 continue
             match event:
                 case LineReceived():
-                    self._emit(Received(event.text, event.code, event.decoded))
+                    self._received(event)
                 case ReplyReceived():
                     await self._answered(stream, event)
                 case Violation():
@@ -314,14 +336,18 @@ class Session:
             self.connection.tls_started()
             await handshake(stream, self.account, self._timeout, self._told, self._trust)
             self._shaking = False
+            self._note_offers(stream)
             self._stand()
 
     def _note_offers(self, stream: Stream) -> None:
         """Tell what the server no longer offers, once an EHLO."""
         extensions = self.connection.extensions
-        if extensions is self._noted or not extensions:
+        if extensions is self._noted:
             return
         self._noted = extensions
+        self._emit(Offered(tuple(" ".join((key, *words)) for key, words in extensions.items())))
+        if not extensions:
+            return
         offered = {*extensions, *extensions.mechanisms}
         for warning in self._trust.noted(self.account, stream.protected, offered):
             self._told(f"! {warning}")
@@ -392,7 +418,7 @@ class Session:
             octets, command = connection.send_line(line)
             self._said_quit = self._said_quit or command.verb is Verb.QUIT
             self._settle()
-            self._emit(Sent(command.shown, _masked(command, line)))
+            self._emit(Sent(command.shown, _masked(command, line), at=self._now))
             self._stand()
             try:
                 await stream.write(octets, seconds(Phase.BLOCK, self._timeout))
@@ -458,13 +484,13 @@ class Session:
         """Show what arrives while the engine leads."""
         match event:
             case LineReceived():
-                self._emit(Received(event.text, event.code, event.decoded))
+                self._received(event)
             case Violation():
                 raise RemoteProtocolError(event.text)
 
     def _traced(self, direction: str, text: str) -> None:
         if self._leading and direction == "send":
-            self._emit(Sent(text, False, led=True))
+            self._emit(Sent(text, False, led=True, at=self._now))
 
     def _written(self, step: Send) -> None:
         """Show the lines of a message."""
@@ -472,7 +498,7 @@ class Session:
             return
         lines = step.data.splitlines()
         for line in lines[: max(0, SHOWN_LINES - self._message_lines)]:
-            self._emit(Sent(visible(line), False, led=True))
+            self._emit(Sent(visible(line), False, led=True, at=self._now))
         self._message_lines += len(lines)
         if self.connection.owed:
             # That was its end.

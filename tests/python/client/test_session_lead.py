@@ -12,7 +12,7 @@ from hostile.server import Close, Script, Server, Steps
 from smtps.client import session
 from smtps.client.account import Account
 from smtps.client.login import Credentials
-from smtps.client.session import Event, Received, Sent, Session, Told
+from smtps.client.session import Event, Offered, Received, Sent, Session, Stands, Told
 from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError
 from smtps.protocol import body, by_hand
@@ -215,3 +215,31 @@ def test_a_server_that_goes_away_ends_the_session() -> None:
     assert error is not None
     assert error.status == 69
     assert "send> noop" not in shown
+
+
+def test_what_is_offered_and_who_is_logged_in_is_told(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+
+    async def ask() -> Credentials:
+        return Credentials(USER, PASSWORD)
+
+    async def hold() -> None:
+        one = Session(at(sandbox, "starttls"), events.append, 5)
+        for line in ("ehlo me", "starttls", "ehlo me"):
+            one.send(line)
+        one.lead(by_hand.log_in, ask)
+        one.end_of_input()
+        await asyncio.wait_for(one.run(), 20)
+
+    asyncio.run(hold())
+    offered = [event.offers for event in events if isinstance(event, Offered)]
+    assert ["STARTTLS" in offers for offers in offered] == [True, False, False]
+    # What was heard in clear counts no more under TLS.
+    assert offered[1] == ()
+    assert any(offer.startswith("AUTH ") for offer in offered[2])
+    mechanisms = [event.mechanism for event in events if isinstance(event, Stands)]
+    assert mechanisms[0] is None
+    assert mechanisms[-2] == "PLAIN"
+    times = [event.at for event in events if isinstance(event, Received | Sent)]
+    assert times == sorted(times)
+    assert times[-1] > 0
