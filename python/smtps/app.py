@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from smtps.outbox.drain import Drainer
     from smtps.outbox.overview import Listed
     from smtps.outbox.spool import Spool
+    from smtps.protocol.dialogue import Stop
     from smtps.protocol.envelope import Message
 
 WIRE_VERSION = 1
@@ -204,14 +205,19 @@ class App:
         return None
 
     async def session_greet(self, args: dict[str, Value]) -> Value:
-        """Say EHLO (:session), and with :starttls start TLS and say it again."""
+        """Say EHLO (:session), and with :starttls start TLS and say it again.
+
+        This and what follows return when it is done: (:done t), or (:done nil :code N) with the
+        reply that refused it.  What happens is told by events.
+        """
         from smtps.protocol import by_hand
 
-        self._held(args).session.lead(by_hand.greet("starttls" if args.get("starttls") else "none"))
-        return None
+        part = by_hand.greet("starttls" if args.get("starttls") else "none")
+        return await _led(self._held(args).session.lead(part))
 
     async def session_log_in(self, args: dict[str, Value]) -> Value:
         """Log in (:session) as :user by :mechanisms, a list; or as the credentials call says."""
+        from smtps.client.login import Credentials
         from smtps.protocol import by_hand
 
         session = self._held(args).session
@@ -223,14 +229,11 @@ class App:
             mechanisms=tuple(str(name).upper() for name in mechanisms),
         )
 
-        from smtps.client.login import Credentials
-
         async def ask() -> Credentials | None:
             found = await self._credentials(account)
             return Credentials(*found) if found else None
 
-        session.lead(by_hand.log_in, ask)
-        return None
+        return await _led(session.lead(by_hand.log_in, ask))
 
     async def session_message(self, args: dict[str, Value]) -> Value:
         """Send the message in :file (:session); the whole transaction if :from and :to, a list.
@@ -243,15 +246,13 @@ class App:
         session = self._held(args).session
         message = await asyncio.to_thread(_message, _text(args, "file"))
         recipients = args.get("to")
-        if not recipients:
-            session.lead(by_hand.text(message))
-            return None
         sender = args.get("from") or ""
+        if not recipients:
+            return await _led(session.lead(by_hand.text(message)))
         if not isinstance(recipients, list) or not isinstance(sender, str):
             raise UsageError(":to has to be a list of addresses, and :from an address.")
         envelope = Envelope(sender, tuple(map(str, recipients)))
-        session.lead(by_hand.transaction(envelope, message))
-        return None
+        return await _led(session.lead(by_hand.transaction(envelope, message)))
 
     async def session_close(self, args: dict[str, Value]) -> Value:
         """Hang up (:session)."""
@@ -427,6 +428,20 @@ def _account(args: dict[str, Value]) -> Account:
     )
 
 
+async def _led(result: asyncio.Future[Stop | SmtpsError | None]) -> Value:
+    """Wait for RESULT, and return what tells it.  Raises UsageError where it was not begun."""
+    from smtps.protocol.dialogue import Stop
+
+    try:
+        why = await result
+    except asyncio.CancelledError:
+        if result.cancelled():
+            raise UsageError("The session ended before that, so it was not done.") from None
+        raise
+    reply = why.reply if isinstance(why, Stop) else None
+    return {"done": why is None, "code": reply.code if reply else None}
+
+
 def _message(file: str) -> Message:
     """Return the message in FILE.  Raises MessageUnreadableError."""
     from pathlib import Path
@@ -487,13 +502,14 @@ def _plist(event: Event) -> dict[str, Value]:
             return {"kind": Symbol("send"), "text": text, "secret": secret, "led": led, "at": at}
         case session.Offered(offers):
             return {"kind": Symbol("offers"), "offers": list(offers)}
-        case session.Stands(state, due, data, owed, mechanism):
+        case session.Stands(state, due, data, owed, tls, mechanism):
             return {
                 "kind": Symbol("state"),
                 "state": Symbol(state),
                 "secret": Symbol(due) if due else None,
                 "data": data,
                 "owed": owed,
+                "tls": tls,
                 "mechanism": mechanism,
             }
         case session.Closed(text, error):

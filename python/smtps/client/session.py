@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from smtps.client.account import Account, is_loopback
 from smtps.client.dialling import dialled, handshake
@@ -99,12 +100,13 @@ class Offered:
 @dataclass(frozen=True)
 class Stands:
     """Where the dialogue stands: the state, what a typed line would be, replies owed; the
-    mechanism by which somebody is logged in."""
+    version of TLS, and the mechanism by which somebody is logged in."""
 
     state: str
     secret: str | None
     data: bool
     owed: int
+    tls: str | None = None
     mechanism: str | None = None
 
 
@@ -118,6 +120,19 @@ class Closed:
 
 
 Event = Told | Received | Sent | Offered | Stands | Closed
+
+
+class _Led(NamedTuple):
+    """What the engine is to do, and who waits for it."""
+
+    part: Part
+    ask: Ask | None
+    result: asyncio.Future[Stop | SmtpsError | None]
+
+    def settle(self, why: Stop | SmtpsError | None) -> None:
+        """Tell that it was done, or WHY not."""
+        if not self.result.done():
+            self.result.set_result(why)
 
 
 class Session:
@@ -145,7 +160,7 @@ class Session:
         self._patient = wait_for_replies
         self._drain = drain
         self._trust = trust or Trust()
-        self._lines: asyncio.Queue[str | tuple[Part, Ask | None] | None] = asyncio.Queue()
+        self._lines: asyncio.Queue[str | _Led | None] = asyncio.Queue()
         self._settled = asyncio.Event()
         self._stream: Stream | None = None
         self._last_stands: Stands | None = None
@@ -167,12 +182,17 @@ class Session:
         """Queue a typed LINE."""
         self._lines.put_nowait(line)
 
-    def lead(self, part: Part, ask: Ask | None = None) -> None:
+    def lead(self, part: Part, ask: Ask | None = None) -> asyncio.Future[Stop | SmtpsError | None]:
         """Let the engine carry out PART when all that was typed before is answered.
 
-        ASK is called if it logs in, once that may be.
+        ASK is called if it logs in, once that may be.  What comes of it is told by events;
+        the result says why it could not be done, None if it was.  It is cancelled where PART is
+        not begun.
         """
-        self._lines.put_nowait((part, ask))
+        result: asyncio.Future[Stop | SmtpsError | None]
+        result = asyncio.get_running_loop().create_future()
+        self._lines.put_nowait(_Led(part, ask, result))
+        return result
 
     def end_of_input(self) -> None:
         """No more lines will come: when all is answered, the session ends."""
@@ -194,6 +214,7 @@ class Session:
             self._emit(Closed(CLOSED_HERE, here=True))
             raise
         finally:
+            self._cancel_led()
             if self._stream is not None:
                 await self._stream.close()
         under_tls = self._stream is not None and self._stream.protected
@@ -208,6 +229,12 @@ class Session:
         else:
             self._emit(Closed(CLOSED_ORDERLY if under_tls else CLOSED_CLEAR))
         return error
+
+    def _cancel_led(self) -> None:
+        while not self._lines.empty():
+            line = self._lines.get_nowait()
+            if isinstance(line, _Led):
+                line.result.cancel()
 
     def _in_doubt(self) -> bool:
         return any(command.verb in (Verb.BODY, Verb.BDAT_LAST) for command in self.connection.owed)
@@ -256,6 +283,9 @@ class Session:
             None if connection.taking_message else connection.next_secret,
             connection.taking_message,
             len(connection.owed),
+            self._stream.established.version
+            if self._stream is not None and self._stream.established
+            else None,
             connection.mechanism if connection.authenticated else None,
         )
         if stands != self._last_stands:
@@ -371,9 +401,12 @@ class Session:
         dropped = int(self._in_hand)
         self._in_hand = False
         while not self._lines.empty():
-            if self._lines.get_nowait() is None:
+            line = self._lines.get_nowait()
+            if line is None:
                 self._lines.put_nowait(None)
                 break
+            if isinstance(line, _Led):
+                line.result.cancel()
             dropped += 1
         if dropped:
             lines = (
@@ -402,8 +435,8 @@ class Session:
             if line is not None and not self._in_hand:
                 continue
             self._in_hand = False
-            if isinstance(line, tuple):
-                await self._lead(stream, *line)
+            if isinstance(line, _Led):
+                await self._lead(stream, line)
                 continue
             if line is None:
                 self._at_end = True
@@ -429,8 +462,8 @@ class Session:
 
     # The engine leads
 
-    async def _lead(self, stream: Stream, part: Part, ask: Ask | None) -> None:
-        """Let PART have the connection, and tell what came of it.
+    async def _lead(self, stream: Stream, led: _Led) -> None:
+        """Let LED have the connection, and tell what came of it.
 
         Raises SmtpsError where the connection is at its end.
         """
@@ -439,7 +472,7 @@ class Session:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         driver = Driver(stream, self.account, Loop(), self._timeout, self._trust, self._written)
-        asked = once(ask)
+        asked = once(led.ask)
 
         async def login(step: Login) -> Chosen | None:
             self._assert_may_log_in(stream)
@@ -453,14 +486,16 @@ class Session:
         dialogue = Dialogue(self.account.host, self.connection, self._observed)
         self._leading = True
         try:
-            self._told(f"- {await driver.drive(part(dialogue), login, commit, self._told)}")
-        except Stop as stop:
-            self._told(f"! {stop.text}")
-        except NetworkError:
+            self._told(f"- {await driver.drive(led.part(dialogue), login, commit, self._told)}")
+            led.settle(None)
+        except NetworkError as error:
+            led.settle(error)
             raise
-        except SmtpsError as error:
+        except (Stop, SmtpsError) as error:
             self._told(f"! {error.text}")
+            led.settle(error)
         finally:
+            led.result.cancel()
             self._leading = False
             self._message_lines = 0
             self._note_offers(stream)
