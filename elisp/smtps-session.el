@@ -28,6 +28,13 @@
 
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-trust-accept "smtps-trust")
+(autoload 'smtps-session-greet "smtps-session-lead" nil t)
+(autoload 'smtps-session-start-tls "smtps-session-lead" nil t)
+(autoload 'smtps-session-log-in "smtps-session-lead" nil t)
+(autoload 'smtps-session-send-message "smtps-session-lead" nil t)
+(autoload 'smtps-session-send-transaction "smtps-session-lead" nil t)
+(autoload 'smtps-session-reset "smtps-session-lead" nil t)
+(autoload 'smtps-session-verify "smtps-session-lead" nil t)
 
 ;;;; Customization
 
@@ -127,6 +134,18 @@ nil if DUE is not, so that no secret is kept.")
 (defvar-local smtps-session--told nil
   "What was told about the connection since it was opened, the last first.")
 
+(defvar-local smtps-session-offers nil
+  "What the server offers, as strings: its keywords with their parameters.")
+
+(defvar-local smtps-session-tls nil
+  "The version of TLS, a string; nil in clear.")
+
+(defvar-local smtps-session-mechanism nil
+  "The mechanism by which somebody is logged in, a string, or nil.")
+
+(defvar-local smtps-session-user nil
+  "Who was logged in here by `smtps-session-log-in'.")
+
 (defvar-local smtps-session--refused nil
   "The server whose certificate was refused and may be trusted, or nil.
 A plist as `smtps-trust-ask' takes it.")
@@ -162,6 +181,13 @@ AUTH LOGIN asks for two things in turn, the others for one."
   (let ((map (make-sparse-keymap)))
     (define-key map (kbd "RET") #'smtps-session-send-input)
     (define-key map (kbd "C-c C-b") #'smtps-session-send-base64)
+    (define-key map (kbd "C-c C-e") #'smtps-session-greet)
+    (define-key map (kbd "C-c C-s") #'smtps-session-start-tls)
+    (define-key map (kbd "C-c C-a") #'smtps-session-log-in)
+    (define-key map (kbd "C-c C-f") #'smtps-session-send-message)
+    (define-key map (kbd "C-c C-t") #'smtps-session-send-transaction)
+    (define-key map (kbd "C-c C-r") #'smtps-session-reset)
+    (define-key map (kbd "C-c C-v") #'smtps-session-verify)
     (define-key map (kbd "C-c C-c") #'smtps-session-hang-up)
     (define-key map (kbd "C-c C-d") #'smtps-session-quit)
     (define-key map (kbd "C-c C-u") #'smtps-session-kill-input)
@@ -224,6 +250,25 @@ The session may have been closed in the middle of it."
      :active (smtps-session--open-p)
      :help "Read a text or a password and send it in base64"]
     ["Show the text of base64 at point" smtps-base64-decode-at-point]
+    "--"
+    ["Greet" smtps-session-greet :active (smtps-session--open-p)
+     :help "Say EHLO"]
+    ["Start TLS" smtps-session-start-tls
+     :active (and (smtps-session--open-p) (not smtps-session-tls))
+     :help "Say EHLO, STARTTLS, and EHLO again under TLS"]
+    ["Log in" smtps-session-log-in
+     :active (and (smtps-session--open-p) (not smtps-session-mechanism))
+     :help "Log in; user and password are there before the first line leaves"]
+    ["Send a message..." smtps-session-send-message
+     :active (or smtps-session--data (eq smtps-session-state 'rcpt))
+     :help "Send a buffer's message behind the envelope that you typed"]
+    ["Send a mail..." smtps-session-send-transaction
+     :active (smtps-session--open-p)
+     :help "Send a buffer's mail: MAIL, RCPT, DATA and all"]
+    ["Ask about a recipient..." smtps-session-verify
+     :active (smtps-session--open-p)
+     :help "MAIL, RCPT, and RSET: no mail is sent"]
+    ["Reset" smtps-session-reset :active (smtps-session--open-p)]
     "--"
     ["Say quit" smtps-session-quit :active (smtps-session--open-p)]
     ["Hang up" smtps-session-hang-up :active (smtps-session--open-p)
@@ -669,6 +714,7 @@ If nothing is waited for, ask first."
                 (list 'smtps-session-line (if (plist-get plist :secret) t shown)))))
       ('recv (smtps-session--show-reply text (plist-get plist :code)
                                         (plist-get plist :decoded)))
+      ('offers (setq smtps-session-offers (plist-get plist :offers)))
       ('state (smtps-session--stands plist))
       ('closed
        (unless (or (plist-get plist :error) smtps-session--hung-up)
@@ -713,7 +759,9 @@ If nothing is waited for, ask first."
         (hidden (smtps-session--hidden-p)))
     (setq smtps-session-state (plist-get plist :state)
           smtps-session--owed (or (plist-get plist :owed) 0)
-          smtps-session--data (plist-get plist :data))
+          smtps-session--data (plist-get plist :data)
+          smtps-session-tls (plist-get plist :tls)
+          smtps-session-mechanism (plist-get plist :mechanism))
     ;; While a reply is owed the helper can't know what it will ask for.
     (when (or (= smtps-session--owed 0) (null smtps-session--asked))
       (setq smtps-session--asked (plist-get plist :secret)
@@ -791,7 +839,11 @@ DOUBTFUL, what the helper was given may have been sent."
         smtps-session--asked nil
         smtps-session--answered 0
         smtps-session--owed 0
-        smtps-session--data nil))
+        smtps-session--data nil
+        smtps-session-offers nil
+        smtps-session-tls nil
+        smtps-session-mechanism nil
+        smtps-session-user nil))
 
 (defun smtps-session--not-secret (entries)
   "Return the first of ENTRIES, up to one that is or may be a secret.

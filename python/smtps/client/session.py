@@ -278,10 +278,12 @@ class Session:
 
     def _stand(self) -> None:
         connection = self.connection
+        # What a typed line would be: it waits until the engine is done.
+        data = connection.taking_message and not self._leading
         stands = Stands(
             connection.state.value,
-            None if connection.taking_message else connection.next_secret,
-            connection.taking_message,
+            None if data or self._leading else connection.next_secret,
+            data,
             len(connection.owed),
             self._stream.established.version
             if self._stream is not None and self._stream.established

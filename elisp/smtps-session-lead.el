@@ -1,0 +1,318 @@
+;;; smtps-session-lead.el --- Let smtps do a part of a session  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; In a session a person types; these commands have smtps do a part of it, on
+;; the same connection: greet, start TLS, log in, send a message.  It says
+;; one command after the other, which appear above the prompt like those that
+;; are typed, their secrets masked.  What was typed before goes first, and
+;; what is typed meanwhile waits.
+;;
+;; A password is there before the first line of a login leaves: a server does
+;; not wait long for one.
+
+;;; Code:
+
+(require 'smtps-session)
+(require 'smtps-send)
+
+(declare-function message-encode-message-body "message" ())
+(declare-function message-generate-new-buffer-clone-locals "message"
+                  (name &optional varstr))
+(defvar message-mode-map)
+
+(defun smtps-session-lead--assert-ready ()
+  "Signal an error unless smtps could now take over the session."
+  (unless (derived-mode-p 'smtps-session-mode)
+    (user-error "This is not a session buffer"))
+  (smtps-session--assert-open)
+  (when (smtps-session--due)
+    (user-error "The server waits for the %s: a line with only a * cancels the login"
+                (smtps-session--due))))
+
+(defun smtps-session-lead--assert-no-data ()
+  "Signal an error if what is sent now would be part of a message."
+  (when smtps-session--data
+    (user-error "DATA is open: a line with only a dot ends the message")))
+
+(cl-defun smtps-session-lead--call (method args &key then finally)
+  "Call METHOD of the helper for this session with ARGS.
+THEN is called in this buffer with what it returns, FINALLY in any case."
+  (let ((buffer (current-buffer)))
+    (smtps-helper-call
+     method (append (list :session smtps-session--number) args)
+     ;; The server may take its time.
+     :timeout 'none
+     :then (lambda (value)
+             (unwind-protect
+                 (when (and then (buffer-live-p buffer))
+                   (with-current-buffer buffer (funcall then value)))
+               (when finally (funcall finally))))
+     :else (lambda (err)
+             (unwind-protect
+                 (when (and (buffer-live-p buffer)
+                            (buffer-local-value 'smtps-session--number buffer))
+                   (with-current-buffer buffer
+                     (smtps-session--insert
+                      (concat "! " (smtps-session--sentence err))
+                      'smtps-session-refusal)))
+               (when finally (funcall finally)))))))
+
+(defun smtps-session-lead--assert-begun ()
+  "Signal an error until the helper knows this session."
+  (unless smtps-session--number
+    (user-error "The session is only being opened; wait for the greeting")))
+
+;;;; Greeting, TLS
+
+;;;###autoload
+(defun smtps-session-greet ()
+  "Have smtps greet the server: EHLO, or HELO where it knows no other."
+  (interactive)
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (smtps-session-lead--assert-begun)
+  (smtps-session-lead--call 'session-greet nil))
+
+;;;###autoload
+(defun smtps-session-start-tls ()
+  "Have smtps greet the server, start TLS, and greet it again under TLS."
+  (interactive)
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (smtps-session-lead--assert-begun)
+  (when smtps-session-tls
+    (user-error "The session is under TLS already (%s)" smtps-session-tls))
+  (smtps-session-lead--call 'session-greet '(:starttls t)))
+
+;;;; Login
+
+(defconst smtps-session-lead--without-secret '("EXTERNAL" "ANONYMOUS")
+  "Mechanisms that prove nothing by a password (RFC 4422 appendix A, RFC 4505).")
+
+(defun smtps-session-lead--mechanisms ()
+  "Return the names of the server's mechanisms, in its order."
+  (cdr (split-string (or (seq-find (lambda (offer) (string-prefix-p "AUTH " offer))
+                                   smtps-session-offers)
+                         ""))))
+
+(defun smtps-session-lead--account ()
+  "Return the account to log in with here: a whole one, or one for this host."
+  (let ((host (plist-get smtps-session--arguments :host))
+        (port (plist-get smtps-session--arguments :port)))
+    (or (smtps-session--account host port nil)
+        (list :host host :port port))))
+
+(defun smtps-session-lead--read-user (account)
+  "Return the name to log in with to ACCOUNT: its own, or ask."
+  (or (plist-get account :user)
+      (smtps-credentials-login account)
+      (read-string (format-prompt "User" user-mail-address) nil nil
+                   user-mail-address)))
+
+;;;###autoload
+(defun smtps-session-log-in (&optional mechanism)
+  "Have smtps log in, by MECHANISM or by what it takes for the best.
+With a prefix argument, choose the mechanism.  User and password are there
+before the first line leaves: from auth-source, or asked for."
+  (interactive
+   (progn
+     (smtps-session-lead--assert-ready)
+     (list (and current-prefix-arg
+                (completing-read "Log in by: "
+                                 (or (smtps-session-lead--mechanisms)
+                                     (user-error "The server has not said yet \
+what it offers: greet it first"))
+                                 nil t)))))
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (smtps-session-lead--assert-begun)
+  (when smtps-session-mechanism
+    (user-error "Somebody is logged in already (%s)" smtps-session-mechanism))
+  (let* ((account (smtps-session-lead--account))
+         (secret (not (member mechanism smtps-session-lead--without-secret)))
+         (user (unless (equal mechanism "ANONYMOUS")
+                 (if secret (smtps-session-lead--read-user account)
+                   (plist-get account :user)))))
+    (setq account (plist-put (copy-sequence account) :user user))
+    (when (and secret
+               (not (smtps-base64-door t
+                      (smtps-credentials-fetch account :ask t))))
+      (user-error "No password, no login; nothing was sent"))
+    ;; A person may have been asked for long.
+    (smtps-session-lead--assert-ready)
+    (smtps-session-lead--call
+     'session-log-in
+     (append (and user (list :user user))
+             (list :mechanisms
+                   (if mechanism (list (intern (downcase mechanism)))
+                     (mapcar (lambda (name) (intern (downcase name)))
+                             (plist-get account :mechanisms)))))
+     :then (lambda (value)
+             (cond ((plist-get value :done)
+                    (setq smtps-session-user user)
+                    (smtps-credentials-accepted account))
+                   ;; Refused: not taken for granted the next time.
+                   ((memql (plist-get value :code) '(530 535))
+                    (smtps-credentials-forget account)))))))
+
+;;;; Messages
+
+(defun smtps-session-lead--encoded (source)
+  "Return a new buffer with the mail in SOURCE, encoded as message.el sends it.
+The user's buffer stays as it is."
+  (with-current-buffer source
+    (let ((text (buffer-substring-no-properties (point-min) (point-max)))
+          (copy (message-generate-new-buffer-clone-locals " smtps message")))
+      (with-current-buffer copy
+        (insert text)
+        (message-encode-message-body))
+      copy)))
+
+(defun smtps-session-lead--write (source file)
+  "Write the mail in the buffer SOURCE into FILE, as it is sent.
+Return its envelope, a plist with `:from' and `:recipients'."
+  (let* ((composed (with-current-buffer source (derived-mode-p 'message-mode)))
+         (copy (if composed (smtps-session-lead--encoded source) source)))
+    (unwind-protect
+        (with-temp-buffer
+          (let ((envelope (smtps-send--prepare copy))
+                (coding-system-for-write 'binary)
+                (write-region-annotate-functions nil)
+                (write-region-post-annotation-function nil))
+            (write-region nil nil file nil 'silent)
+            envelope))
+      (when composed
+        (kill-buffer copy)))))
+
+(defun smtps-session-lead--sources ()
+  "Return the names of the buffers that a mail may be in, the newest first."
+  (mapcar #'buffer-name
+          (seq-filter (lambda (buffer)
+                        (with-current-buffer buffer
+                          (derived-mode-p 'message-mode 'mail-mode)))
+                      (buffer-list))))
+
+(defun smtps-session-lead--read-source (prompt)
+  "Read with PROMPT where the message is, and return that: a buffer.
+With a prefix argument, return the name of a file."
+  (if current-prefix-arg
+      (let ((file (expand-file-name (read-file-name prompt nil nil t))))
+        (when (file-directory-p file)
+          (user-error "%s is a directory, not a message"
+                      (abbreviate-file-name file)))
+        file)
+    (let ((names (smtps-session-lead--sources)))
+      (get-buffer (read-buffer (format-prompt prompt (car names))
+                               (car names) t)))))
+
+(defun smtps-session-lead--with-message (source function)
+  "Call FUNCTION with the message in SOURCE: file, envelope, and what ends it.
+SOURCE is a buffer or a file.  The envelope is nil for a file that is no
+whole mail.  What ends it is a function that removes what was made."
+  (let* ((file (make-temp-file "smtps-message"))
+         (remove (lambda () (ignore-errors (delete-file file))))
+         (given nil))
+    (unwind-protect
+        (let ((envelope (condition-case problem
+                            (if (bufferp source)
+                                (smtps-session-lead--write source file)
+                              (smtps-session-lead--copy source file))
+                          (smtps-error (user-error "%s" (cadr problem)))
+                          (file-error (user-error "%s" (error-message-string
+                                                        problem))))))
+          (funcall function file envelope remove)
+          (setq given t))
+      (unless given
+        (funcall remove)))))
+
+(defun smtps-session-lead--copy (source file)
+  "Write the message in the file SOURCE into FILE; return its envelope.
+One that is no whole mail is copied as it is, and has none."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    (insert-file-contents-literally source)
+    (condition-case nil
+        (smtps-session-lead--write (current-buffer) file)
+      (smtps-error
+       (let ((coding-system-for-write 'binary))
+         (write-region nil nil file nil 'silent))
+       nil))))
+
+;;;###autoload
+(defun smtps-session-send-message (source)
+  "Have smtps send the message in SOURCE, a buffer, behind the envelope typed here.
+With a prefix argument, a file.  DATA is said first where it was not; line
+ends are made right, dots stuffed, and a line with only a dot ends it."
+  (interactive (progn (smtps-session-lead--assert-ready)
+                      (list (smtps-session-lead--read-source "Send the message in"))))
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-begun)
+  (unless (or smtps-session--data (eq smtps-session-state 'rcpt))
+    (user-error "The message comes behind MAIL and RCPT; %s sends all of it"
+                (substitute-command-keys "\\[smtps-session-send-transaction]")))
+  (smtps-session-lead--with-message
+   source
+   (lambda (file _envelope done)
+     (smtps-session-lead--call 'session-message (list :file file)
+                               :finally done))))
+
+(defun smtps-session-lead--read-addresses (prompt addresses)
+  "Read with PROMPT a list of addresses, ADDRESSES to begin with."
+  (split-string (read-string prompt (string-join addresses ", ")) "[,[:space:]]+" t))
+
+;;;###autoload
+(defun smtps-session-send-transaction (source)
+  "Have smtps send the mail in SOURCE, a buffer: envelope, DATA and all.
+With a prefix argument, a file.  Sender and recipients are shown first, and
+may be changed."
+  (interactive (progn (smtps-session-lead--assert-ready)
+                      (list (smtps-session-lead--read-source "Send the mail in"))))
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (smtps-session-lead--assert-begun)
+  (smtps-session-lead--with-message
+   source
+   (lambda (file envelope done)
+     (let ((from (string-trim (read-string "MAIL FROM: "
+                                           (or (plist-get envelope :from)
+                                               user-mail-address))))
+           (to (smtps-session-lead--read-addresses
+                "RCPT TO: " (plist-get envelope :recipients))))
+       (unless to
+         (user-error "Nobody to send it to; nothing was sent"))
+       (smtps-session-lead--assert-ready)
+       (smtps-session-lead--call 'session-message
+                                 (list :file file :from from :to to)
+                                 :finally done)))))
+
+;;;; What is typed for you
+
+;;;###autoload
+(defun smtps-session-reset ()
+  "Say RSET: the server forgets sender and recipients (RFC 5321 4.1.1.5)."
+  (interactive)
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (smtps-session--type '("RSET")))
+
+;;;###autoload
+(defun smtps-session-verify (recipient)
+  "Ask the server what it would say to RECIPIENT, and take it back by RSET.
+No mail is sent.  A server may say yes now and no when the mail comes."
+  (interactive (progn (smtps-session-lead--assert-ready)
+                      (list (string-trim (read-string "Would it take RCPT TO: ")))))
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (when (memq smtps-session-state '(mail rcpt))
+    (user-error "A transaction is under way, and would be lost: RSET first"))
+  (smtps-session--type (list (format "MAIL FROM:<%s>" user-mail-address)
+                             (format "RCPT TO:<%s>" recipient)
+                             "RSET")))
+
+(provide 'smtps-session-lead)
+;;; smtps-session-lead.el ends here

@@ -1,0 +1,174 @@
+;;; smtps-session-lead-test.el --- Tests of what smtps does in a session  -*- lexical-binding: t; -*-
+
+;;; Commentary:
+
+;; The keys, on the real helper and the sandbox.
+
+;;; Code:
+
+(require 'smtps-real)
+(require 'smtps-session)
+(require 'smtps-session-lead)
+
+(defmacro smtps-session-lead-test-with (port &rest body)
+  "Evaluate BODY in a session with the sandbox's PORT, a key of its report."
+  (declare (indent 1) (debug t))
+  `(smtps-real-with
+     (smtps-real-authinfo
+      (format "machine localhost port %d login %s password \"%s\""
+              (smtps-real-property ,port) (smtps-real-property :user)
+              (smtps-real-property :password)))
+     (setq smtps-accounts
+           (list (list "sandbox" :host "localhost"
+                       :port (smtps-real-property ,port)
+                       :tls (if (eq ,port :port) 'implicit 'starttls)
+                       :ca-file (smtps-real-property :ca-file)
+                       :user (smtps-real-property :user))))
+     (with-current-buffer (smtps-session "localhost" (smtps-real-property ,port))
+       (smtps-session-lead-test-until "^recv> 220 ")
+       ,@body)))
+
+(defun smtps-session-lead-test-text ()
+  "Return what is shown."
+  (buffer-substring-no-properties (point-min) (point-max)))
+
+(defun smtps-session-lead-test-until (regexp)
+  "Wait until REGEXP is shown, and nothing is waited for."
+  (smtps-real-until (and (string-match-p regexp (smtps-session-lead-test-text))
+                         (zerop smtps-session--owed))))
+
+(defun smtps-session-lead-test-press (keys)
+  "Press KEYS, as in `kbd'."
+  (execute-kbd-macro (kbd keys)))
+
+(defun smtps-session-lead-test-sent ()
+  "Return the lines that left."
+  (let (lines)
+    (dolist (line (split-string (smtps-session-lead-test-text) "\n"))
+      (when (and (string-prefix-p "send> " line) (not (equal line "send> ")))
+        (push (substring line 6) lines)))
+    (nreverse lines)))
+
+(ert-deftest smtps-session-lead-test-by-hand-and-by-keys ()
+  (smtps-session-lead-test-with :port
+    (smtps-session-lead-test-press "C-c C-e")
+    (smtps-session-lead-test-until "^- localhost offers .*AUTH")
+    (should (cl-some (lambda (offer) (string-prefix-p "AUTH " offer))
+                     smtps-session-offers))
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by PLAIN")
+    (smtps-real-until (equal smtps-session-user (smtps-real-property :user)))
+    (should (equal smtps-session-mechanism "PLAIN"))
+    (should-error (smtps-session-log-in) :type 'user-error)
+    ;; What is half typed stays as it is.
+    (insert "mail from:<a@b.c>")
+    (smtps-session-lead-test-press "RET")
+    (smtps-session-lead-test-until "recv> 250 .*MAIL FROM")
+    (insert "rcpt to:<d@e.f>")
+    (smtps-session-lead-test-press "RET")
+    (smtps-session-lead-test-until "recv> 250 .*RCPT TO")
+    (with-temp-buffer
+      (rename-buffer "a draft")
+      (insert "From: a@b.c\nTo: d@e.f\nBcc: secret@e.f\nSubject: Grüße\n\n.dot\nText\n")
+      (message-mode)
+      (goto-char (point-min))
+      (re-search-forward "^$")
+      (insert mail-header-separator)
+      (let ((draft (current-buffer)))
+        (with-current-buffer (car (smtps-session-lead-test-buffers))
+          (cl-letf (((symbol-function 'read-buffer)
+                     (lambda (&rest _) (buffer-name draft))))
+            (call-interactively #'smtps-session-send-message))
+          (smtps-session-lead-test-until "^- localhost accepted the message")))
+      (should (buffer-modified-p))
+      (should (string-search "Bcc: secret@e.f" (buffer-string))))
+    (let ((lines (smtps-session-lead-test-sent)))
+      (should (equal (car lines) "EHLO [127.0.0.1]"))
+      (should (equal (nth 1 lines) "AUTH PLAIN <the-encoded-auth-credentials>"))
+      (dolist (line '("DATA" "..dot" "Text" "."))
+        (should (member line lines)))
+      (should-not (cl-some (lambda (line) (string-search "secret@e.f" line)) lines)))
+    (smtps-session-lead-test-press "C-c C-d")
+    (smtps-session-lead-test-until "- The session is closed")))
+
+(defun smtps-session-lead-test-buffers ()
+  "Return the session buffers."
+  (seq-filter (lambda (buffer)
+                (with-current-buffer buffer (derived-mode-p 'smtps-session-mode)))
+              (buffer-list)))
+
+(ert-deftest smtps-session-lead-test-starttls-and-a-whole-transaction ()
+  (smtps-session-lead-test-with :starttls-port
+    (should-not smtps-session-tls)
+    (smtps-session-lead-test-press "C-c C-s")
+    (smtps-session-lead-test-until "^- localhost offers .*AUTH")
+    (should (string-prefix-p "TLS" smtps-session-tls))
+    (should-error (smtps-session-start-tls) :type 'user-error)
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by ")
+    (let ((file (expand-file-name "mail.eml" smtps-real-home)))
+      (write-region "From: a@b.c\nTo: d@e.f\nSubject: x\n\nBy file\n" nil file nil 'silent)
+      (cl-letf (((symbol-function 'read-file-name) (lambda (&rest _) file))
+                ((symbol-function 'read-string)
+                 (lambda (prompt initial &rest _)
+                   (if (string-prefix-p "RCPT" prompt)
+                       (progn (should (equal initial "d@e.f")) "d@e.f, g@h.i")
+                     (should (equal initial "a@b.c"))
+                     initial))))
+        (let ((current-prefix-arg '(4)))
+          (call-interactively #'smtps-session-send-transaction))
+        (smtps-session-lead-test-until "accepted the message for 2 recipients")))
+    (let ((lines (smtps-session-lead-test-sent)))
+      (should (member "RCPT TO:<g@h.i>" lines))
+      (should (member "By file" lines)))))
+
+(ert-deftest smtps-session-lead-test-a-wrong-password-is-forgotten ()
+  (smtps-session-lead-test-with :port
+    (smtps-real-authinfo
+     (format "machine localhost port %d login %s password wrong-one"
+             (smtps-real-property :port) (smtps-real-property :user)))
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^! localhost refused the login (PLAIN)")
+    (smtps-real-until (null smtps-credentials--memory))
+    (should-not (string-search "wrong-one" (smtps-session-lead-test-text)))
+    ;; On the same connection, with another.
+    (smtps-real-authinfo
+     (format "machine localhost port %d login %s password \"%s\""
+             (smtps-real-property :port) (smtps-real-property :user)
+             (smtps-real-property :password)))
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by ")))
+
+(ert-deftest smtps-session-lead-test-a-mechanism-by-choice ()
+  (smtps-session-lead-test-with :port
+    (should-error (let ((current-prefix-arg '(4)))
+                    (call-interactively #'smtps-session-log-in))
+                  :type 'user-error)
+    (smtps-session-lead-test-press "C-c C-e")
+    (smtps-session-lead-test-until "^- localhost offers")
+    (push "CRAM-MD5" smtps-real-answers)
+    (smtps-session-lead-test-press "C-u C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by CRAM-MD5")
+    (should (member "AUTH CRAM-MD5" (smtps-session-lead-test-sent)))))
+
+(ert-deftest smtps-session-lead-test-ask-about-a-recipient-and-reset ()
+  (smtps-session-lead-test-with :port
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by ")
+    (execute-kbd-macro (vconcat (kbd "C-c C-v") "d@e.f" (kbd "RET")))
+    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 3)
+                             (list (format "MAIL FROM:<%s>" user-mail-address)
+                                   "RCPT TO:<d@e.f>" "RSET")))
+    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
+    (smtps-session-lead-test-press "C-c C-r")
+    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))))
+
+(ert-deftest smtps-session-lead-test-what-is-half-typed-stays ()
+  (smtps-session-lead-test-with :port
+    (insert "rset of mine")
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by ")
+    (should (string-suffix-p "\nsend> rset of mine" (smtps-session-lead-test-text)))))
+
+(provide 'smtps-session-lead-test)
+;;; smtps-session-lead-test.el ends here
