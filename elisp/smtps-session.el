@@ -28,6 +28,8 @@
 
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-trust-accept "smtps-trust")
+(autoload 'smtps-session-complete "smtps-session-complete")
+(autoload 'smtps-session-tab "smtps-session-complete" nil t)
 (autoload 'smtps-session-greet "smtps-session-lead" nil t)
 (autoload 'smtps-session-start-tls "smtps-session-lead" nil t)
 (autoload 'smtps-session-log-in "smtps-session-lead" nil t)
@@ -180,6 +182,7 @@ AUTH LOGIN asks for two things in turn, the others for one."
 (defvar smtps-session-mode-map
   (let ((map (make-sparse-keymap)))
     (define-key map (kbd "RET") #'smtps-session-send-input)
+    (define-key map (kbd "TAB") #'smtps-session-tab)
     (define-key map (kbd "C-c C-b") #'smtps-session-send-base64)
     (define-key map (kbd "C-c C-e") #'smtps-session-greet)
     (define-key map (kbd "C-c C-s") #'smtps-session-start-tls)
@@ -301,6 +304,8 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq-local comint-inhibit-carriage-motion t)
   ;; No file names are completed here.
   (setq-local comint-dynamic-complete-functions nil)
+  (setq-local completion-at-point-functions (list #'smtps-session-complete))
+  (setq-local completion-ignore-case t)
   (setq-local comint-get-old-input #'smtps-session--old-input)
   (setq-local comint-prompt-read-only nil)
   (setq-local comint-prompt-regexp "^send> ")
