@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from smtps.outbox.drain import Drainer
     from smtps.outbox.overview import Listed
     from smtps.outbox.spool import Spool
+    from smtps.protocol.commands import Verb
 
 WIRE_VERSION = 1
 
@@ -369,16 +370,26 @@ def _key(error: SmtpsError | None) -> str | None:
     return key if isinstance(key, str) else None
 
 
+def _verb(verb: Verb) -> Symbol:
+    return Symbol(verb.name.lower().replace("_", "-"))
+
+
 def _plist(event: Event) -> dict[str, Value]:
     from smtps.client import session
 
     match event:
         case session.Told(text):
             return {"kind": Symbol("info"), "text": text}
-        case session.Received(text, code, decoded):
-            return {"kind": Symbol("recv"), "text": text, "code": code, "decoded": decoded}
-        case session.Sent(text, secret):
-            return {"kind": Symbol("send"), "text": text, "secret": secret}
+        case session.Received(text, code, decoded, verb):
+            return {
+                "kind": Symbol("recv"),
+                "text": text,
+                "code": code,
+                "decoded": decoded,
+                "verb": _verb(verb) if verb else None,
+            }
+        case session.Sent(text, secret, verb):
+            return {"kind": Symbol("send"), "text": text, "secret": secret, "verb": _verb(verb)}
         case session.Stands(state, due, data, owed):
             return {
                 "kind": Symbol("state"),

@@ -57,19 +57,21 @@ class Told:
 
 @dataclass(frozen=True)
 class Received:
-    """A line from the server, harmless; ``decoded`` is a 334's text."""
+    """A line from the server, harmless; ``decoded`` is a 334's text, ``verb`` what it answers."""
 
     text: str
     code: int | None
     decoded: str | None
+    verb: Verb | None
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A line that left, masked."""
+    """A line that left, masked; ``verb`` is what it was taken for."""
 
     text: str
     secret: bool
+    verb: Verb
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ class Session:
                 continue
             match event:
                 case LineReceived():
-                    self._emit(Received(event.text, event.code, event.decoded))
+                    self._emit(Received(*event))
                 case ReplyReceived():
                     await self._answered(stream, event)
                 case Violation():
@@ -343,7 +345,7 @@ class Session:
             octets, command = connection.send_line(line)
             self._said_quit = self._said_quit or command.verb is Verb.QUIT
             self._settle()
-            self._emit(Sent(command.shown, _masked(command, line)))
+            self._emit(Sent(command.shown, _masked(command, line), command.verb))
             self._stand()
             try:
                 await stream.write(octets, seconds(Phase.BLOCK, self._timeout))
