@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hostile.server import Script, Server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -204,6 +206,23 @@ def test_any_text_is_explained_or_not_and_harmless(
         assert len(found.short) <= 180
         for line in (found.short, *found.lines):
             assert line.isprintable()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_mail_is_sent_without_them(tmp_path: Path, refused: bool) -> None:
+    """No mail waits until they are read, not even one that is refused."""
+    steps = {"rcpt": b"550 5.1.1 x\r\n"} if refused else {}
+    with Server(Script(steps=steps)) as server:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-I", str(book.FILE.parents[2]), "send",
+             "--host", "127.0.0.1", "--port", str(server.port), "--tls", "none",
+             "--outbox", str(tmp_path), "-f", "a@b.c", "d@e.f"],
+            input="From: a@b.c\n\nText\n", capture_output=True, encoding="utf-8", timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == (67 if refused else 0)
+    assert "smtps.protocol.transaction" in done.stderr
+    assert "smtps.explain" not in done.stderr
 
 
 ANSWERS = """
