@@ -53,6 +53,7 @@ SAID = (
     "535 5.7.8  https://support.google.com/mail/?p=BadCredentials a1b2.3 - gsmtp",
     "535 5.7.139 Authentication unsuccessful, basic authentication is disabled. [PROD.OUTLOOK.COM]",
     "534-5.7.9 Application-specific password required.\n534 5.7.9 x - gsmtp",
+    "535 5.7.8 Username and Password not accepted.",
     "454 4.7.1 <x@y.z>: Relay access denied",
     "450 4.2.0 <x@y.z>: Recipient address rejected: GREYLISTED, see x",
     "535 Incorrect authentication data",
