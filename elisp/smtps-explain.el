@@ -365,18 +365,11 @@ session or in the outbox; elsewhere, or with a prefix argument, it is asked for.
   (let ((explained (if (stringp what) (smtps-explain--asked what) what)))
     (with-help-window "*smtps explanation*"
       (with-current-buffer standard-output
-        (smtps-explain-insert explained)))))
-
-(defun smtps-explain-insert (explained &optional indentation)
-  "Insert all of EXPLAINED, as of `smtps-explain-reply', its lines filled.
-INDENTATION columns stand before each."
-  (let ((left-margin 0)
-        (fill-prefix nil))
-    (dolist (line (split-string (plist-get explained :long) "\n"))
-      (let ((begin (point)))
-        (insert (make-string (or indentation 0) ?\s) line "\n")
-        (let ((fill-prefix (make-string (+ 2 (or indentation 0)) ?\s)))
-          (fill-region-as-paragraph begin (point)))))))
+        (let ((fill-prefix "  "))
+          (dolist (line (split-string (plist-get explained :long) "\n"))
+            (let ((begin (point)))
+              (insert line "\n")
+              (fill-region-as-paragraph begin (point)))))))))
 
 (provide 'smtps-explain)
 ;;; smtps-explain.el ends here

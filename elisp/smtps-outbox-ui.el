@@ -34,7 +34,6 @@
 (declare-function message-remove-header "message"
                   (header &optional is-regexp first reverse))
 (declare-function mime-to-mml "mml" (&optional handles))
-(declare-function smtps-explain-insert "smtps-explain" (explained &optional indentation))
 (declare-function smtps-explain-reply "smtps-explain")
 (declare-function smtps-helper-call "smtps-helper")
 (defvar smtps-explain-at-point-function)
@@ -505,7 +504,7 @@ Forget what is there no longer."
              do (smtps-outbox-ui--insert-fate fate)
              ;; What refuses all is told once.
              unless (equal explained last)
-             do (when explained (smtps-explain-insert explained 4))
+             do (when explained (smtps-outbox-ui--insert-explained explained))
              do (setq last explained))
     (smtps-outbox-ui--insert-journal journal)))
 
@@ -537,6 +536,15 @@ Return nil for what no reply refused."
                        '(:code :enhanced :text) " ")
             :step (and (eq verdict 'refused) 'rcpt)
             :host (plist-get (plist-get entry :account) :host))))))
+
+(defun smtps-outbox-ui--insert-explained (explained)
+  "Insert the short of EXPLAINED, as of `smtps-explain-reply', and what to do next."
+  (let ((fill-prefix "    "))
+    (dolist (sentence (list (plist-get explained :short)
+                            (concat "Next: " (plist-get explained :next))))
+      (let ((begin (point)))
+        (insert fill-prefix sentence "\n")
+        (fill-region-as-paragraph begin (point))))))
 
 (defun smtps-outbox-ui--explained ()
   "Explain the first refusal of the mail that is meant; nil if there is none."

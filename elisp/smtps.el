@@ -510,7 +510,6 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-explain-reply "smtps-explain")
 (autoload 'smtps-explain-keyword "smtps-explain")
 (autoload 'smtps-explain-verb "smtps-explain")
-(autoload 'smtps-explain-insert "smtps-explain")
 (autoload 'smtps-explain-session-line "smtps-explain")
 (autoload 'smtps-explain-eldoc "smtps-explain")
 (autoload 'smtps-explain-help-echo "smtps-explain")

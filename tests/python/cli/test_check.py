@@ -66,7 +66,7 @@ def test_a_refused_login_is_77_and_told(sandbox: Sandbox, smtps: Run, tmp_path: 
     [
         ("auth", b"535-5.7.8 Username and Password not accepted.\r\n535 5.7.8 x - gsmtp\r\n",
          "Turn on 2-Step Verification, make one at myaccount.google.com/apppasswords"),
-        ("auth", b"454 4.7.0 Temporary failure\r\n", "Wait and try again"),
+        ("auth", b"454 4.7.0 Temporary failure\r\n", "Wait, then try again"),
         ("greeting", b"554 5.7.1 You are on a list\r\n", "Log in, send from your own address"),
     ],
 )  # fmt: skip
