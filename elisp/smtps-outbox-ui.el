@@ -34,7 +34,9 @@
 (declare-function message-remove-header "message"
                   (header &optional is-regexp first reverse))
 (declare-function mime-to-mml "mml" (&optional handles))
+(declare-function smtps-explain-reply "smtps-explain")
 (declare-function smtps-helper-call "smtps-helper")
+(defvar smtps-explain-at-point-function)
 
 (defgroup smtps-outbox nil
   "The outbox as it is shown."
@@ -176,6 +178,7 @@ TIME is that of the entry's directory, which each change touches.")
     (define-key map "d" #'smtps-outbox-drop)
     (define-key map "m" #'smtps-outbox-mark-sent)
     (define-key map "a" #'smtps-answer)
+    (define-key map "x" #'smtps-explain)
     map)
   "Keymap of `smtps-outbox-mode'.")
 
@@ -192,6 +195,7 @@ TIME is that of the entry's directory, which each change touches.")
     ["Mark as sent" smtps-outbox-mark-sent
      :help "Note that an uncertain mail has arrived"]
     ["Drop" smtps-outbox-drop :help "Delete this mail"]
+    ["Explain" smtps-explain :help "Tell what the server's reply means"]
     "--"
     ["Answer" smtps-answer :help "Give what mail waits for: passwords, trust"]))
 
@@ -210,6 +214,7 @@ TIME is that of the entry's directory, which each change touches.")
         smtps-outbox-ui--known (make-hash-table :test #'equal))
   (tabulated-list-init-header)
   (setq-local revert-buffer-function #'smtps-outbox-ui--revert)
+  (setq-local smtps-explain-at-point-function #'smtps-outbox-ui--explained)
   (add-hook 'window-buffer-change-functions #'smtps-outbox-ui--seen nil t)
   (add-hook 'kill-buffer-hook #'smtps-outbox-ui--unwatch nil t)
   (add-hook 'change-major-mode-hook #'smtps-outbox-ui--unwatch nil t))
@@ -421,7 +426,7 @@ Forget what is there no longer."
 (defvar smtps-outbox-mail-mode-map
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map special-mode-map)
-    (dolist (key '("r" "h" "e" "f" "d" "m" "a"))
+    (dolist (key '("r" "h" "e" "f" "d" "m" "a" "x"))
       (define-key map key (lookup-key smtps-outbox-mode-map key)))
     map)
   "Keymap of `smtps-outbox-mail-mode'.")
@@ -430,7 +435,8 @@ Forget what is there no longer."
   "Major mode for what became of a mail in the outbox.
 \\{smtps-outbox-mail-mode-map}"
   (setq-local revert-buffer-function
-              (lambda (&rest _) (smtps-outbox-ui--show smtps-outbox-ui--id))))
+              (lambda (&rest _) (smtps-outbox-ui--show smtps-outbox-ui--id)))
+  (setq-local smtps-explain-at-point-function #'smtps-outbox-ui--explained))
 
 (defun smtps-outbox-show ()
   "Show the fate of the mail at point: its recipients, and the dialogue."
@@ -492,8 +498,14 @@ Forget what is there no longer."
           (insert last "\n")
           (fill-region begin (point)))))
     (insert "\n")
-    (cl-loop for fate in (smtps-outbox-fates entry journal)
-             do (smtps-outbox-ui--insert-fate fate))
+    (cl-loop with last = nil
+             for fate in (smtps-outbox-fates entry journal)
+             for explained = (smtps-outbox-ui--explain-fate entry (cdr fate))
+             do (smtps-outbox-ui--insert-fate fate)
+             ;; What refuses all is told once.
+             unless (equal explained last)
+             do (when explained (smtps-outbox-ui--insert-explained explained))
+             do (setq last explained))
     (smtps-outbox-ui--insert-journal journal)))
 
 (defun smtps-outbox-ui--insert-fate (fate)
@@ -511,6 +523,34 @@ Forget what is there no longer."
       (when (plist-get result key)
         (insert " " (smtps-send--line (format "%s" (plist-get result key))))))
     (insert "\n")))
+
+(defun smtps-outbox-ui--explain-fate (entry result)
+  "Explain RESULT, a recipient's, of ENTRY; return as `smtps-explain-reply'.
+Return nil for what no reply refused."
+  (let ((verdict (plist-get result :verdict)))
+    (and (plist-get result :code)
+         (not (eq verdict 'accepted))
+         (ignore-error smtps-helper-missing
+           (smtps-explain-reply
+            (mapconcat (lambda (key) (format "%s" (or (plist-get result key) "")))
+                       '(:code :enhanced :text) " ")
+            :step (and (eq verdict 'refused) 'rcpt)
+            :host (plist-get (plist-get entry :account) :host))))))
+
+(defun smtps-outbox-ui--insert-explained (explained)
+  "Insert the short of EXPLAINED, as of `smtps-explain-reply', and what to do next."
+  (let ((fill-prefix "    "))
+    (dolist (sentence (list (plist-get explained :short)
+                            (concat "Next: " (plist-get explained :next))))
+      (let ((begin (point)))
+        (insert fill-prefix sentence "\n")
+        (fill-region-as-paragraph begin (point))))))
+
+(defun smtps-outbox-ui--explained ()
+  "Explain the first refusal of the mail that is meant; nil if there is none."
+  (let ((entry (smtps-outbox-ui--chosen)))
+    (cl-loop for fate in (smtps-outbox-fates entry)
+             thereis (smtps-outbox-ui--explain-fate entry (cdr fate)))))
 
 (defun smtps-outbox-ui--insert-journal (journal)
   "Insert what was tried, with the dialogues, from the forms of JOURNAL."

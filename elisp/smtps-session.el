@@ -26,6 +26,10 @@
 (require 'smtps-helper)
 (require 'smtps-wire)
 
+(defvar smtps-explain-at-point-function)
+(declare-function smtps-explain-eldoc "smtps-explain" (&rest _))
+(declare-function smtps-explain-help-echo "smtps-explain" (window object position))
+(declare-function smtps-explain-session-line "smtps-explain" ())
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-trust-accept "smtps-trust")
 (autoload 'smtps-session-complete "smtps-session-complete")
@@ -253,6 +257,8 @@ The session may have been closed in the middle of it."
      :active (smtps-session--open-p)
      :help "Read a text or a password and send it in base64"]
     ["Show the text of base64 at point" smtps-base64-decode-at-point]
+    ["Explain this line" smtps-explain
+     :help "Tell what a reply or a command means, and who can mend it"]
     "--"
     ["Greet" smtps-session-greet :active (smtps-session--open-p)
      :help "Say EHLO"]
@@ -312,6 +318,8 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq-local comint-scroll-to-bottom-on-input 'this)
   (setq-local scroll-conservatively 1000)
   (setq-local mode-line-process '((:eval (smtps-session--mode-line))))
+  (add-hook 'eldoc-documentation-functions #'smtps-explain-eldoc nil t)
+  (setq-local smtps-explain-at-point-function #'smtps-explain-session-line)
   (setq smtps-session--prompt-start (point-max-marker))
   (set-marker-insertion-type smtps-session--prompt-start t)
   (add-hook 'kill-buffer-hook #'smtps-session--killed nil t)
@@ -716,9 +724,11 @@ If nothing is waited for, ask first."
                (smtps-session--insert
                 (if (string= shown "") "send>" (concat "send> " shown))
                 'smtps-session-send
-                (list 'smtps-session-line (if (plist-get plist :secret) t shown)))))
+                (append (list 'smtps-session-line (if (plist-get plist :secret) t shown))
+                        (smtps-session--explained plist)))))
       ('recv (smtps-session--show-reply text (plist-get plist :code)
-                                        (plist-get plist :decoded)))
+                                        (plist-get plist :decoded)
+                                        (smtps-session--explained plist)))
       ('offers (setq smtps-session-offers (plist-get plist :offers)))
       ('state (smtps-session--stands plist))
       ('closed
@@ -734,13 +744,22 @@ If nothing is waited for, ask first."
        (smtps-session--closed (and (plist-get plist :error)
                                    (plist-get plist :message)))))))
 
-(defun smtps-session--show-reply (text code decoded)
-  "Show the server's line TEXT, with CODE; DECODED is the text of a 334."
+(defun smtps-session--explained (plist)
+  "Return text properties that explain the line of the event PLIST."
+  (list 'smtps-explain-step (plist-get plist :verb)
+        'help-echo #'smtps-explain-help-echo))
+
+(defun smtps-session--show-reply (text code decoded properties)
+  "Show the server's line TEXT, with CODE; DECODED is the text of a 334.
+PROPERTIES are those of the line's text."
   (when (and code (>= code 400) (smtps-session--login-p))
     ;; The helper sends nothing that was typed ahead for a login that failed.
     (setq smtps-session--pending nil))
   (smtps-session--insert (concat "recv> " text) (smtps-session--reply-face code)
-                         (and decoded (list 'help-echo (format "In clear: %s" decoded))))
+                         ;; Of two the first holds.
+                         (append (and decoded
+                                      (list 'help-echo (format "In clear: %s" decoded)))
+                                 properties))
   (when (and decoded
              (not (string= decoded ""))
              (get-buffer-window nil 'visible)

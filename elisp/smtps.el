@@ -522,6 +522,13 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-install-helper "smtps-helper" nil t)
 (autoload 'smtps-check "smtps-check" nil t)
 (autoload 'smtps-doctor "smtps-doctor" nil t)
+(autoload 'smtps-explain "smtps-explain" nil t)
+(autoload 'smtps-explain-reply "smtps-explain")
+(autoload 'smtps-explain-keyword "smtps-explain")
+(autoload 'smtps-explain-verb "smtps-explain")
+(autoload 'smtps-explain-session-line "smtps-explain")
+(autoload 'smtps-explain-eldoc "smtps-explain")
+(autoload 'smtps-explain-help-echo "smtps-explain")
 (autoload 'smtps-base64-encode-region "smtps-base64" nil t)
 (autoload 'smtps-base64-decode-region "smtps-base64" nil t)
 (autoload 'smtps-base64-decode-at-point "smtps-base64" nil t)
@@ -555,6 +562,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
      :style toggle :selected smtps-mode]
     ["Check a server..." smtps-check
      :help "Connect and log in, tell what works, and send nothing"]
+    ["Explain a reply..." smtps-explain
+     :help "Tell what a server's reply means, and who can mend it"]
     ["What is wrong?" smtps-doctor
      :help "Look over the set-up, and tell what to do for each fault"]
     ["Install the helper" smtps-install-helper

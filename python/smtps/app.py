@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from smtps.outbox.drain import Drainer
     from smtps.outbox.overview import Listed
     from smtps.outbox.spool import Spool
+    from smtps.protocol.commands import Verb
     from smtps.protocol.dialogue import Stop
     from smtps.protocol.envelope import Message
 
@@ -484,22 +485,34 @@ def _key(error: SmtpsError | None) -> str | None:
     return key if isinstance(key, str) else None
 
 
+def _verb(verb: Verb) -> Symbol:
+    return Symbol(verb.name.lower().replace("_", "-"))
+
+
 def _plist(event: Event) -> dict[str, Value]:
     from smtps.client import session
 
     match event:
         case session.Told(text):
             return {"kind": Symbol("info"), "text": text}
-        case session.Received(text, code, decoded, at):
+        case session.Received(text, code, decoded, verb, at):
             return {
                 "kind": Symbol("recv"),
                 "text": text,
                 "code": code,
                 "decoded": decoded,
+                "verb": _verb(verb) if verb else None,
                 "at": at,
             }
-        case session.Sent(text, secret, led, at):
-            return {"kind": Symbol("send"), "text": text, "secret": secret, "led": led, "at": at}
+        case session.Sent(text, secret, verb, led, at):
+            return {
+                "kind": Symbol("send"),
+                "text": text,
+                "secret": secret,
+                "verb": _verb(verb),
+                "led": led,
+                "at": at,
+            }
         case session.Offered(offers):
             return {"kind": Symbol("offers"), "offers": list(offers)}
         case session.Stands(state, due, data, owed, tls, mechanism):

@@ -24,6 +24,7 @@ from smtps.cli import INTERRUPTED, VERBS
 from smtps.cli.front import parser
 from smtps.cli.secrets import FILES
 from smtps.client import accounts
+from smtps.explain.book import forms
 from smtps.protocol.outcome import STATUS
 from smtps.sandbox.server import Sandbox
 from smtps.sasl.mechanisms import REGISTRY
@@ -270,6 +271,8 @@ def says_what_works(house: House, command: str) -> None:
     printed = house.run(house.host(command), where=house.home).stdout
     assert "\n- Status: The certificate is trusted, and it is for localhost.\n" in printed
     assert "\n- Offers PIPELINING: " in printed
+    wrong = command.replace("HOST", f"localhost:{house.sandbox.port} --tls none")
+    assert "\n- Next: " in house.run(wrong, status=69, where=house.home).stdout
 
 
 @tries("smtps base64 TEXT")
@@ -451,6 +454,27 @@ def test_the_session_is_as_it_stands_there(house: House) -> None:
             after = f"^{shown}\n" + r".+\n" * answers.count("\n") + prompt
             screen = terminal.enter(secrets.get(line, line), after)
     assert alike(screen[screen.index("Resolving") : screen.index("\n\n")]) == alike(told)
+
+
+def test_a_reply_is_explained_as_it_stands_there(house: House) -> None:
+    heading = "What a reply means"
+    (asked,) = re.findall(r"^Asked for =([^=]+)= it says:$", section(heading), re.M)
+    (told,) = re.findall(r"^#\+begin_example\n(.*?)^#\+end_example$", section(heading), re.M | re.S)
+    load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps)))'
+    shown = in_emacs(
+        house, load,
+        f"""(progn (smtps-explain "{asked}")
+              (with-current-buffer "*smtps explanation*" (princ (buffer-string))))""",
+    )  # fmt: skip
+    assert shown == told.splitlines()
+
+
+def test_the_providers_are_those_that_are_known() -> None:
+    (told,) = re.findall(r"knows texts of (.*?)\.  A", section("What a reply means"), re.S)
+    names = [re.sub("[^a-z]", "", n.lower()) for n in re.split(r",\s+(?:and\s+of)?|\sand\s", told)]
+    known = [form.key for form in forms("provider") if form.key != "greylisting"]
+    assert len(names) == len(known)
+    assert all(any(name.endswith(key) for name in names) for key in known)
 
 
 def test_each_name_is_one_of_emacs(house: House) -> None:

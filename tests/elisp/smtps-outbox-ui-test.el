@@ -128,6 +128,30 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
                       "0.003  recv> 220 x" "0.012  send> EHLO \ufffd[31mred"))
         (should (search-forward line nil t))))))
 
+(ert-deftest smtps-outbox-ui-test-explains ()
+  "Beneath a refusal stands what it means, once for all that it refuses."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((failed (smtps-outbox-ui-test-put 'queue))
+          (held (smtps-outbox-ui-test-put 'held))
+          (smtps-helper-command '("/nonexistent")))
+      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
+      (smtps-outbox-ui-test-go failed)
+      (save-window-excursion
+        (smtps-outbox-show)
+        (should (looking-at-p "Subject:"))
+        (dolist (line '("^  a@x.example  accepted\n  b@x.example  refused 550 5\\.1\\.1 no such user\n"
+                        "\\=    550 5\\.1\\.1: The mailbox does not exist"
+                        "^    .*can mend it\\.\n    Next: Look at the spelling of the address"
+                        "^  c@x.example  refused 550 5\\.1\\.1 no such user\n\nAttempt 1"))
+          (should (re-search-forward line nil t))))
+      ;; The key tells it from the list, too.
+      (execute-kbd-macro "x")
+      (with-current-buffer "*smtps explanation*"
+        (should (string-search "Next: Look at the spelling" (buffer-string))))
+      (should (equal (progn (smtps-outbox-ui-test-go held) (smtps-outbox-ui--explained))
+                     nil)))))
+
 (ert-deftest smtps-outbox-ui-test-hold ()
   "A mail is held, let go, and sent."
   (smtps-real-with

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtps.cli import output
 from smtps.cli.front import complain
@@ -17,8 +17,12 @@ from smtps.errors import UsageError
 from smtps.outbox import overview, spool
 from smtps.outbox.drain import Drainer
 from smtps.outbox.overview import Listed
+from smtps.protocol.outcome import Verdict
 from smtps.protocol.visible import visible
 from smtps.rpc.codec import Value, plist
+
+if TYPE_CHECKING:
+    from smtps.explain.replies import Explanation
 
 HELP = "list, show, retry, drop or flush the mails that are kept"
 USAGE = "[OPTION...] [list | show ID | retry ID | drop ID | flush]"
@@ -117,10 +121,15 @@ def _show(arguments: argparse.Namespace, entry: Listed) -> None:
         print(f"Server: {entry.mail.account.address}")
         print(f"From: {visible(entry.mail.envelope.sender)}")
         print(f"Message: {entry.mail.message}")
+    last = None
     for fate in known["recipients"]:
         words = [fate.get("verdict"), fate.get("code"), fate.get("enhanced"), fate.get("text")]
         fate_text = " ".join(str(word) for word in words if word)
         print(f"To: {visible(fate['address'])}  {visible(fate_text)}")
+        meaning = _explained(fate, known["host"])
+        if meaning and meaning != last:
+            print(f"    {meaning.short}\n    Next: {meaning.next}")
+        last = meaning
     for name, rest in entry.records:
         told = plist(rest)
         if name == "attempt":
@@ -129,6 +138,17 @@ def _show(arguments: argparse.Namespace, entry: Listed) -> None:
         elif name == "transcript":
             for line in str(told["text"]).split("\n"):
                 print(f"  {visible(line)}")
+
+
+def _explained(fate: Mapping[str, Any], host: str) -> Explanation | None:
+    """Return what the reply that refused means, for a recipient's FATE at HOST."""
+    if fate.get("verdict") in (None, "accepted") or not fate.get("code"):
+        return None
+    from smtps.explain.replies import explained
+
+    words = (fate["code"], fate["enhanced"], fate["text"])
+    verb = "rcpt" if fate["verdict"] == Verdict.REFUSED.value else None
+    return explained(" ".join(str(word) for word in words if word), verb, host)
 
 
 async def _flush(box: spool.Spool) -> int:

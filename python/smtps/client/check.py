@@ -11,6 +11,7 @@ from smtps.client.login import Ask
 from smtps.net.tls import Established
 from smtps.protocol.ehlo import Extensions
 from smtps.protocol.outcome import Outcome
+from smtps.protocol.visible import visible
 
 
 class Checked(NamedTuple):
@@ -25,18 +26,32 @@ class Checked(NamedTuple):
 
 async def check(delivery: Delivery, ask: Ask | None, tell: Tell) -> Checked:
     """Connect by DELIVERY, log in if its account has a user, and tell what works."""
-    from smtps.protocol import keywords
+    from smtps.explain import replies
 
     link, outcome = await delivery.connected(ask)
     offered = link.submission.connection.extensions if link else Extensions()
     mechanism = link.submission.connection.mechanism if link and link.authenticated else None
     if link is not None:
-        for line in keywords.explained(offered):
-            tell(f"- Offers {line}")
+        for keyword, words in offered.items():
+            meaning = replies.keyword(keyword)
+            said = visible(" ".join([keyword, *words]))
+            tell(f"- Offers {said}: {meaning}" if meaning else f"- Offers {said}")
         for warning in link.warnings:
             tell(f"! {warning}")
         tell(_login(delivery.account, mechanism, outcome))
+    then = _next(delivery.account, outcome) if outcome else None
+    if then:
+        tell(f"- Next: {then}")
     return Checked(outcome, link.established if link else None, offered, mechanism)
+
+
+def _next(account: Account, outcome: Outcome) -> str | None:
+    """Return what to do next, in a sentence, where OUTCOME's text does not say so."""
+    from smtps.explain import replies
+
+    fate = outcome.fates[0]
+    told = replies.explained(str(fate.reply), host=account.host) if fate.reply else None
+    return told.next if told else replies.next_after(fate.verdict.value)
 
 
 def _login(account: Account, mechanism: str | None, outcome: Outcome | None) -> str:

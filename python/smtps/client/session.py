@@ -70,21 +70,26 @@ class Told:
 
 @dataclass(frozen=True)
 class Received:
-    """A line from the server, harmless; ``decoded`` is a 334's text."""
+    """A line from the server, harmless; ``decoded`` is a 334's text, ``verb`` what it answers."""
 
     text: str
     code: int | None
     decoded: str | None
+    verb: Verb | None
     at: int = 0
     """Milliseconds since the session began."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A line that left, masked; by a person, unless ``led``."""
+    """A line that left, masked; ``verb`` is what it was taken for.
+
+    By a person, unless ``led``.
+    """
 
     text: str
     secret: bool
+    verb: Verb
     led: bool = False
     at: int = 0
     """Milliseconds since the session began."""
@@ -270,7 +275,7 @@ class Session:
         self._emit(Told(text))
 
     def _received(self, line: LineReceived) -> None:
-        self._emit(Received(line.text, line.code, line.decoded, self._now))
+        self._emit(Received(*line, self._now))
 
     @property
     def _now(self) -> int:
@@ -453,7 +458,7 @@ class Session:
             octets, command = connection.send_line(line)
             self._said_quit = self._said_quit or command.verb is Verb.QUIT
             self._settle()
-            self._emit(Sent(command.shown, _masked(command, line), at=self._now))
+            self._emit(Sent(command.shown, _masked(command, line), command.verb, at=self._now))
             self._stand()
             try:
                 await stream.write(octets, seconds(Phase.BLOCK, self._timeout))
@@ -527,7 +532,8 @@ class Session:
 
     def _traced(self, direction: str, text: str) -> None:
         if self._leading and direction == "send":
-            self._emit(Sent(text, False, led=True, at=self._now))
+            verb = self.connection.owed[-1].verb
+            self._emit(Sent(text, False, verb, led=True, at=self._now))
 
     def _written(self, step: Send) -> None:
         """Show the lines of a message."""
@@ -535,7 +541,7 @@ class Session:
             return
         lines = step.data.splitlines()
         for line in lines[: max(0, SHOWN_LINES - self._message_lines)]:
-            self._emit(Sent(visible(line), False, led=True, at=self._now))
+            self._emit(Sent(visible(line), False, Verb.OTHER, led=True, at=self._now))
         self._message_lines += len(lines)
         if self.connection.owed:
             # That was its end.

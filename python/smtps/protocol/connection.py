@@ -39,11 +39,15 @@ masked as a word of its own."""
 
 
 class LineReceived(NamedTuple):
-    """A line of the server's, harmless and masked; ``decoded`` is a challenge in clear."""
+    """A line of the server's, harmless and masked; ``decoded`` is a challenge in clear.
+
+    ``verb`` is what it answers, None for what nothing asked for.
+    """
 
     text: str
     code: int | None = None
     decoded: str | None = None
+    verb: Verb | None = None
 
 
 class ReplyReceived(NamedTuple):
@@ -298,7 +302,8 @@ class Connection:
         if self.by_hand:
             code = int(line[:3]) if line[:3].isdigit() and line[:3].isascii() else None
             decoded = _decoded(masked[4:]) if line.startswith(b"334 ") else None
-            self._events.append(LineReceived(text, code, decoded))
+            verb = self.owed[0].verb if self.owed else None
+            self._events.append(LineReceived(text, code, decoded, verb))
         reply = self._assembler.add(line, masked)
         if reply is None:
             return

@@ -31,6 +31,7 @@ def test_what_works_is_said(sandbox: Sandbox, smtps: Run) -> None:
     ):
         assert line in done.stdout
     assert PASSWORD not in done.stdout + done.stderr
+    assert "- Next: " not in done.stdout
     assert not sandbox.accepted
 
 
@@ -55,8 +56,39 @@ def test_a_refused_login_is_77_and_told(sandbox: Sandbox, smtps: Run, tmp_path: 
     assert done.returncode == 77
     assert "refused the login" in done.stderr
     assert "- Login: it failed." in done.stdout
+    assert "- Next: Look at user and password; many providers want an app password" in done.stdout
     assert "AUTH PLAIN <the-encoded-auth-credentials>" in transcript.read_text()
     assert "wrongword" not in transcript.read_text() + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "then"),
+    [
+        ("auth", b"535-5.7.8 Username and Password not accepted.\r\n535 5.7.8 x - gsmtp\r\n",
+         "Turn on 2-Step Verification, make one at myaccount.google.com/apppasswords"),
+        ("auth", b"454 4.7.0 Temporary failure\r\n", "Wait, then try again"),
+        ("greeting", b"554 5.7.1 You are on a list\r\n", "Log in, send from your own address"),
+    ],
+)  # fmt: skip
+def test_what_to_do_next_is_told_once(smtps: Run, step: str, reply: bytes, then: str) -> None:
+    with Server(Script(steps={step: reply}, offers=("AUTH PLAIN",))) as server:
+        done = smtps(
+            "check", f"127.0.0.1:{server.port}", "--tls", "none", "--user", "me",
+            "--password-command", "printf secret",
+        )  # fmt: skip
+    assert done.returncode != 0
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("- Next: "))
+    assert line.startswith(f"- Next: {then}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_where_nobody_answers_the_next_step_is_told_too(smtps: Run) -> None:
+    done = smtps("check", "127.0.0.1:1", "--tls", "none")
+    assert done.returncode == 69
+    assert "- Next: See that host and port are right" in done.stdout
+    assert (
+        "- Next: " not in smtps("check", "127.0.0.1:1", "--tls", "none", "--report", "json").stdout
+    )
 
 
 def test_a_server_that_offers_less_than_last_time_is_told(smtps: Run) -> None:

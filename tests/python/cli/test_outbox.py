@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from hostile.server import Script, Server
 from servers import Run
 
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
@@ -44,6 +45,28 @@ def test_a_mail_that_failed_is_shown_and_dropped(smtps: Run, tmp_path: Path) -> 
     }  # fmt: skip
     assert smtps("outbox", "drop", name).returncode == 0
     assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
+
+
+def test_what_a_refusal_means_is_shown_once(smtps: Run) -> None:
+    said = b"550 5.1.1 <x>: Recipient address rejected: User unknown\r\n"
+    with Server(Script(steps={"rcpt2": said, "rcpt3": said})) as server:
+        done = smtps(
+            "send", "-f", "a@x.org", "b@x.org", "c@x.org", "d@x.org", "--host", "127.0.0.1",
+            "--port", str(server.port), "--tls", "none", "--report", "json", text=MESSAGE,
+        )  # fmt: skip
+    assert done.returncode == 67
+    # One line says why, as ever.
+    assert len(done.stderr.splitlines()) == 1
+    shown = smtps("outbox", "show", json.loads(done.stdout)["id"]).stdout.splitlines()
+    at = next(i for i, line in enumerate(shown) if line.startswith("To: c@x.org  refused 550"))
+    assert shown[at + 1] == (
+        "    550 5.1.1: The mailbox does not exist on this server. "
+        "You or the recipient's side can mend it."
+    )
+    assert shown[at + 2].startswith("    Next: Look at the spelling of the address;")
+    assert shown[at + 3].startswith("To: d@x.org  refused 550")
+    assert not shown[at + 4].startswith("    ")
+    assert shown[at - 1].startswith("To: b@x.org  accepted")
 
 
 def test_a_mail_that_failed_is_tried_again(smtps: Run, sandbox: Sandbox) -> None:

@@ -1,0 +1,1 @@
+"""What servers' replies mean, in words.  The words are data, which Emacs reads as well."""
