@@ -525,6 +525,7 @@ The sandbox offers every mechanism."
       (dolist (mechanism (smtps-secrets-test-share secret))
         (smtps-secrets-test-save user secret)
         (should (string-match-p "\"status\": 0" (smtps-secrets-test-eshell-send user mechanism)))
+        (should (smtps-real-file (concat "transcript-" mechanism)))
         ;; Asked for in the minibuffer.
         (smtps-real-authinfo "machine else login u password p")
         (setq smtps-real-answers (list (smtps-secrets-test-wrong-for mechanism)))

@@ -204,8 +204,7 @@ class Connection:
         """Return the ways in which a secret typed as base64 TEXT could come back."""
         octets = text.encode("utf-8", "surrogateescape")
         clear = _clear(octets) or b""
-        # The parts of a PLAIN response are secrets each by itself, but for the names.
-        secret = clear.split(b"\0")[-1]
+        secret = _secret_in(clear)
         found = [octets, clear, secret]
         if self._forms is not None:
             with suppress(UnicodeDecodeError):
@@ -351,6 +350,18 @@ class Connection:
     def close(self) -> None:
         """Note that we closed the connection."""
         self.state = State.CLOSED
+
+
+_TOKEN = re.compile(rb"\x01auth=[^\x01 ]+ +([^\x01]+)", re.IGNORECASE)
+
+
+def _secret_in(clear: bytes) -> bytes:
+    """Return what is secret by itself in a response: a token (RFC 7628 3.1), PLAIN's password.
+
+    Of a response that is neither, it is all.
+    """
+    token = _TOKEN.search(clear)
+    return token[1] if token else clear.split(b"\0")[-1]
 
 
 _CODE = re.compile(rb"[0-9]{3}[ -]")
