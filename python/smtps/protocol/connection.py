@@ -172,28 +172,23 @@ class Connection:
         if due is not None:
             if text == "*":
                 return Command(Verb.RESPONSE, octets, "*")
-            mask = {
-                "username": commands.USERNAME_MASK,
-                "password": commands.PASSWORD_MASK,
-                "credentials": commands.CREDENTIALS_MASK,
-            }.get(due, commands.RESPONSE_MASK)
             return Command(
                 Verb.RESPONSE,
                 octets,
-                mask if text else "",
+                commands.MASKS[due] if text else "",
                 () if due == "username" else self._readings(text),
             )
         words = text.split()
         verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
         if verb is Verb.OTHER and self._refused:
             return Command(
-                verb, octets, commands.RESPONSE_MASK if text else "", self._readings(text)
+                verb, octets, commands.MASKS["response"] if text else "", self._readings(text)
             )
         if verb is Verb.AUTH and len(words) > 1:
             mechanism = words[1].upper()
             if words[2:] in ([], ["="]):
                 return Command(verb, octets, visible(text), (), mechanism)
-            mask = commands.USERNAME_MASK if mechanism == "LOGIN" else commands.CREDENTIALS_MASK
+            mask = commands.MASKS["username" if mechanism == "LOGIN" else "credentials"]
             shown = visible(" ".join(words[:2]) + " " + mask)
             return Command(verb, octets, shown, self._readings(words[2]), mechanism)
         if verb is Verb.BDAT and len(words) > 1 and words[-1].upper() == "LAST":
