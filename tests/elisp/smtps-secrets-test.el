@@ -110,6 +110,13 @@ Names of ours, as in :secret and smtps-secret, are none."
                     ;; So the helper says that a mail waits for one.
                     (string-replace ":waits secret" ":waits-secret" text))))
 
+(defun smtps-secrets-test-erase (&rest names)
+  "Erase the buffers with NAMES that there are."
+  (dolist (buffer (delq nil (mapcar #'get-buffer names)))
+    (with-current-buffer buffer
+      (let ((inhibit-read-only t))
+        (erase-buffer)))))
+
 (defun smtps-secrets-test-processes ()
   "Return the processes below this Emacs: an alist of numbers and their arguments."
   (let ((found nil)
@@ -122,6 +129,8 @@ Names of ours, as in :secret and smtps-secret, are none."
           (when (eql parent (alist-get 'ppid attributes))
             (push pid below)
             (push (cons pid (or (alist-get 'args attributes) "")) found)))))
+    ;; There the arguments of strangers were decoded.  It was searched before.
+    (smtps-secrets-test-erase " *code-conversion-work*")
     found))
 
 (defun smtps-secrets-test-places ()
@@ -194,12 +203,7 @@ The sandbox offers every mechanism."
 
 (defun smtps-secrets-test-no-messages ()
   "Erase what was shown so far, and what loading this file has left."
-  (dolist (buffer (mapcar #'get-buffer '("*Messages*" " *code-conversion-work*"
-                                         " *smtps-helper log*")))
-    (when buffer
-      (with-current-buffer buffer
-        (let ((inhibit-read-only t))
-          (erase-buffer))))))
+  (smtps-secrets-test-erase "*Messages*" " *code-conversion-work*" " *smtps-helper log*"))
 
 (defun smtps-secrets-test-save (user secret)
   "Write SECRET into ~/.authinfo, as USER's."
