@@ -429,11 +429,12 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
                     (format "nothing was heard of it for %d seconds"
                             smtps--sandbox-seconds)))))
 
-(defun smtps-sandbox-start ()
+(defun smtps-sandbox-start (&rest words)
   "Start a mail server of our own, or find it running; wait until it is ready.
 Its report is returned, a plist of `:host', `:port',
 `:starttls-port', `:ca-file', `:user', `:password', `:maildir' and `:pid'.
-It delivers to its own Maildir only, and ends with Emacs."
+It delivers to its own Maildir only, and ends with Emacs.
+WORDS are options of the command smtps sandbox, for one that is started."
   (require 'smtps-helper)
   (require 'smtps-wire)
   (unless (process-live-p smtps--sandbox)
@@ -444,7 +445,7 @@ It delivers to its own Maildir only, and ends with Emacs."
            (process (make-process
                      :name "smtps-sandbox"
                      :command (append (smtps-helper-program)
-                                      '("sandbox" "--report" "sexp"))
+                                      '("sandbox" "--report" "sexp") words)
                      :connection-type 'pipe :coding 'utf-8-unix
                      :noquery t :stderr errors :sentinel #'ignore
                      :filter (lambda (_process text)

@@ -25,6 +25,9 @@
 (defvar smtps-real-sandbox nil
   "The report of the sandbox of the running test.")
 
+(defvar smtps-real-sandbox-words nil
+  "Options that the sandbox of a test is started with.")
+
 (defvar smtps-real-told nil
   "The sentences that were told, last first.")
 
@@ -96,7 +99,7 @@ A person is there, and answers as `smtps-real-answers' says."
           (message-confirm-send nil)
           (message-signature nil)
           (before (buffer-list))
-          (smtps-real-sandbox (smtps-sandbox-start)))
+          (smtps-real-sandbox (apply #'smtps-sandbox-start smtps-real-sandbox-words)))
      (auth-source-forget-all-cached)
      (save-window-excursion
        (unwind-protect
@@ -132,6 +135,24 @@ A person is there, and answers as `smtps-real-answers' says."
                             (list :host "localhost"
                                   :port (smtps-real-property :port)
                                   :user (smtps-real-property :user)))))))
+
+(defun smtps-real-client-key ()
+  "Make a client's certificate and its key in the home; return their names.
+The passphrase of the key is pässphrase."
+  (let ((program "
+import sys, trustme
+from cryptography.hazmat.primitives import serialization as s
+made = trustme.CA().issue_cert('client@x.example')
+key = s.load_pem_private_key(made.private_key_pem.bytes(), None)
+open('cert.pem', 'wb').write(made.cert_chain_pems[0].bytes())
+open('key.pem', 'wb').write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8,
+    s.BestAvailableEncryption('pässphrase'.encode())))
+"))
+    (let ((default-directory smtps-real-home))
+      (should (eql 0 (call-process (car (smtps-helper-program)) nil nil nil
+                                   "-c" program))))
+    (list (expand-file-name "cert.pem" smtps-real-home)
+          (expand-file-name "key.pem" smtps-real-home))))
 
 (defun smtps-real-authinfo (&rest lines)
   "Write LINES into ~/.authinfo."

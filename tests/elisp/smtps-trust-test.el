@@ -276,28 +276,11 @@ localhost login %s port %d”."
     (smtps-answer)
     (smtps-real-until (equal (smtps-real-state) '(sent)))))
 
-(defun smtps-trust-test-client-key ()
-  "Make a client's certificate and its key with a passphrase in the home."
-  (let ((program "
-import sys, trustme
-from cryptography.hazmat.primitives import serialization as s
-made = trustme.CA().issue_cert('client@x.example')
-key = s.load_pem_private_key(made.private_key_pem.bytes(), None)
-open('cert.pem', 'wb').write(made.cert_chain_pems[0].bytes())
-open('key.pem', 'wb').write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8,
-    s.BestAvailableEncryption('pässphrase'.encode())))
-"))
-    (let ((default-directory smtps-real-home))
-      (should (eql 0 (call-process (car (smtps-helper-program)) nil nil nil
-                                   "-c" program))))
-    (list (expand-file-name "cert.pem" smtps-real-home)
-          (expand-file-name "key.pem" smtps-real-home))))
-
 (ert-deftest smtps-trust-test-passphrase ()
   "It is asked for in commands, as passwords are, and a wrong one once more."
   (smtps-real-with
     (smtps-real-account :ca-file (smtps-real-property :ca-file)
-                        :client-certificate (smtps-trust-test-client-key))
+                        :client-certificate (smtps-real-client-key))
     (smtps-real-authinfo (format "machine localhost login %s password %s"
                                  (smtps-real-property :user)
                                  (smtps-real-property :password)))
@@ -327,7 +310,7 @@ open('key.pem', 'wb').write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PK
 (ert-deftest smtps-trust-test-untrusted-with-a-client-key ()
   "A server that would be shown our certificate can't be trusted by its key."
   (smtps-real-with
-    (smtps-real-account :client-certificate (smtps-trust-test-client-key))
+    (smtps-real-account :client-certificate (smtps-real-client-key))
     (smtps-real-authinfo (format "machine localhost login %s password %s"
                                  (smtps-real-property :user)
                                  (smtps-real-property :password)))

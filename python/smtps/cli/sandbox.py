@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEYWORD[,KEYWORD]",
         help="take these, too: CHUNKING, say, or 'SIZE 1000'",
     )
+    parser.add_argument(
+        "--auth", metavar="MECH[,MECH]", help="let users log in by these: SCRAM-SHA-256, say"
+    )
     parser.add_argument("--report", choices=("sexp",), help="tell where it listens in one form")
 
 
@@ -64,6 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     if _is_pipe(0):
         # Who started it holds the other end, and may die without a word.
         threading.Thread(target=_until_its_end, args=(0, ended), daemon=True).start()
+    more = [keyword for words in arguments.offer for keyword in words.split(",")]
+    if arguments.auth is not None:
+        more.append("AUTH " + arguments.auth.replace(",", " "))
     with tempfile.TemporaryDirectory(prefix="smtps-sandbox-") as temporary:
         directory = (arguments.directory or Path(temporary)).absolute()
         with Sandbox(
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.port,
             arguments.starttls_port,
             arguments.login_seconds,
-            more=[keyword for words in arguments.offer for keyword in words.split(",")],
+            more=more,
         ) as box:
             print(_form(box) if arguments.report else _words(box), flush=True)
             ended.wait()

@@ -49,11 +49,13 @@ TYPED = {
 }
 """The verbs a person can type, by their word."""
 
-CREDENTIALS_MASK = "<the-encoded-auth-credentials>"
-USERNAME_MASK = "<the-base64-username>"
-PASSWORD_MASK = "<the-base64-password>"  # noqa: S105
-RESPONSE_MASK = "<the-sasl-response>"
-"""What stands in every transcript where a secret went over the wire."""
+MASKS = {
+    "username": "<the-base64-username>",
+    "password": "<the-base64-password>",
+    "credentials": "<the-encoded-auth-credentials>",
+    "response": "<the-sasl-response>",
+}
+"""What stands in every transcript in a response's place, by what that is."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -118,15 +120,15 @@ def auth(mechanism: str, response: str | None, secrets: tuple[bytes, ...] = ()) 
     return line(
         Verb.AUTH,
         f"AUTH {mechanism} {response}",
-        f"AUTH {mechanism} {CREDENTIALS_MASK}",
+        f"AUTH {mechanism} {MASKS['credentials']}",
         (response.encode(), *secrets),
         mechanism,
     )
 
 
-def sasl_response(response: str, mask: str, secrets: tuple[bytes, ...] = ()) -> Command:
-    """Answer a 334 with RESPONSE, base64 or ``*`` (RFC 4954 section 4)."""
-    shown = response if response in ("", "*") else mask
+def sasl_response(response: str, kind: str, secrets: tuple[bytes, ...] = ()) -> Command:
+    """Answer a 334 with RESPONSE, base64 or ``*``; KIND is one of `MASKS` (RFC 4954 section 4)."""
+    shown = response if response in ("", "*") else MASKS[kind]
     return line(Verb.RESPONSE, response, shown, secrets)
 
 

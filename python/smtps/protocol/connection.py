@@ -176,28 +176,23 @@ class Connection:
         if due is not None:
             if text == "*":
                 return Command(Verb.RESPONSE, octets, "*")
-            mask = {
-                "username": commands.USERNAME_MASK,
-                "password": commands.PASSWORD_MASK,
-                "credentials": commands.CREDENTIALS_MASK,
-            }.get(due, commands.RESPONSE_MASK)
             return Command(
                 Verb.RESPONSE,
                 octets,
-                mask if text else "",
+                commands.MASKS[due] if text else "",
                 () if due == "username" else self._readings(text),
             )
         words = text.split()
         verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
         if verb is Verb.OTHER and self._refused:
             return Command(
-                verb, octets, commands.RESPONSE_MASK if text else "", self._readings(text)
+                verb, octets, commands.MASKS["response"] if text else "", self._readings(text)
             )
         if verb is Verb.AUTH and len(words) > 1:
             mechanism = words[1].upper()
             if words[2:] in ([], ["="]):
                 return Command(verb, octets, visible(text), (), mechanism)
-            mask = commands.USERNAME_MASK if mechanism == "LOGIN" else commands.CREDENTIALS_MASK
+            mask = commands.MASKS["username" if mechanism == "LOGIN" else "credentials"]
             shown = visible(" ".join(words[:2]) + " " + mask)
             return Command(verb, octets, shown, self._readings(words[2]), mechanism)
         if verb is Verb.BDAT and len(words) > 1 and words[-1].upper() == "LAST":
@@ -208,8 +203,7 @@ class Connection:
         """Return the ways in which a secret typed as base64 TEXT could come back."""
         octets = text.encode("utf-8", "surrogateescape")
         clear = _clear(octets) or b""
-        # The parts of a PLAIN response are secrets each by itself, but for the names.
-        secret = clear.split(b"\0")[-1]
+        secret = _secret_in(clear)
         found = [octets, clear, secret]
         if self._forms is not None:
             with suppress(UnicodeDecodeError):
@@ -356,6 +350,18 @@ class Connection:
     def close(self) -> None:
         """Note that we closed the connection."""
         self.state = State.CLOSED
+
+
+_TOKEN = re.compile(rb"\x01auth=[^\x01 ]+ +([^\x01]+)", re.IGNORECASE)
+
+
+def _secret_in(clear: bytes) -> bytes:
+    """Return what is secret by itself in a response: a token (RFC 7628 3.1), PLAIN's password.
+
+    Of a response that is neither, it is all.
+    """
+    token = _TOKEN.search(clear)
+    return token[1] if token else clear.split(b"\0")[-1]
 
 
 _CODE = re.compile(rb"[0-9]{3}[ -]")

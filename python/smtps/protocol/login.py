@@ -199,10 +199,10 @@ def _authenticate(dialogue: Dialogue, exchange: Exchange) -> Steps[_Ended]:
     # Some of it is work, on purpose: nobody else is to wait for that.
     initial: bytes | None = yield Work(exchange.initial)
     encoded = None if initial is None else _base64(initial) or "="
-    masks = iter(exchange.masks)
+    kinds = iter(exchange.kinds)
     first = encoded is not None and len(encoded) <= INITIAL_RESPONSE_LIMIT
     if first:
-        next(masks, None)
+        next(kinds, None)
     event = yield from dialogue.say(
         commands.auth(exchange.name, encoded if first else None, exchange.secrets)
     )
@@ -220,12 +220,10 @@ def _authenticate(dialogue: Dialogue, exchange: Exchange) -> Steps[_Ended]:
                 answer = yield from _answer(exchange, event.challenge)
         except LoginError as error:
             return (yield from _cancelled(dialogue, error))
-        mask = next(masks, commands.RESPONSE_MASK)
+        kind = next(kinds, "response")
         hidden = (answer.encode(), *exchange.secrets)
         event = yield from dialogue.say(
-            commands.sasl_response(
-                answer, mask, () if not answer or mask == commands.USERNAME_MASK else hidden
-            )
+            commands.sasl_response(answer, kind, () if not answer or kind == "username" else hidden)
         )
     if event.reply.category == 2:
         try:
@@ -246,7 +244,7 @@ def _answer(exchange: Exchange, challenge: bytes) -> Steps[str]:
 
 def _cancelled(dialogue: Dialogue, error: LoginError) -> Steps[_Ended]:
     """Take the login back for ERROR's reason (RFC 4954 section 4); the server answers 501."""
-    event: ReplyReceived = yield from dialogue.say(commands.sasl_response("*", "*"))
+    event: ReplyReceived = yield from dialogue.say(commands.sasl_response("*", "response"))
     reply = event.reply
     if event.challenge is not None or reply.category == 2 or not isinstance(error, ChallengeError):
         raise _distrusted(dialogue, error, reply)

@@ -98,8 +98,8 @@ class Exchange(Protocol):
         """True if a refusal is about a secret, which is then not tried by other mechanisms."""
 
     @property
-    def masks(self) -> Sequence[str]:
-        """How the responses are shown in a transcript, in order."""
+    def kinds(self) -> Sequence[str]:
+        """What the responses are, in order: keys of `commands.MASKS`."""
 
     @property
     def secrets(self) -> tuple[bytes, ...]:

@@ -22,6 +22,9 @@ def _show(character: str) -> str:
         return "^" + chr(code + 0x40)
     if code == 0x7F:
         return "^?"
+    if "\udc80" <= character <= "\udcff":
+        # An octet that was none of UTF-8's, in text (PEP 383).
+        return f"\\x{code - 0xDC00:02x}"
     if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"):
         return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return character

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from smtps.errors import UsageError
+from smtps.sandbox.logins import NAMES
 
 _DATE_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
@@ -30,6 +31,8 @@ class Extension:
 
 EXTENSIONS: Mapping[str, Extension] = {
     "8BITMIME": Extension(),  # RFC 6152
+    # RFC 4954: the mechanisms, all that there are where none is named.
+    "AUTH": Extension(f"(?:(?:{'|'.join(NAMES)})(?: |$))+", " ".join(NAMES), secure=True),
     "BINARYMIME": Extension(needs="CHUNKING"),  # RFC 3030
     "CHUNKING": Extension(),  # RFC 3030
     "DELIVERBY": Extension("(?:[1-9][0-9]{0,8})?"),  # RFC 2852
@@ -53,15 +56,16 @@ def line(text: str) -> str:
 
     Raises UsageError where the sandbox can't offer that.
     """
-    keyword, _, words = text.strip().upper().partition(" ")
+    keyword, _, rest = text.strip().upper().partition(" ")
     extension = EXTENSIONS.get(keyword)
     if extension is None:
         raise UsageError(
             f"The sandbox can't offer {keyword or 'nothing'}. It can: {', '.join(EXTENSIONS)}."
         )
-    words = words.strip() or extension.default
+    words = " ".join(rest.split()) or extension.default
     if not re.fullmatch(extension.words, words):
-        raise UsageError(f"{keyword} can't be offered with {words!r} behind it.")
+        alone = f"; alone it is {keyword} {extension.default}" if extension.default else ""
+        raise UsageError(f"{keyword} can't be offered with {words!r} behind it{alone}.")
     return f"{keyword} {words}".strip()
 
 
@@ -75,6 +79,8 @@ def added(lines: Sequence[str], more: Sequence[str], secure: bool) -> tuple[str,
         keyword = said.split(" ")[0]
         if secure or not EXTENSIONS[keyword].secure:
             by_keyword[keyword] = said
+            # How AUTH was written before it was standardised: it would offer what is not meant.
+            by_keyword.pop(f"{keyword}=LOGIN", None)
     for keyword in by_keyword:
         needed = EXTENSIONS[keyword].needs if keyword in EXTENSIONS else None
         if needed is not None and needed not in by_keyword:

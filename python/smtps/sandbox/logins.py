@@ -206,6 +206,9 @@ MECHANISMS: dict[str, Mechanism] = {
     "ANONYMOUS": Mechanism(anonymous, client_first=True),
 }
 
+NAMES = (*MECHANISMS, *(f"{name}-PLUS" for name in SCRAM))
+"""All that a sandbox can offer."""
+
 
 def bound(binding: bytes) -> dict[str, Mechanism]:
     """Return the mechanisms that know the channel's BINDING (RFC 5802 section 6)."""

@@ -29,7 +29,9 @@ ADDRESS = "127.0.0.1"
 ADDRESS_6 = "::1"
 USER = "from-address@poste.it"
 PASSWORD = "secret"  # noqa: S105 - it is told to everybody
-LOGINS = {USER: PASSWORD, "accented@poste.it": 'pässwörd "quoted" 100%'}
+TOKEN = "Tr0ub4dor-horse_" * 128
+"""As long as the tokens of large providers, and each part of it tells what it is of."""
+LOGINS = {USER: PASSWORD, "accented@poste.it": 'pässwörd "quoted" 100%', "token@poste.it": TOKEN}
 
 LOGIN_SECONDS = 10.0
 """A login whose password takes longer is reset, as the documented server does."""

@@ -7,14 +7,14 @@ import hmac
 from functools import partial
 
 from smtps.errors import ChallengeError
-from smtps.sasl.exchange import RESPONSE, Exchange, readings
+from smtps.sasl.exchange import Exchange, readings
 
 
 class CramMd5(Exchange):
     """The user and a keyed digest of the server's challenge; the server proves nothing."""
 
     name = "CRAM-MD5"
-    masks = (RESPONSE,)
+    kinds = ("response",)
 
     def __init__(self, user: str, password: str) -> None:
         self._user = user

@@ -8,7 +8,7 @@ import os
 import re
 
 from smtps.errors import ChallengeError, LoginError
-from smtps.sasl.exchange import RESPONSE, Exchange, readings, text_of
+from smtps.sasl.exchange import Exchange, readings, text_of
 
 CHALLENGE_LIMIT = 2048
 """Octets of a challenge: RFC 2831 section 2.1.1."""
@@ -26,7 +26,7 @@ class DigestMd5(Exchange):
     """
 
     name = "DIGEST-MD5"
-    masks = (RESPONSE,)
+    kinds = ("response",)
 
     def __init__(
         self,

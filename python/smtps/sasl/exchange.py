@@ -8,12 +8,6 @@ from contextlib import suppress
 
 from smtps.errors import ChallengeError, LoginError
 
-CREDENTIALS = "<the-encoded-auth-credentials>"
-USERNAME = "<the-base64-username>"
-PASSWORD = "<the-base64-password>"  # noqa: S105
-RESPONSE = "<the-sasl-response>"
-"""What stands in a transcript in a response's place."""
-
 ALIGNED_LENGTH = 4
 """Characters of base64 that tell something: what is shorter is masked by chance only."""
 
@@ -24,8 +18,9 @@ class Exchange:
     name = ""
     single = False
     """True if the initial response is all there is to say."""
-    masks: Sequence[str] = (CREDENTIALS,)
-    """How the responses are shown, in order; `RESPONSE` for those after."""
+    kinds: Sequence[str] = ("credentials",)
+    """What the responses are, in order: username, password, credentials, or response, as are
+    those after.  In a transcript it stands in their place."""
     told: str | None = None
     """Why the server refuses, where it said so in a challenge and not in its reply."""
     advice = "Check the user name and the password."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from smtps.sasl.exchange import PASSWORD, USERNAME, Exchange, readings
+from smtps.sasl.exchange import Exchange, readings
 
 
 class Login(Exchange):
     """User name and password, each to a prompt.  Prompts are counted, not read."""
 
     name = "LOGIN"
-    masks = (USERNAME, PASSWORD)
+    kinds = ("username", "password")
 
     def __init__(self, user: str, password: str) -> None:
         self._user = user

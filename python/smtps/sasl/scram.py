@@ -12,7 +12,7 @@ from typing import Any
 
 from smtps.errors import ChallengeError, LoginError
 from smtps.sasl import binding
-from smtps.sasl.exchange import CREDENTIALS, RESPONSE, Exchange, readings, text_of
+from smtps.sasl.exchange import Exchange, readings, text_of
 
 PLUS = "-PLUS"
 
@@ -34,7 +34,7 @@ class Scram(Exchange):
     4013), which is right, and yet not what every server did to what it stored.
     """
 
-    masks = (CREDENTIALS, RESPONSE)
+    kinds = ("credentials", "response")
 
     def __init__(
         self,

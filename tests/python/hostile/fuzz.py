@@ -63,7 +63,7 @@ def _commands() -> tuple[Command, ...]:
     return (
         commands.ehlo("x"), commands.helo("x"), commands.starttls(),
         commands.auth("PLAIN", "AHUAc2VjcmV0", (b"secret", b"c2VjcmV0")),
-        commands.auth("LOGIN", None), commands.sasl_response("c2VjcmV0", "<it>", (b"secret",)),
+        commands.auth("LOGIN", None), commands.sasl_response("c2VjcmV0", "password", (b"secret",)),
         commands.mail("a@x"), commands.rcpt("b@x"), commands.data(), commands.bdat(3, False),
         commands.bdat(0, True), commands.rset(), commands.quit_(),
     )  # fmt: skip

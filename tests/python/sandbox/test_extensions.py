@@ -6,6 +6,7 @@ import pytest
 
 from smtps.errors import UsageError
 from smtps.sandbox.extensions import EXTENSIONS
+from smtps.sandbox.logins import NAMES
 from smtps.sandbox.machine import (
     DOCUMENTED_IMPLICIT,
     DOCUMENTED_STARTTLS,
@@ -29,6 +30,8 @@ def codes(machine: ServerMachine, *pieces: bytes) -> list[int]:
 
 TAKEN: dict[str, tuple[list[str], list[bytes], list[int], list[int]]] = {
     "8BITMIME": ([], [b"MAIL FROM:<a@b> BODY=8BITMIME"], [250], [555]),
+    "AUTH": ([], [b"AUTH SCRAM-SHA-512", b"*", b"AUTH LOGIN"], [334, 501, 334], [504, 500, 504]),
+    "AUTH plain  xoauth2": ([], [b"AUTH LOGIN", b"AUTH XOAUTH2"], [504, 334], [504, 504]),
     "BINARYMIME": (["CHUNKING"], [b"MAIL FROM:<a@b> BODY=BINARYMIME"], [250], [555]),
     "CHUNKING": ([], [*ENVELOPE, b"BDAT 3 LAST\r\nx"], [250, 250, 250], [250, 250, 501]),
     "DELIVERBY": ([], [b"MAIL FROM:<a@b> BY=60;R"], [250], [555]),
@@ -100,6 +103,15 @@ def test_more_comes_behind_the_documented_offer() -> None:
     )  # fmt: skip
 
 
+def test_the_mechanisms_take_the_place_of_the_documented_ones() -> None:
+    offer = DOCUMENTED_IMPLICIT.with_more(["AUTH SCRAM-SHA-1"])
+    assert offer.keywords(tls=True)["AUTH"] == ["SCRAM-SHA-1"]
+    assert not any(line.startswith("AUTH=") for line in offer.secure)
+    offer = DOCUMENTED_STARTTLS.with_more(["AUTH"])
+    assert "AUTH" not in offer.keywords(tls=False)
+    assert offer.keywords(tls=True)["AUTH"] == [*NAMES]
+
+
 def test_what_only_tls_allows_is_not_offered_in_clear() -> None:
     offer = DOCUMENTED_STARTTLS.with_more(["REQUIRETLS", "CHUNKING"])
     assert offer.clear == (*DOCUMENTED_STARTTLS.clear, "CHUNKING")
@@ -111,7 +123,8 @@ def test_what_only_tls_allows_is_not_offered_in_clear() -> None:
     [
         (["BURL"], "can't offer BURL. It can: 8BITMIME, "),
         ([""], "can't offer nothing"),
-        (["AUTH GSSAPI"], "can't offer AUTH"),
+        (["AUTH GSSAPI"], "'GSSAPI' behind it; alone it is AUTH LOGIN PLAIN "),
+        (["AUTH LOGIN,PLAIN"], "'LOGIN,PLAIN' behind it"),
         (["SIZE ²"], "'²' behind it"),
         (["SIZE x"], "'X' behind it"),
         (["CHUNKING x"], "'X' behind it"),

@@ -286,10 +286,33 @@ def test_the_process_offers_what_it_is_told(smtps: Run) -> None:
     assert "recv> 250-SIZE 9\nrecv> 250 CHUNKING\n" in done.stdout
 
 
-def test_an_offer_that_is_none_is_told(smtps: Run) -> None:
-    done = smtps("sandbox", "--offer", "BURL")
+def test_the_process_lets_log_in_by_what_it_is_told(smtps: Run) -> None:
+    with process("--report", "sexp", "--auth", "scram-sha-256-plus,XOAUTH2") as running:
+        assert running.stdout is not None
+        report = codec.loads(running.stdout.readline().rstrip("\n"))
+        assert isinstance(report, list)
+        facts = codec.plist(report[1:])
+        words = [
+            "check", f"localhost:{facts['port']}", "--tls", "implicit",
+            "--ca-file", str(facts["ca-file"]), "--user", USER,
+            "--password-command", f"echo {PASSWORD}",
+        ]  # fmt: skip
+        assert "accepted by SCRAM-SHA-256-PLUS" in smtps(*words).stdout
+        assert "accepted by XOAUTH2" in smtps(*words, "--auth", "xoauth2").stdout
+        assert "offers SCRAM-SHA-256-PLUS, XOAUTH2" in smtps(*words, "--auth", "plain").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--offer", "BURL"], "The sandbox can't offer BURL."),
+        (["--auth", "GSSAPI"], "AUTH can't be offered with 'GSSAPI' behind it"),
+    ],
+)
+def test_an_offer_that_is_none_is_told(smtps: Run, words: list[str], told: str) -> None:
+    done = smtps("sandbox", *words)
     assert done.returncode == 64
-    assert "The sandbox can't offer BURL." in done.stderr
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
