@@ -124,7 +124,7 @@ def order(server: Server, wanted: Sequence[str]) -> list[str]:
 
 def _possible(name: str, server: Server) -> bool:
     if REGISTRY[name].needs is Needs.CERTIFICATE:
-        return server.client_certificate
+        return server.client_certificate and server.certificate is not None
     return not name.endswith(PLUS) or end_point(server.certificate) is not None
 
 
@@ -143,14 +143,22 @@ def choose(server: Server, wanted: Sequence[str], failed: Sequence[str]) -> str:
     offered = ", ".join(named[:NAMES_LIMIT]) + (", …" if len(named) > NAMES_LIMIT else "")
     if wanted:
         names = ", ".join(name.upper() for name in wanted)
-        text = f"The server offers {offered} for the login; none {'' if not failed else 'other '}"
-        raise LoginError(f"{text}of {names} can be used.")
+        text = f"The server offers {offered} for the login; {'no other' if failed else 'none'} "
+        raise LoginError(f"{text}of {names} can be used.{_lacking(server, wanted)}")
     text = f"The server offers {offered} for the login; of these none "
     text += "other can be used." if failed else "can be used."
     tokens = [n for n in named if n in REGISTRY and REGISTRY[n].needs is Needs.TOKEN]
     if tokens and not failed:
         text += f" With {tokens[0]} named (--auth, :mechanisms) the secret is taken as a token."
-    raise LoginError(text)
+    raise LoginError(text + _lacking(server, failed))
+
+
+def _lacking(server: Server, named: Sequence[str]) -> str:
+    """Return a sentence on what EXTERNAL lacks where it is among the NAMED, or the only one."""
+    asked = "EXTERNAL" in map(str.upper, named) or server.offered == ("EXTERNAL",)
+    if "EXTERNAL" in server.offered and asked and not _possible("EXTERNAL", server):
+        return " EXTERNAL needs a client certificate: --client-certificate, :client-certificate."
+    return ""
 
 
 def needs_secret(name: str) -> bool:
