@@ -18,6 +18,7 @@ import tempfile
 from base64 import b64decode
 from pathlib import Path
 
+from smtps import xdg
 from smtps.errors import ConfigurationError
 
 _PIN = re.compile(r"sha256//([A-Za-z0-9+/]{43}=)")
@@ -30,12 +31,7 @@ HEAD = """\
 
 def default() -> Path | None:
     """Return ``${XDG_CONFIG_HOME:-~/.config}/smtps/pins``, None where there is no home."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
-    except RuntimeError:
-        return None
-    return root / "smtps" / "pins"
+    return xdg.config("pins")
 
 
 def line(host: str, port: int, pin: str) -> str:
