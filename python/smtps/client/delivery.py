@@ -203,6 +203,7 @@ class Delivery:
                 ),
                 status,
                 key if isinstance(key, str) else None,
+                isinstance(error, CertificateError),
             )
         self._link = link
         return link

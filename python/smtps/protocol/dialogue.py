@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smtps.errors import (
+    ConfigurationError,
     ConnectionLostError,
     CredentialsLaterError,
     IdentityError,
@@ -47,6 +48,8 @@ def as_stop(error: Stop | SmtpsError) -> Stop:
             return error
         case CredentialsLaterError() | PassphraseError():
             return Stop(Verdict.LATER, error.text)
+        case ConfigurationError():
+            return Stop(Verdict.CONFIGURATION, error.text)
         case IdentityError():
             return Stop(Verdict.LOGIN, error.text)
         case RemoteProtocolError():
