@@ -373,8 +373,8 @@ def _plist(event: Event) -> dict[str, Value]:
     from smtps.client import session
 
     match event:
-        case session.Told(text):
-            return {"kind": Symbol("info"), "text": text}
+        case session.Told(text, unsent):
+            return {"kind": Symbol("info"), "text": text, "unsent": unsent}
         case session.Received(text, code, decoded):
             return {"kind": Symbol("recv"), "text": text, "code": code, "decoded": decoded}
         case session.Sent(text, secret):
