@@ -192,15 +192,11 @@ class Delivery:
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             status = HostUnknownError.status if isinstance(error, HostUnknownError) else None
+            text = self._told(stop.verdict, stop.text) if error is stop else stop.text
             key = error.details.get("key") if isinstance(error, CertificateError) else None
             return Outcome(
                 (Fate("", stop.verdict, stop.reply),),
-                " ".join(
-                    [
-                        self._told(stop.verdict, stop.text) if error is stop else stop.text,
-                        *link.warnings,
-                    ]
-                ),
+                " ".join([text, *link.warnings]),
                 status,
                 key if isinstance(key, str) else None,
                 isinstance(error, CertificateError),
