@@ -16,7 +16,6 @@
 
 (require 'smtps)
 (require 'smtps-helper)
-(require 'smtps-trust)
 
 
 
@@ -29,8 +28,7 @@ Both take a tenth of one; a machine that has just woken takes longer.")
 
 (defun smtps-accounts-file ()
   "Return the name of the accounts file, whether it is there or not."
-  (expand-file-name "accounts.toml"
-                    (file-name-directory (smtps-trust-pins-file))))
+  (smtps--xdg "XDG_CONFIG_HOME" "~/.config" "accounts.toml"))
 
 (defun smtps-accounts-file--stamp (file)
   "Return a value that stands for the contents of FILE, nil if there is none."

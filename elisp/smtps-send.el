@@ -914,8 +914,9 @@ Enough that an event which is repeated is not told again.")
 
 (defvar smtps-send--waiting nil
   "Why mails wait for their user: an alist of ids and events, the last first.
-Each event has the properties `:waits' (`secret' or `trust'), `:host' and
-`:port', and for trust the server's `:key' and a `:text'.")
+Each event has the properties `:waits' (`secret', `trust', or `setup' if
+something has to be mended first), `:host' and `:port', and for trust the
+server's `:key' and a `:text'.")
 
 (defun smtps-send--event (event)
   "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
@@ -959,7 +960,7 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
       (pcase verdict
         ('accepted (smtps-credentials-accepted account))
         ('later (smtps-credentials-passphrase-refused account))
-        ((guard (not (eq waits 'trust)))
+        ((guard (not (memq waits '(trust setup))))
          (smtps-credentials-forget account))))))
 
 (defconst smtps-send--header-octets 16384
@@ -1005,6 +1006,9 @@ M-x smtps-answer" (plist-get event :host)))
           ((eq (plist-get event :waits) 'secret)
            (format-message "%s  M-x smtps-answer asks for it anew."
                            (smtps-send--line text)))
+          ((eq (plist-get event :waits) 'setup)
+           (format-message "%s  When that is mended, M-x smtps-answer tries \
+again." (smtps-send--line text)))
           ((plist-get event :waits)
            (format-message "%s.  The mail waits in the outbox: M-x \
 smtps-answer shows the certificate, and asks."
@@ -1116,9 +1120,11 @@ which might ask: mail that needs one then waits for `smtps-answer'."
                                     (cons (plist-get entry :id)
                                           (plist-get entry :attempts)))
                                   entries))
-  ;; What is said of them again is news.
+  ;; What is said of them again is news, and what they waited for is past.
   (dolist (entry entries)
-    (smtps-send--tell-anew (plist-get entry :id)))
+    (let ((id (plist-get entry :id)))
+      (smtps-send--tell-anew id)
+      (setf (alist-get id smtps-send--waiting nil t #'equal) nil)))
   (smtps-send--wake))
 
 (defun smtps-send-entry (entry)
@@ -1137,8 +1143,9 @@ Its password is looked for, which may ask."
 (defun smtps-send-waiting ()
   "Return what mails in the outbox wait for a person's answer, oldest first.
 Each is a plist of `:entry' (the mail, as from `smtps-outbox-entries'),
-`:waits' (`secret' or `trust'), `:host', `:port', `:key' and `:text'.  Mail
-that has not been tried since Emacs was started is not among them."
+`:waits' (`secret', `trust' or `setup'), `:host', `:port', `:key' and
+`:text'.  Mail that has not been tried since Emacs was started is not among
+them."
   (cl-loop for entry in (smtps-outbox-entries '(queue))
            for event = (cdr (assoc (plist-get entry :id) smtps-send--waiting))
            when (and event (not (plist-get entry :damaged)))
@@ -1147,7 +1154,8 @@ that has not been tried since Emacs was started is not among them."
 ;;;###autoload
 (defun smtps-answer ()
   "Answer what mail in the outbox waits for: certificates and passwords.
-Then that mail is sent.  Passwords that were typed, and that a server
+Then that mail is sent, and what waited for something to be mended is tried
+again.  Passwords that were typed, and that a server
 took, are offered to be saved."
   (interactive)
   (smtps-send--door
@@ -1160,7 +1168,9 @@ took, are offered to be saved."
            (answers (append (smtps-send--answer-trust
                              (smtps-send--those-for 'trust waiting))
                             (smtps-send--answer-secrets
-                             (smtps-send--those-for 'secret waiting))))
+                             (smtps-send--those-for 'secret waiting))
+                            (and (smtps-send--those-for 'setup waiting)
+                                 '(again))))
            (left (cl-remove-if-not #'stringp answers)))
       (smtps-credentials-save)
       (cond

@@ -716,6 +716,9 @@ If nothing is waited for, ask first."
     (pcase (plist-get plist :kind)
       ('info
        (push text smtps-session--told)
+       ;; What follows a login or STARTTLS that came to nothing may be secret.
+       (when (plist-get plist :unsent)
+         (setq smtps-session--pending nil))
        (smtps-session--insert text (if (string-prefix-p "! " text)
                                        'smtps-session-refusal
                                      'smtps-session-info)))

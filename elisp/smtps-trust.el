@@ -19,6 +19,7 @@
 
 (require 'cl-lib)
 (require 'subr-x)
+(require 'smtps)
 (require 'smtps-wire)
 (require 'smtps-helper)
 
@@ -36,10 +37,7 @@
 
 (defun smtps-trust-pins-file ()
   "Return the name of the file of pins, which need not exist."
-  (let ((base (getenv "XDG_CONFIG_HOME")))
-    (expand-file-name "smtps/pins"
-                      (if (and base (file-name-absolute-p base)) base
-                        "~/.config"))))
+  (smtps--xdg "XDG_CONFIG_HOME" "~/.config" "pins"))
 
 (defun smtps-trust--line (server)
   "Return the line that pins the key of SERVER, as in `smtps-trust-ask'."

@@ -119,14 +119,18 @@ the smtpmail variables are the account."
                      (const :tag "Without TLS to another machine" t))))
   :risky t)
 
+(defun smtps--xdg (variable usual name)
+  "Return our file NAME in the directory that VARIABLE, else USUAL, names.
+VARIABLE is one of the environment's (XDG Base Directory Specification);
+the helper reads it by the same rule: it counts if it begins with /."
+  (let ((base (getenv variable)))
+    (expand-file-name (concat "smtps/" name)
+                      (if (and base (string-prefix-p "/" base)) base usual))))
+
 ;; These are of other files, but may be bound before those are loaded.
 
 (defcustom smtps-outbox-directory
-  (expand-file-name
-   "smtps/outbox"
-   (let ((data (getenv "XDG_DATA_HOME")))
-     ;; The specification wants a relative one ignored.
-     (if (and data (file-name-absolute-p data)) data "~/.local/share")))
+  (smtps--xdg "XDG_DATA_HOME" "~/.local/share" "outbox")
   "The directory in which mail is kept until it is accepted, and after.
 The command line uses the same one."
   :type 'directory)

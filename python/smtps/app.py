@@ -493,8 +493,8 @@ def _plist(event: Event) -> dict[str, Value]:
     from smtps.client import session
 
     match event:
-        case session.Told(text):
-            return {"kind": Symbol("info"), "text": text}
+        case session.Told(text, unsent):
+            return {"kind": Symbol("info"), "text": text, "unsent": unsent}
         case session.Received(text, code, decoded, verb, at):
             return {
                 "kind": Symbol("recv"),

@@ -71,6 +71,9 @@ MASTER_CF = """\
   -o smtpd_tls_wrappermode=yes -o smtpd_sasl_auth_enable=yes -o smtpd_tls_security_level=encrypt
 127.0.0.1:{starttls_port} inet n - n - - smtpd
   -o smtpd_sasl_auth_enable=yes -o smtpd_tls_security_level=encrypt
+127.0.0.1:{relay_port} inet n - n - - smtpd
+  -o smtpd_relay_restrictions=reject_unauth_destination
+  -o smtpd_recipient_restrictions=reject_unauth_destination
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -163,6 +166,8 @@ class Postfix:
 
     port: int
     starttls_port: int
+    relay_port: int
+    """Without TLS and for anybody: for another server in front of it."""
     ca_file: Path
     maildir: Path
     root: Path
@@ -184,12 +189,14 @@ class Postfix:
         shutil.rmtree(self.maildir, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def _answers(port: int, tls: ssl.SSLContext | None) -> bool:
+def answers(port: int, tls: ssl.SSLContext | None) -> bool:
+    """Return True if a server greets on PORT, by TLS at once or None."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as clear:
             if tls is None:
@@ -222,9 +229,9 @@ def postfix_server() -> Iterator[Postfix]:
     root = Path(tempfile.mkdtemp(prefix="smtps-e2e-", dir="/tmp"))
     root.chmod(0o755)
     owner = pwd.getpwnam("postfix")
-    port, starttls_port = _free_port(), _free_port()
+    port, starttls_port, relay_port = free_port(), free_port(), free_port()
     facts = {"root": root, "uid": owner.pw_uid, "gid": owner.pw_gid, "port": port,
-             "starttls_port": starttls_port}  # fmt: skip
+             "starttls_port": starttls_port, "relay_port": relay_port}  # fmt: skip
     for name in ("config", "queue", "data", "mail", "log", "dovecot", "dovecot-state"):
         (root / name).mkdir()
     for name in ("data", "mail"):
@@ -256,8 +263,9 @@ def postfix_server() -> Iterator[Postfix]:
         # The socket first: an smtpd that is asked before dies, and Postfix throttles it.
         while not (
             (root / "queue/private/auth").exists()
-            and _answers(port, context)
-            and _answers(starttls_port, None)
+            and answers(port, context)
+            and answers(starttls_port, None)
+            and answers(relay_port, None)
         ):
             if time.monotonic() > end:
                 logs = "".join(
@@ -265,7 +273,7 @@ def postfix_server() -> Iterator[Postfix]:
                 )
                 raise AssertionError(f"Postfix did not start:\n{logs}")
             time.sleep(0.1)
-        yield Postfix(port, starttls_port, root / "ca.pem", root / "mail" / "box", root)
+        yield Postfix(port, starttls_port, relay_port, root / "ca.pem", root / "mail" / "box", root)
     finally:
         dovecot.terminate()
         dovecot.wait(START_SECONDS)

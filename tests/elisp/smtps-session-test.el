@@ -584,6 +584,27 @@
     (should-not (smtps-session-test-ring))
     (smtps-session-test-nowhere "c2VjcmV0")))
 
+(ert-deftest smtps-session-test-what-the-helper-does-not-send ()
+  "A login in clear is withheld once, with what was typed behind it."
+  (smtps-session-test-with
+    (smtps-session-test-state 'ready nil)
+    (insert "auth plain AHUAcA==\nnoop\nrset")
+    (smtps-session-test-press "RET")
+    (smtps-session-test-event 'info :text "! This was not sent: without TLS..." :unsent t)
+    (smtps-session-test-state 'ready nil)
+    (should-not smtps-session--pending)
+    (smtps-session-test-nowhere "AHUAcA==")
+    (smtps-session-test-type "auth plain AHUAcA==\r")
+    (smtps-session-test-left "auth plain <the-encoded-auth-credentials>" t)
+    (should-not smtps-session--pending)
+    (should (equal (seq-count (lambda (line) (string-prefix-p "auth" line))
+                              (smtps-session-test-sent))
+                   2))
+    (should-not (smtps-session-test-ring))
+    (should (string-suffix-p "! This was not sent: without TLS...
+send> auth plain <the-encoded-auth-credentials>\nsend> "
+                             (smtps-session-test-text)))))
+
 (ert-deftest smtps-session-test-closed-with-a-half-typed-password ()
   (smtps-session-test-with
     (smtps-session-test-state 'authenticating 'password)

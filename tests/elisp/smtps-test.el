@@ -59,6 +59,18 @@
   (should (string-match-p "Account \"a\": there is no property :prot\\."
                           (smtps-test-refused '(("a" :host "a.example" :prot 465))))))
 
+(ert-deftest smtps-test-directories-of-the-user ()
+  "The helper reads the environment by the same rule."
+  (let ((process-environment (copy-sequence process-environment)))
+    (dolist (case '((nil . "~/.config/smtps/pins")
+                    ("" . "~/.config/smtps/pins")
+                    ("relative" . "~/.config/smtps/pins")
+                    ("~/x" . "~/.config/smtps/pins")
+                    ("/x" . "/x/smtps/pins")))
+      (setenv "XDG_CONFIG_HOME" (car case))
+      (should (equal (smtps--xdg "XDG_CONFIG_HOME" "~/.config" "pins")
+                     (expand-file-name (cdr case)))))))
+
 (ert-deftest smtps-test-account-by-from ()
   (let ((accounts '(("work" :host "smtp.work.example"
                      :from ("me@work.example" "@team.example"))

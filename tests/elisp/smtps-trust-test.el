@@ -317,9 +317,40 @@ localhost login %s port %d”."
     (setq smtps-real-answers '("pässphrase"))
     (smtps-real-send)
     (smtps-real-until (smtps-real-told-p "a pin does not do: .*:ca-file"))
-    (should (equal (smtps-real-state) '(failed)))
-    (should-not (smtps-send-waiting))
+    ;; It is no fault of the mail's: it waits until that is mended.
+    (smtps-real-until (smtps-real-told-p "When that is mended, M-x smtps-answer"))
+    (should (equal (smtps-real-state) '(queue)))
+    (should (equal (mapcar (lambda (one) (plist-get one :waits))
+                           (smtps-send-waiting))
+                   '(setup)))
     (should-not smtps-real-answers)))
+
+(ert-deftest smtps-trust-test-a-fault-of-the-set-up ()
+  "Mails wait for it to be mended, which is told once, and is asked nothing."
+  (smtps-real-with
+    (smtps-real-account :ca-file (smtps-real-property :ca-file))
+    (smtps-real-authinfo (format "machine localhost login %s password %s"
+                                 (smtps-real-property :user)
+                                 (smtps-real-property :password)))
+    (let ((pins (expand-file-name ".config/smtps/pins" smtps-real-home)))
+      (make-directory (file-name-directory pins) t)
+      (write-region "localhost 465\n" nil pins nil 'silent)
+      (smtps-real-send)
+      (smtps-real-until (smtps-real-told-p "Line 1 of .+ is no pin.+When that is mended"))
+      (smtps-real-send)
+      (smtps-real-until (length= (smtps-send-waiting) 2))
+      (should (equal (smtps-real-state) '(queue queue)))
+      (should (equal 1 (cl-count-if (lambda (told) (string-search "is no pin" told))
+                                    smtps-real-told)))
+      ;; Not mended yet: it is told again, once.
+      (smtps-answer)
+      (smtps-real-until (length= (smtps-send-waiting) 2))
+      (should (equal 2 (cl-count-if (lambda (told) (string-search "is no pin" told))
+                                    smtps-real-told)))
+      (delete-file pins)
+      (smtps-answer)
+      (smtps-real-until (equal (smtps-real-state) '(sent sent)))
+      (should-not smtps-real-questions))))
 
 (provide 'smtps-trust-test)
 ;;; smtps-trust-test.el ends here

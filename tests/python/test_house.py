@@ -17,13 +17,13 @@ ALLOWED = {
     "protocol": set(),
     "sasl": set(),
     "net": set(),
-    "trust": set(),
+    "trust": {"xdg"},
     "rpc": set(),
     # Words, for whoever shows something; their file is of the wire's form, too.
     "explain": {"rpc.codec"},
-    "client": {"protocol", "net", "sasl", "trust", "explain"},
+    "client": {"protocol", "net", "sasl", "trust", "explain", "xdg"},
     # The outbox's files are lines of the wire's form.
-    "outbox": {"client", "protocol", "net", "rpc.codec"},
+    "outbox": {"client", "protocol", "net", "rpc.codec", "xdg"},
     "sandbox": {"protocol", "sasl"},
 }
 """Room to the rooms that it may import, beside itself and the errors."""
@@ -81,8 +81,18 @@ def test_the_protocol_is_pure() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_the_errors_import_nothing() -> None:
-    assert imported(PACKAGE / "errors.py") == set()
+@pytest.mark.parametrize("leaf", ["errors", "xdg"])
+def test_a_leaf_imports_nothing(leaf: str) -> None:
+    assert imported(PACKAGE / f"{leaf}.py") == set()
+
+
+def test_where_a_user_s_files_lie_is_known_in_one_place_a_language() -> None:
+    # Two rules would be two places for the pins, or for the outbox.
+    asking = {path.name for path in PACKAGE.rglob("*.py") if '"XDG_' in path.read_text("utf-8")}
+    assert asking == {"xdg.py"}
+    for path in (ROOT / "elisp").glob("*.el"):
+        calls = re.findall(r'\(([^ ()]+)\s+"XDG_', path.read_text("utf-8"))
+        assert set(calls) <= {"smtps--xdg"}, path.name
 
 
 def test_a_version_is_told_without_loading_a_verb() -> None:

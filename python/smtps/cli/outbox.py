@@ -154,10 +154,17 @@ def _explained(fate: Mapping[str, Any], host: str) -> Explanation | None:
 async def _flush(box: spool.Spool) -> int:
     """Send what is due; return 75 if something still waits, else 0."""
 
+    mended: set[str] = set()
+
     def tell(told: Mapping[str, Value]) -> None:
-        if str(told["state"]) != "active":
-            name = f"{told['id']}: " if told["id"] else ""
-            print(f"{name}{visible(str(told['text']), 2000)}", flush=True)
+        text = visible(str(told["text"]), 2000)
+        # What is to be mended is so for all of them, and told once.
+        if str(told["state"]) == "active" or text in mended:
+            return
+        if str(told.get("waits")) == "setup":
+            mended.add(text)
+        name = f"{told['id']}: " if told["id"] else ""
+        print(f"{name}{text}", flush=True)
 
     async def ask(account: Account) -> tuple[str, str]:
         from smtps.cli.secrets import credentials

@@ -13,13 +13,13 @@ No error repeats a value of the file.
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smtps import xdg
 from smtps.client.account import PORTS
 from smtps.client.private import refuse_if_others_write
 from smtps.errors import ConfigurationError, UsageError
@@ -59,12 +59,7 @@ class Named(NamedTuple):
 
 def default() -> Path | None:
     """Return ``${XDG_CONFIG_HOME:-~/.config}/smtps/accounts.toml``, None if there is no home."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
-    except RuntimeError:
-        return None
-    return root / "smtps" / "accounts.toml"
+    return xdg.config("accounts.toml")
 
 
 def read(path: Path | None) -> tuple[Named, ...]:

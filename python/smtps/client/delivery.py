@@ -96,7 +96,8 @@ class Delivery:
             await link.login(lambda step: self._login(step, link, asked))
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
-            return link, Outcome((Fate("", stop.verdict, stop.reply),), stop.text)
+            text = self._told(stop.verdict, stop.text)
+            return link, Outcome((Fate("", stop.verdict, stop.reply),), text)
         return link, None
 
     async def close(self) -> None:
@@ -152,7 +153,10 @@ class Delivery:
                 self.abort()
                 raise
             self._note(link, outcome)
-            outcome = outcome._replace(text=" ".join([outcome.text, *link.warnings]))
+            text = outcome.text
+            if not link.authenticated and not reused:
+                text = self._told(outcome.verdict, text)
+            outcome = outcome._replace(text=" ".join([text, *link.warnings]))
             link.warnings = []
             if not link.submission.usable:
                 await self.close()
@@ -173,15 +177,27 @@ class Delivery:
         except (Stop, SmtpsError) as error:
             stop = as_stop(error)
             status = HostUnknownError.status if isinstance(error, HostUnknownError) else None
+            text = self._told(stop.verdict, stop.text) if error is stop else stop.text
             key = error.details.get("key") if isinstance(error, CertificateError) else None
             return Outcome(
                 (Fate("", stop.verdict, stop.reply),),
-                " ".join([stop.text, *link.warnings]),
+                " ".join([text, *link.warnings]),
                 status,
                 key if isinstance(key, str) else None,
+                isinstance(error, CertificateError),
             )
         self._link = link
         return link
+
+    def _told(self, verdict: Verdict, text: str) -> str:
+        """Return TEXT, which tells the end of a dialogue before a login, with what it may mean.
+
+        A client certificate that is not taken shows behind the handshake only, and some
+        servers just close then.
+        """
+        if verdict is Verdict.UNREACHED and self.account.client_certificate is not None:
+            return f"{text} It may be that it does not take the client certificate."
+        return text
 
     def _traced(self, direction: str, text: str) -> None:
         if self._trace is not None:

@@ -2,7 +2,8 @@
 
 Lines typed while a reply is owed wait for it, so that each goes out in the state it was
 meant for and is masked as what it is; after `PATIENCE` they go out all the same, but for
-those behind STARTTLS, which are meant for TLS: without it they do not leave.
+those behind STARTTLS, which are meant for TLS: without it they do not leave.  Every line goes
+out as typed, but for a login in clear to another machine, which has to be typed twice.
 
 Between two lines the engine may lead for a while (`Session.lead`), over the same connection.
 """
@@ -63,9 +64,13 @@ CLOSED_HERE = "- The session was closed"
 
 @dataclass(frozen=True)
 class Told:
-    """A line of info about the connection."""
+    """A line of info about the connection.
+
+    If ``unsent``, nothing will be sent of what was typed and has not left.
+    """
 
     text: str
+    unsent: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,8 @@ class Session:
         """Of which EHLO the offers were noted."""
         self._ended: asyncio.Future[asyncio.Task[None]] | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._withheld: int | None = None
+        """The hash of the line that was not sent, as long as none was typed behind it."""
 
     def send(self, line: str) -> None:
         """Queue a typed LINE."""
@@ -367,8 +374,10 @@ class Session:
         self._note_offers(stream)
         if self.connection.state is State.HANDSHAKE:
             if stream.protected:
-                self._emit(Told("! The server agreed to STARTTLS inside TLS; it is ignored."))
-                return
+                raise RemoteProtocolError(
+                    f"{self.account.host} agreed to STARTTLS inside TLS, which can't be begun "
+                    "twice: what it reads next can't be known, so the connection was ended."
+                )
             self._shaking = True
             self.connection.tls_started()
             await handshake(stream, self.account, self._timeout, self._told, self._trust)
@@ -405,6 +414,15 @@ class Session:
         """After WHAT was refused: what was typed ahead may be its secrets, so it is not sent."""
         if self._patient:
             return
+        dropped = self._drop()
+        if dropped:
+            lines = (
+                "a line typed ahead was" if dropped == 1 else f"{dropped} lines typed ahead were"
+            )
+            self._emit(Told(f"! {what} was refused: {lines} not sent.", unsent=True))
+
+    def _drop(self) -> int:
+        """Drop what was typed ahead, and return how many lines that was."""
         dropped = int(self._in_hand)
         self._in_hand = False
         while not self._lines.empty():
@@ -415,11 +433,33 @@ class Session:
             if isinstance(line, _Led):
                 line.result.cancel()
             dropped += 1
-        if dropped:
-            lines = (
-                "a line typed ahead was" if dropped == 1 else f"{dropped} lines typed ahead were"
-            )
-            self._emit(Told(f"! {what} was refused: {lines} not sent."))
+        return dropped
+
+    def _withhold(self, line: str) -> bool:
+        """Return True, and tell it, if LINE is not sent since it begins a login in clear.
+
+        Typed once more it is.  Raises TlsError where nobody is there to think again.
+        """
+        assert self._stream is not None
+        account, again = self.account, self._withheld == hash(line)
+        self._withheld = None
+        if self._stream.protected or account.send_in_clear or is_loopback(account.host) or again:
+            return False
+        if not self.connection.begins_login(line):
+            return False
+        text = f"not sent: without TLS anybody on the way to {account.host} could read the password"
+        if self._patient:
+            raise TlsError(f"The login was {text}. Say starttls before, or use --send-in-clear.")
+        self._withheld = hash(line)
+        self.connection.login_withheld()
+        self._drop()
+        self._emit(
+            Told(f"! This was {text}. Type starttls first; the same line again is sent.", True)
+        )
+        # Whoever shows it has to ask for the next line.
+        self._last_stands = None
+        self._stand()
+        return True
 
     @property
     def _before_tls(self) -> bool:
@@ -454,6 +494,8 @@ class Session:
                 return
             if "\n" in line or "\r" in line:
                 self._emit(Told("! A line with a line break in it was not sent."))
+                continue
+            if self._withhold(line):
                 continue
             octets, command = connection.send_line(line)
             self._said_quit = self._said_quit or command.verb is Verb.QUIT

@@ -16,7 +16,9 @@ from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import RETRIED, Fate, Outcome, Verdict
 from smtps.rpc.codec import Keyword, Symbol, Value, dumps, plist
 
-AGAIN = frozenset(verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER))
+AGAIN = frozenset(
+    verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER, Verdict.CONFIGURATION)
+)
 """Verdicts after which a recipient may be tried again."""
 
 

@@ -302,7 +302,7 @@ class Lane:
         """Write down what became of a mail, and put it where it belongs."""
         name = owned.directory.name
         verdicts = {fate.verdict for fate in outcome.fates}
-        waits = "trust" if outcome.refused_key else "secret" if _wants_secret(outcome) else None
+        waits = _waits_for(outcome)
         state = "sent"
         if waits or verdicts & RETRIED:
             state = "queue"
@@ -343,6 +343,20 @@ class Lane:
             port=account.port,
             key=outcome.refused_key,
         )
+
+
+def _waits_for(outcome: Outcome) -> str | None:
+    """Return what a person has to give or to mend before a mail can go: None if that is no help.
+
+    The rest of the account's mail would fail alike, and is no worse for it.
+    """
+    if outcome.refused_key:
+        return "trust"
+    if _wants_secret(outcome):
+        return "secret"
+    # A certificate that can't be trusted by its key, or a file that can't be used.
+    unusable = outcome.distrusted or outcome.verdict is Verdict.CONFIGURATION
+    return "setup" if unusable else None
 
 
 def _wants_secret(outcome: Outcome) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from smtps import xdg
 from smtps.client.account import Account
 from smtps.errors import MessageUnreadableError, OutboxError
 from smtps.outbox import entry
@@ -28,14 +29,10 @@ def default() -> Path:
 
     Raises OutboxError where there is no home to look in.
     """
-    base = os.environ.get("XDG_DATA_HOME")
-    try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local/share"
-    except RuntimeError:
-        raise OutboxError(
-            "There is no home directory for the outbox; name one with --outbox."
-        ) from None
-    return root / "smtps" / "outbox"
+    found = xdg.data("outbox")
+    if found is None:
+        raise OutboxError("There is no home directory for the outbox; name one with --outbox.")
+    return found
 
 
 class Owned:

@@ -232,6 +232,16 @@ class Connection:
             self._trace("send", command.shown)
         return command.line, command
 
+    def begins_login(self, text: str) -> bool:
+        """By hand: return True if the typed line TEXT begins a login, or is what was to follow."""
+        verb = self.read_line(text).verb
+        inside = self.taking_message
+        return not inside and (verb is Verb.AUTH or (verb is Verb.OTHER and self._refused))
+
+    def login_withheld(self) -> None:
+        """By hand: AUTH was typed and not sent, so a line that is no command may be its secret."""
+        self._refused = True
+
     @property
     def taking_message(self) -> bool:
         """True while what is sent is a message's text."""

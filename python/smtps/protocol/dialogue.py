@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smtps.errors import (
+    ConfigurationError,
     ConnectionLostError,
     CredentialsLaterError,
     IdentityError,
@@ -49,6 +50,8 @@ def as_stop(error: Stop | SmtpsError) -> Stop:
             return error
         case CredentialsLaterError() | PassphraseError():
             return Stop(Verdict.LATER, error.text)
+        case ConfigurationError():
+            return Stop(Verdict.CONFIGURATION, error.text)
         case IdentityError():
             return Stop(Verdict.LOGIN, error.text)
         case RemoteProtocolError():

@@ -141,7 +141,11 @@ def turned_down(
     about_mechanism = reply.code in MECHANISM_REFUSED and not _secret_refused(exchange, reply)
     if exchange.secret and why is None and not about_mechanism:
         return None
-    text = why.text.removesuffix(".") if why else f"“{reply}”.{_meaning(reply)}"
+    if why is not None:
+        text = why.text
+    else:
+        refused = reply.code == SECRET_REFUSED and not exchange.secret
+        text = f"“{reply}”.{_meaning(reply) or (f' {exchange.advice}' if refused else '')}"
     return TurnedDown(exchange.name, text.removesuffix("."), reply)
 
 

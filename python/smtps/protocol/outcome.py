@@ -26,6 +26,8 @@ class Verdict(enum.Enum):
     """Our login, the server's identity or its TLS was refused."""
     LATER = "later"
     """A secret has to be asked for, and nobody can be asked now."""
+    CONFIGURATION = "configuration"
+    """The account, or a file that it needs, can't be used: nothing was sent."""
     PROTOCOL = "protocol"
     """The server broke the protocol before anything was committed."""
     UNSENDABLE = "unsendable"
@@ -41,6 +43,7 @@ STATUS = {
     Verdict.UNCERTAIN: 74,
     Verdict.LOGIN: 77,
     Verdict.LATER: 77,
+    Verdict.CONFIGURATION: 78,
     Verdict.REFUSED: 67,
     Verdict.REFUSED_WHOLE: 65,
     Verdict.UNSENDABLE: 65,
@@ -73,6 +76,8 @@ class Outcome(NamedTuple):
     """An exit status finer than the verdicts' (68: the host is unknown)."""
     refused_key: str | None = None
     """The pin of the server's key, where its certificate was refused and could be pinned."""
+    distrusted: bool = False
+    """True if the server's certificate was refused."""
 
     @property
     def verdict(self) -> Verdict:

@@ -11,7 +11,7 @@ class External(Exchange):
     name = "EXTERNAL"
     single = True
     secret = False
-    advice = "Check the client certificate."
+    advice = "Is the client certificate known there, and may it log in as this user?"
 
     def __init__(self, user: str) -> None:
         self._user = user

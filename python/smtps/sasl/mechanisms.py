@@ -58,6 +58,8 @@ class Mechanism(NamedTuple):
     needs: Needs = Needs.PASSWORD
     single: bool = False
     """True if it costs one round trip, and can share that."""
+    reveals: bool = False
+    """True if the password itself is said."""
     unasked: bool = True
     """False: it is used where it is asked for by name only."""
 
@@ -87,8 +89,8 @@ REGISTRY: dict[str, Mechanism] = {
         for plus in (PLUS, "")
         for digest in ("SHA-512", "SHA-256", "SHA-1")
     },
-    "PLAIN": Mechanism(lambda u, p, s, n: Plain(u, p), single=True),
-    "LOGIN": Mechanism(lambda u, p, s, n: Login(u, p)),
+    "PLAIN": Mechanism(lambda u, p, s, n: Plain(u, p), single=True, reveals=True),
+    "LOGIN": Mechanism(lambda u, p, s, n: Login(u, p), reveals=True),
     "DIGEST-MD5": Mechanism(lambda u, p, s, n: DigestMd5(u, p, s.host)),
     "CRAM-MD5": Mechanism(lambda u, p, s, n: CramMd5(u, p)),
     "OAUTHBEARER": Mechanism(
@@ -107,7 +109,9 @@ REGISTRY: dict[str, Mechanism] = {
 def order(server: Server, wanted: Sequence[str]) -> list[str]:
     """Return the mechanisms that can be used, best first.
 
-    WANTED is the user's list, empty for any.  Raises ConfigurationError for an unknown one.
+    WANTED is the user's list, empty for any.  Without TLS the password itself is said only where
+    the user names such a mechanism, or nothing else is offered.  Raises ConfigurationError for an
+    unknown one.
     """
     named = [name.upper() for name in wanted if name.upper() != FAST]
     unknown = [name for name in named if name not in REGISTRY]
@@ -119,12 +123,15 @@ def order(server: Server, wanted: Sequence[str]) -> list[str]:
     names = named or [name for name, mechanism in REGISTRY.items() if mechanism.unasked]
     if len(named) < len(wanted) and server.certificate is not None:
         names.sort(key=lambda name: not REGISTRY[name].single)
-    return [name for name in names if name in server.offered and _possible(name, server)]
+    found = [name for name in names if name in server.offered and _possible(name, server)]
+    if server.certificate is None and not named:
+        return [name for name in found if not REGISTRY[name].reveals] or found
+    return found
 
 
 def _possible(name: str, server: Server) -> bool:
     if REGISTRY[name].needs is Needs.CERTIFICATE:
-        return server.client_certificate
+        return server.client_certificate and server.certificate is not None
     return not name.endswith(PLUS) or end_point(server.certificate) is not None
 
 
@@ -143,14 +150,28 @@ def choose(server: Server, wanted: Sequence[str], failed: Sequence[str]) -> str:
     offered = ", ".join(named[:NAMES_LIMIT]) + (", …" if len(named) > NAMES_LIMIT else "")
     if wanted:
         names = ", ".join(name.upper() for name in wanted)
-        text = f"The server offers {offered} for the login; none {'' if not failed else 'other '}"
-        raise LoginError(f"{text}of {names} can be used.")
+        text = f"The server offers {offered} for the login; {'no other' if failed else 'none'} "
+        raise LoginError(f"{text}of {names} can be used.{_lacking(server, wanted)}")
     text = f"The server offers {offered} for the login; of these none "
     text += "other can be used." if failed else "can be used."
+    revealing = [name for name in named if name in REGISTRY and REGISTRY[name].reveals]
+    if server.certificate is None and revealing and not set(revealing) & set(failed):
+        text += (
+            f" {' and '.join(revealing)} would show the password to anybody on the way: that "
+            "is done without TLS only where it is named (--auth, :mechanisms)."
+        )
     tokens = [n for n in named if n in REGISTRY and REGISTRY[n].needs is Needs.TOKEN]
     if tokens and not failed:
         text += f" With {tokens[0]} named (--auth, :mechanisms) the secret is taken as a token."
-    raise LoginError(text)
+    raise LoginError(text + _lacking(server, failed))
+
+
+def _lacking(server: Server, named: Sequence[str]) -> str:
+    """Return a sentence on what EXTERNAL lacks where it is among the NAMED, or the only one."""
+    asked = "EXTERNAL" in map(str.upper, named) or server.offered == ("EXTERNAL",)
+    if "EXTERNAL" in server.offered and asked and not _possible("EXTERNAL", server):
+        return " EXTERNAL needs a client certificate: --client-certificate, :client-certificate."
+    return ""
 
 
 def needs_secret(name: str) -> bool:

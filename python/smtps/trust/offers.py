@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from smtps import xdg
+
 PROTECTS = {
     "STARTTLS": "STARTTLS",
     "SCRAM-.*-PLUS": "SCRAM with channel binding",
@@ -26,12 +28,7 @@ SERVERS_LIMIT = 500
 
 def default() -> Path | None:
     """Return ``${XDG_STATE_HOME:-~/.local/state}/smtps/offers``, None where there is no home."""
-    base = os.environ.get("XDG_STATE_HOME")
-    try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local/state"
-    except RuntimeError:
-        return None
-    return root / "smtps" / "offers"
+    return xdg.state("offers")
 
 
 def missing(before: Collection[str], now: Collection[str]) -> list[str]:

@@ -11,13 +11,17 @@ key, as while a key is being changed.
 from __future__ import annotations
 
 import binascii
+import contextlib
+import fcntl
 import os
 import re
 import stat
 import tempfile
 from base64 import b64decode
+from collections.abc import Iterator
 from pathlib import Path
 
+from smtps import xdg
 from smtps.errors import ConfigurationError
 
 _PIN = re.compile(r"sha256//([A-Za-z0-9+/]{43}=)")
@@ -30,12 +34,7 @@ HEAD = """\
 
 def default() -> Path | None:
     """Return ``${XDG_CONFIG_HOME:-~/.config}/smtps/pins``, None where there is no home."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".config"
-    except RuntimeError:
-        return None
-    return root / "smtps" / "pins"
+    return xdg.config("pins")
 
 
 def line(host: str, port: int, pin: str) -> str:
@@ -100,7 +99,8 @@ def _is_pin(word: str) -> bool:
 def add(path: Path | None, host: str, port: int, pin: str) -> None:
     """Pin PIN for HOST at PORT in the file at PATH, instead of what was pinned there.
 
-    Other lines stay as they are.  Raises ConfigurationError if it can't be written.
+    Other lines stay as they are, those that another process adds at the same time, too.  Raises
+    ConfigurationError if it can't be written.
     """
     if not _is_pin(pin):
         raise ConfigurationError("A pin is written as sha256//KEY.")
@@ -108,22 +108,50 @@ def add(path: Path | None, host: str, port: int, pin: str) -> None:
         raise ConfigurationError("There is no home directory to keep pins in.")
     # What it is a link to is replaced, not the link.
     path = Path(os.path.realpath(path))
-    of(path, host, port)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            before = path.read_text("utf-8-sig").splitlines()
-        except FileNotFoundError:
-            before = HEAD.splitlines()
-        kept = [text for text in before if not _is_for(text.partition("#")[0].split(), host, port)]
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="pins-")
+        with _alone(path.parent):
+            of(path, host, port)
+            _write(path, [*_without(path, host, port), line(host, port, pin)])
+    except OSError as error:
+        raise ConfigurationError(f"The pin can't be kept in {path}: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Let one process at a time change a file of DIRECTORY, which itself is locked.
+
+    The file can't be: it is replaced.  It is held for the writing of a page, so it is waited for.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _without(path: Path, host: str, port: int) -> list[str]:
+    """Return the lines of the file at PATH but those for HOST at PORT."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        lines = HEAD.splitlines()
+    return [text for text in lines if not _is_for(text.partition("#")[0].split(), host, port)]
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """Replace the file at PATH by LINES: whoever reads it sees all of them, or those before."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="pins-")
+    try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join([*kept, line(host, port, pin)]) + "\n")
+            file.write("\n".join(lines) + "\n")
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
-    except OSError as error:
-        raise ConfigurationError(f"The pin can't be kept in {path}: {error.strerror}.") from None
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _is_for(words: list[str], host: str, port: int) -> bool:

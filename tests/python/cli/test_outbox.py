@@ -20,7 +20,7 @@ def kept(smtps: Run, port: int, *more: str) -> str:
         "send", "-f", "a@x.org", "b@x.org", "c@x.org", "--host", "localhost",
         "--port", str(port), "--tls", "implicit", "--report", "json", *more, text=MESSAGE,
     )  # fmt: skip
-    assert done.returncode in (69, 77), done.stderr
+    assert done.returncode in (69, 77, 78), done.stderr
     return str(json.loads(done.stdout)["id"])
 
 
@@ -118,3 +118,23 @@ def test_bad_words(smtps: Run, words: list[str], status: int) -> None:
     assert done.returncode == status
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    pins = tmp_path / ".config" / "smtps" / "pins"
+    pins.parent.mkdir(parents=True)
+    pins.write_text("localhost 465\n")
+    more = ["--ca-file", str(sandbox.ca_file), "--user", USER]
+    names = [
+        kept(smtps, sandbox.port, *more, "--password-command", f"printf {PASSWORD}")
+        for _ in range(2)
+    ]
+    for name in names:
+        assert smtps("outbox", "retry", name).returncode == 0
+    done = smtps("outbox", "flush")
+    assert done.returncode == 75
+    assert done.stdout.count("is no pin") == 1
+    assert "2 mails wait in the outbox" in done.stderr
+    pins.unlink()
+    assert smtps("outbox", "flush").returncode == 0
+    assert len(sandbox.accepted) == 2

@@ -182,15 +182,6 @@ def test_a_file_that_others_can_write_is_not_used(smtps: Run, file: Path) -> Non
     assert f"{file} is no file" in smtps("check", "--account", "work").stderr
 
 
-def test_the_file_lies_where_xdg_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for base, directory in (
-        ("", tmp_path / ".config"), ("relative", tmp_path / ".config"), ("/x", Path("/x")),
-    ):  # fmt: skip
-        monkeypatch.setenv("XDG_CONFIG_HOME", base)
-        assert accounts.default() == directory / "smtps" / "accounts.toml"
-
-
 def test_files_are_named_from_where_the_accounts_lie(file: Path) -> None:
     file.write_text(
         f'[work]\n{GOOD}ca-file = "ca.pem"\nclient-certificate = ["~/me.pem", "/k.pem"]\n'

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from authority import Authority, Kind, context
 from hostile.server import Script, Server, Stall, Steps
 
 from smtps.client import session
@@ -21,12 +23,21 @@ TYPED = ("ehlo x", "starttls", "ehlo x", f"auth plain {SECRET}", "quit")
 
 
 def held(
-    steps: Steps, lines: Sequence[str], tls: str = "starttls", script: bool = False
+    steps: Steps,
+    lines: Sequence[str],
+    tls: str = "starttls",
+    script: bool = False,
+    host: str = "localhost",
+    in_clear: bool = False,
+    file: Path | None = None,
 ) -> tuple[bytes, list[str], SmtpsError | None]:
     """Type LINES at once; return what the server got, what was shown, and the error."""
     events: list[Event] = []
-    with Server(Script(steps, tls=tls, offers=("AUTH PLAIN",))) as server:
-        account = Account("localhost", server.port, tls)
+    made = context(file) if file else None
+    with Server(Script(steps, tls=tls, offers=("AUTH PLAIN",)), made) as server:
+        account = Account(
+            host, server.port, tls, send_in_clear=in_clear, ca_file=str(file) if file else None
+        )
         one = Session(account, events.append, timeout=1, wait_for_replies=script)
 
         async def hold() -> SmtpsError | None:
@@ -38,7 +49,7 @@ def held(
         error = asyncio.run(hold())
     [record] = server.records
     shown = [event.text for event in events if isinstance(event, Told | Received | Sent)]
-    return record.clear, shown, error
+    return record.clear if made is None else b"".join(record.commands), shown, error
 
 
 STALLED: dict[str, Steps] = {
@@ -112,3 +123,77 @@ def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> 
     assert "<the-sasl-response>" in shown
     assert "500 what is <masked>" in shown
     assert SECRET not in "".join(shown)
+
+
+FAR = "mx.test"
+LOGIN = ("ehlo x", f"auth plain {SECRET}")
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server on this machine be one that is none."""
+    found = dial.found
+    monkeypatch.setattr(dial, "found", lambda host, port: found("localhost", port))
+
+
+@pytest.mark.usefixtures("far")
+def test_a_login_in_clear_is_typed_twice() -> None:
+    clear, shown, error = held({}, (*LOGIN, "quit"), host=FAR)
+    # What was typed ahead of the refusal is not sent either: it may be a password.
+    assert clear == b"ehlo x\r\n"
+    [told] = [line for line in shown if line.startswith("!")]
+    assert "without TLS anybody on the way to mx.test could read the password" in told
+    assert "Type starttls first; the same line again is sent." in told
+    assert SECRET not in "".join(shown)
+    assert error is None
+
+
+@pytest.mark.usefixtures("far")
+@pytest.mark.parametrize("typed", [f"AUTH plain {SECRET}", "auth login", "auth xoauth2"])
+def test_who_insists_is_sent(typed: str) -> None:
+    shown: list[Event] = []
+
+    def emit(event: Event) -> None:
+        shown.append(event)
+        if isinstance(event, Told) and event.unsent:
+            one.send(typed)
+            one.end_of_input()
+
+    with Server(Script(tls="starttls", offers=("AUTH PLAIN LOGIN",))) as server:
+        one = Session(Account(FAR, server.port, "starttls"), emit, timeout=1)
+
+        async def hold() -> None:
+            for line in ("ehlo x", typed, "noop"):
+                one.send(line)
+            await asyncio.wait_for(one.run(), 10)
+
+        asyncio.run(hold())
+    [record] = server.records
+    assert record.clear.startswith(f"ehlo x\r\n{typed}\r\n".encode())
+    assert sum(isinstance(event, Told) and event.unsent for event in shown) == 1
+
+
+@pytest.mark.usefixtures("far")
+def test_a_script_s_login_in_clear_ends_there() -> None:
+    clear, _, error = held({}, (*LOGIN, "quit"), script=True, host=FAR)
+    assert clear == b"ehlo x\r\n"
+    assert error is not None
+    assert error.status == 77
+    assert "--send-in-clear" in error.text
+
+
+@pytest.mark.usefixtures("far")
+def test_a_login_in_clear_that_the_account_allows() -> None:
+    clear, _, _ = held({}, LOGIN, "none", script=True, host=FAR, in_clear=True)
+    assert SECRET.encode() in clear
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_starttls_inside_tls_ends_the_session(script: bool, tmp_path: Path) -> None:
+    file = Authority(tmp_path).issue(Kind(alone=True), "alone.pem")
+    steps: Steps = {"starttls": b"220 go ahead\r\n"}
+    said, _, error = held(steps, ("ehlo x", "starttls", "noop"), "implicit", script, file=file)
+    assert error is not None
+    assert error.status == 76
+    assert "localhost agreed to STARTTLS inside TLS, which can't be begun twice" in error.text
+    assert said.lower() == b"ehlo xstarttls"

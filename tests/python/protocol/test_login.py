@@ -134,7 +134,8 @@ def test_a_server_that_closes_behind_a_turned_down_mechanism() -> None:
 
 @pytest.mark.parametrize("code", [535, 550, 530, 525])
 def test_a_refused_secret_is_tried_by_no_other(code: int) -> None:
-    played = play(b"%d 5.7.8 no\r\n" % code, offer=ehlo("PLAIN", "LOGIN", "CRAM-MD5"))
+    played = play(b"%d 5.7.8 no\r\n" % code, offer=ehlo("PLAIN", "LOGIN", "CRAM-MD5"),
+                  chooser=Chooser("plain", "login", "cram-md5"))  # fmt: skip
     assert played.tried == ["PLAIN"]
     assert played.outcome.verdict is Verdict.LOGIN
     assert played.outcome.text.endswith("Check the user name and the password.")

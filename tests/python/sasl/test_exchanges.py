@@ -451,13 +451,25 @@ def test_the_order(certificate: bytes) -> None:
         "CRAM-MD5",
     ]  # fmt: skip
     clear = Server("h", 1, ALL)
-    assert order(clear, ())[0] == "SCRAM-SHA-512"
+    assert order(clear, ()) == [
+        "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "DIGEST-MD5", "CRAM-MD5",
+    ]  # fmt: skip
     assert order(server, ("fast",))[:3] == ["EXTERNAL", "PLAIN", "SCRAM-SHA-512-PLUS"]
     assert order(clear, ("fast",))[0] == "SCRAM-SHA-512"
     assert order(server, ("login", "plain")) == ["LOGIN", "PLAIN"]
     assert order(server, ("fast", "login", "plain")) == ["PLAIN", "LOGIN"]
     assert order(server, ("xoauth2", "anonymous")) == ["XOAUTH2", "ANONYMOUS"]
     assert order(clear, ("external", "scram-sha-1-plus")) == []
+
+
+def test_without_tls_the_password_is_said_last_or_by_name() -> None:
+    clear = Server("h", 1, ("PLAIN", "LOGIN", "CRAM-MD5", "EXTERNAL"), client_certificate=True)
+    assert order(clear, ()) == ["CRAM-MD5"]
+    assert order(clear, ("plain", "cram-md5")) == ["PLAIN", "CRAM-MD5"]
+    # Whoever is in between may turn down the digests, and gets no password for it.
+    with pytest.raises(LoginError, match="PLAIN and LOGIN would show the password"):
+        choose(clear, (), ("CRAM-MD5",))
+    assert order(clear._replace(offered=("LOGIN", "PLAIN")), ()) == ["PLAIN", "LOGIN"]
 
 
 def test_what_is_left() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import PYTHON
 
 from smtps.client.account import Account
 from smtps.client.trusting import Trust
@@ -49,6 +52,37 @@ def test_a_pin_replaces_the_same_host_s_however_it_is_written(tmp_path: Path) ->
     assert pins.of(path, "mx", 465) == (KEY,)
     pins.add(path, "mx", 465, OTHER)
     assert pins.of(path, "mx.", 465) == (OTHER,)
+
+
+ADD = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from smtps.trust import pins
+input()
+for number in range(int(sys.argv[4])):
+    pins.add(Path(sys.argv[2]), f"{sys.argv[3]}-{number}.test", 465, sys.argv[5])
+"""
+
+
+def test_those_who_pin_at_once_lose_none(tmp_path: Path) -> None:
+    path, count, each = tmp_path / "deep" / "pins", 4, 10
+    adding = [
+        subprocess.Popen(
+            [sys.executable, "-I", "-c", ADD, str(PYTHON), str(path), f"mx{n}", str(each), KEY],
+            stdin=subprocess.PIPE,
+        )
+        for n in range(count)
+    ]
+    for process in adding:
+        # None begins before all were started.
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert [process.wait(60) for process in adding] == [0] * count
+    for n in range(count):
+        for number in range(each):
+            assert pins.of(path, f"mx{n}-{number}.test", 465) == (KEY,)
+    assert [left.name for left in path.parent.iterdir()] == ["pins"]
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
