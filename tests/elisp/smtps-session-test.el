@@ -910,7 +910,7 @@ Its report, a plist, is the variable `sandbox'."
       (should (equal (smtps-session--mode-line) " DATA"))
       (smtps-session-test-say "." "recv> 250")
       (smtps-session-test-press "C-c C-d")
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "\nrecv> - Peer has closed the TLS connection\n- The session"
                               (smtps-session-test-text)))
       (should (string-match-p "Subject: Grüße\n\n\\.\nMarco\n"
@@ -957,7 +957,7 @@ Its report, a plist, is the variable `sandbox'."
       (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
       (smtps-session-test-type "half")
       (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGKILL)
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "\n! The smtps helper [^\n]*\n- The session is closed; what follows"
                               (smtps-session-test-text)))
       (smtps-session-test-press "g")
@@ -966,7 +966,7 @@ Its report, a plist, is the variable `sandbox'."
       (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGSTOP)
       (smtps-session-test-press "RET")
       (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGKILL)
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p
                (concat "\n! The smtps helper [^\n]*\n"
                        "! The helper had taken 1 typed line, and may have sent it\\.\n"
@@ -981,7 +981,7 @@ Its report, a plist, is the variable `sandbox'."
   (smtps-session-test-with-sandbox
     (with-current-buffer (smtps-session "localhost" (plist-get sandbox :port) :tls 'implicit)
       (smtps-session-test-type "ehlo x\r")
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "^! .*certificate" (smtps-session-test-text)))
       ;; Nothing was sent, and nothing is lost.
       (should-not (string-match-p "^send>" (smtps-session-test-text)))
@@ -1014,7 +1014,7 @@ The server is the variable `server', its connection its `client' property."
     (let ((port (process-contact server :service)))
       (delete-process server)
       (with-current-buffer (smtps-session "127.0.0.1" port :tls 'none)
-        (smtps-session-test-until (eq smtps-session-state 'closed))
+        (smtps-session-test-until (not (smtps-session--open-p)))
         (should (string-match-p "^! [^\n]+\n- The session is closed"
                                 (smtps-session-test-text)))))))
 
@@ -1022,7 +1022,7 @@ The server is the variable `server', its connection its `client' property."
   (smtps-session-test-with-server ""
     (with-current-buffer (smtps-session "no-such-host.invalid")
       (smtps-session-test-type "ehlo x\r")
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "^! [^\n]*no-such-host\\.invalid[^\n]*\n- The session is closed"
                               (smtps-session-test-text)))
       (should (string-suffix-p "\nehlo x" (smtps-session-test-text))))))
@@ -1031,7 +1031,7 @@ The server is the variable `server', its connection its `client' property."
   (smtps-session-test-with-server "220 hi\r\n"
     (with-current-buffer (smtps-session "localhost" (process-contact server :service)
                                         :tls 'implicit)
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "^! localhost answers in clear text[^\n]+\n- The session is closed"
                               (smtps-session-test-text))))))
 
@@ -1041,7 +1041,7 @@ The server is the variable `server', its connection its `client' property."
       (smtps-session-test-type "ehlo x\rhalf")
       (smtps-session-test-until (eq smtps-session-state 'greeting))
       (smtps-session-test-press "C-c C-c")
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "\n- You have hung up\n- The session is closed; [^\n]+\nehlo x\nhalf\\'"
                               (smtps-session-test-text))))))
 
@@ -1053,7 +1053,7 @@ The server is the variable `server', its connection its `client' property."
       (smtps-session-test-until (smtps-session-test-shown-p "send> ehlo x"))
       (smtps-session-test-type "mail from:<a@b.c>\rhalf")
       (delete-process (process-get server 'client))
-      (smtps-session-test-until (eq smtps-session-state 'closed))
+      (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p
                (concat "\n\\(?:recv> - Peer has closed\\|! \\)[^\n]+\n"
                        "- The session is closed; [^\n]+\nmail from:<a@b.c>\nhalf\\'")
@@ -1071,7 +1071,7 @@ The server is the variable `server', its connection its `client' property."
           (unwind-protect
               (progn
                 (smtps-session-test-type "noop\r")
-                (smtps-session-test-until (eq smtps-session-state 'closed))
+                (smtps-session-test-until (not (smtps-session--open-p)))
                 (should (string-match-p
                          (concat "\n! The smtps helper hangs: [^\n]+\n"
                                  "! The helper had taken 1 typed line, and may have sent it\\.\n"
