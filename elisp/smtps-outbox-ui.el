@@ -68,10 +68,12 @@
                       (t 'waits)))
         ('active 'sending)
         ('tmp 'left-over)
+        ('held (if (smtps-outbox-undecided-p entry) 'undecided 'held))
         (state state))))))
 
 (defconst smtps-outbox-ui--states
   '((needs-you "needs you" smtps-outbox-attention)
+    (undecided "undecided" smtps-outbox-attention)
     (uncertain "uncertain" smtps-outbox-attention)
     (damaged   "damaged"   smtps-outbox-failed)
     (failed    "failed"    smtps-outbox-failed)
@@ -170,6 +172,7 @@ TIME is that of the entry's directory, which each change touches.")
     (set-keymap-parent map tabulated-list-mode-map)
     (define-key map (kbd "RET") #'smtps-outbox-show)
     (define-key map "r" #'smtps-outbox-retry)
+    (define-key map "o" #'smtps-outbox-send-to-others)
     (define-key map "h" #'smtps-outbox-hold)
     (define-key map "e" #'smtps-outbox-edit)
     (define-key map "f" #'smtps-outbox-resend-failed)
@@ -184,6 +187,8 @@ TIME is that of the entry's directory, which each change touches.")
   '("Outbox"
     ["Show" smtps-outbox-show :help "Show what became of this mail"]
     ["Try now" smtps-outbox-retry :help "Send this mail now"]
+    ["Send to the others" smtps-outbox-send-to-others
+     :help "Send this mail to those whom the server did not refuse"]
     ["Hold or release" smtps-outbox-hold
      :help "Keep this mail from being sent, or let it go"]
     ["Edit" smtps-outbox-edit :help "Take this mail back to be edited"]
@@ -421,7 +426,7 @@ Forget what is there no longer."
 (defvar smtps-outbox-mail-mode-map
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map special-mode-map)
-    (dolist (key '("r" "h" "e" "f" "d" "m" "a"))
+    (dolist (key '("r" "o" "h" "e" "f" "d" "m" "a"))
       (define-key map key (lookup-key smtps-outbox-mode-map key)))
     map)
   "Keymap of `smtps-outbox-mail-mode'.")
@@ -592,8 +597,8 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
   "Send the mail at point now, however long it was to wait.
 One that failed goes to all who have not got it."
   (interactive)
-  (let ((entry (smtps-outbox-ui--chosen 'waits 'needs-you 'held 'failed
-                                        'uncertain)))
+  (let ((entry (smtps-outbox-ui--chosen 'waits 'needs-you 'undecided 'held
+                                        'failed 'uncertain)))
     (when (smtps-outbox-uncertain-p entry)
       (smtps-outbox-ui--can-ask-p
        "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? "))
@@ -605,8 +610,17 @@ One that failed goes to all who have not got it."
   (let ((entry (smtps-outbox-ui--chosen 'failed)))
     (smtps-outbox-ui--send entry)))
 
-(defun smtps-outbox-ui--send (entry)
-  "Have ENTRY sent, now or when its time has come."
+(defun smtps-outbox-send-to-others ()
+  "Send the mail at point to those of its recipients who were not refused.
+So you decide about a mail that was for all or none."
+  (interactive)
+  (let ((entry (smtps-outbox-ui--chosen 'undecided 'waits)))
+    (unless (smtps-outbox-left entry t)
+      (user-error "There is nobody else to send this mail to"))
+    (smtps-outbox-ui--send entry t)))
+
+(defun smtps-outbox-ui--send (entry &optional others)
+  "Have ENTRY sent, now or when its time has come; OTHERS: not to who was refused."
   (let* ((time (plist-get entry :not-before))
          ;; Once the helper has it, its journal is elsewhere.
          (sentence
@@ -614,8 +628,8 @@ One that failed goes to all who have not got it."
               (smtps-send--promise (plist-get (plist-get entry :account) :host)
                                    time)
             (format "Sending to %s..." (smtps-outbox-ui--addresses
-                                        (smtps-outbox-left entry))))))
-    (smtps-send--door (smtps-send-entry entry))
+                                        (smtps-outbox-left entry others))))))
+    (smtps-send--door (smtps-send-entry entry others))
     (smtps-send-tell sentence))
   (smtps-outbox-ui--changed (current-buffer)))
 
@@ -663,8 +677,8 @@ One that failed goes to all who have not got it."
   "Take the mail at point back into a buffer, to be edited and sent anew.
 Until that is sent, the mail stays in the outbox, held."
   (interactive)
-  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'held
-                                         'failed 'left-over))
+  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided
+                                         'held 'failed 'left-over))
          (id (plist-get entry :id))
          (state (plist-get entry :state)))
     (when (and (memq state '(queue tmp))

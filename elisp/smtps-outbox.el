@@ -175,7 +175,7 @@ The current buffer holds the message's octets."
        ,@(cl-loop for key in '(:client-certificate :client-key :send-in-clear)
                   for value = (plist-get account key)
                   when value append (list key value)))
-      (mail ,(plist-get envelope :from))
+      (mail ,(plist-get envelope :from) ,@(plist-get envelope :wishes))
       ,@(mapcar (lambda (address) `(rcpt ,address))
                 (plist-get envelope :recipients))
       (end))))
@@ -191,8 +191,9 @@ The current buffer holds the message's octets."
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for'),
-`:from' and `:recipients' (a list), which are addresses, `:message-id', and
-`:not-before', seconds since 1970 or nil.  AFTERWORK is a list of forms for
+`:from' and `:recipients' (a list), which are addresses, `:message-id',
+`:not-before', seconds since 1970 or nil, and `:wishes', the properties of
+the form `mail' in envelope.sexp.  AFTERWORK is a list of forms for
 afterwork.sexp.  STATE is `queue' (the default) or `held'.
 
 Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing
@@ -346,6 +347,12 @@ rest.  Return nil if there is no entry."
   (and (eq (plist-get entry :state) 'failed)
        (eq (plist-get (plist-get entry :outcome) :verdict) 'uncertain)))
 
+(defun smtps-outbox-undecided-p (entry)
+  "Return non-nil if nobody got ENTRY since somebody was refused.
+Its user decides whether the others are to have it."
+  (and (eq (plist-get entry :state) 'held)
+       (eq (plist-get (plist-get entry :outcome) :verdict) 'held)))
+
 (defun smtps-outbox-delayed-p (entry)
   "Return non-nil if ENTRY is not to be sent yet."
   (and (eq (plist-get entry :state) 'queue)
@@ -374,10 +381,12 @@ by default the entry's own, has them; for who was not tried there are none."
              for i from 0
              collect (cons address (alist-get i results)))))
 
-(defun smtps-outbox-left (entry)
-  "Return the recipients of ENTRY of whom it is not known that they got it."
+(defun smtps-outbox-left (entry &optional others)
+  "Return the recipients of ENTRY of whom it is not known that they got it.
+With OTHERS, leave out those who were refused for good."
   (cl-loop for (address . result) in (smtps-outbox-fates entry)
-           unless (eq (plist-get result :verdict) 'accepted)
+           unless (memq (plist-get result :verdict)
+                        (if others '(accepted refused) '(accepted)))
            collect address))
 
 (defun smtps-outbox--envelope-p (forms id)

@@ -551,6 +551,7 @@ It is read off in the buffer where the mail was composed.  Signal an
     (list :recipients recipients
           :author author
           :from (smtps-send--sender author)
+          :wishes (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))
           :account (or (smtps-send--method-account fields)
                        (smtps-account-for author))
           :message-id (if (string-empty-p given)
@@ -866,15 +867,17 @@ it is sent as it is."
     (add-hook 'smtps-helper-death-functions #'smtps-send--death)
     (setq smtps-send--listening t)))
 
-(defun smtps-send--wake (&optional id)
-  "Have the helper send what is in the outbox, and above all the mail ID."
+(defun smtps-send--wake (&optional id &rest properties)
+  "Have the helper send what is in the outbox, and above all the mail ID.
+PROPERTIES are more arguments of the helper's method for it."
   (setq smtps-send--trouble nil)
   (condition-case problem
       (progn
         (smtps-send--listen)
         (smtps-helper-call
          (if id 'outbox-retry 'outbox-drain)
-         `(:outbox ,(smtps-outbox--directory) ,@(and id (list :id id)))
+         `(:outbox ,(smtps-outbox--directory)
+                   ,@(and id `(:id ,id ,@properties)))
          :else #'smtps-send--unwoken))
     (error (smtps-send--unwoken problem))))
 
@@ -914,8 +917,9 @@ Enough that an event which is repeated is not told again.")
 
 (defvar smtps-send--waiting nil
   "Why mails wait for their user: an alist of ids and events, the last first.
-Each event has the properties `:waits' (`secret' or `trust'), `:host' and
-`:port', and for trust the server's `:key' and a `:text'.")
+Each event has the properties `:waits' (`secret', `trust', or `decision'
+where a recipient was refused and the mail is held), `:host' and `:port',
+and for trust the server's `:key' and a `:text'.")
 
 (defun smtps-send--event (event)
   "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
@@ -936,7 +940,7 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."
-  (and (plist-get event :waits)
+  (and (memq (plist-get event :waits) '(secret trust))
        (cl-find-if (lambda (other)
                      (and (not (equal (car other) (plist-get event :id)))
                           (cl-every (lambda (key)
@@ -1005,6 +1009,9 @@ M-x smtps-answer" (plist-get event :host)))
           ((eq (plist-get event :waits) 'secret)
            (format-message "%s  M-x smtps-answer asks for it anew."
                            (smtps-send--line text)))
+          ((eq (plist-get event :waits) 'decision)
+           (format-message "%s  M-x smtps-outbox: o sends it to the others, e \
+edits it." (smtps-send--line text)))
           ((plist-get event :waits)
            (format-message "%s.  The mail waits in the outbox: M-x \
 smtps-answer shows the certificate, and asks."
@@ -1121,9 +1128,10 @@ which might ask: mail that needs one then waits for `smtps-answer'."
     (smtps-send--tell-anew (plist-get entry :id)))
   (smtps-send--wake))
 
-(defun smtps-send-entry (entry)
+(defun smtps-send-entry (entry &optional others)
   "Have ENTRY sent now to all who have not got it, wherever it lies.
-Its password is looked for, which may ask."
+With OTHERS, those who were refused are left out, and the rest get it even
+if it was for all or none.  Its password is looked for, which may ask."
   (dolist (account (smtps-send--accounts-of (list entry)))
     (smtps-credentials-fetch account :from (plist-get account :sender))
     (smtps-credentials-fetch-passphrase account))
@@ -1131,7 +1139,7 @@ Its password is looked for, which may ask."
     (setf (alist-get id smtps-send--again nil nil #'equal)
           (plist-get entry :attempts))
     (smtps-send--tell-anew id)
-    (smtps-send--wake id)))
+    (smtps-send--wake id :others (and others t))))
 
 ;;;###autoload
 (defun smtps-send-waiting ()

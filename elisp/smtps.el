@@ -136,6 +136,13 @@ The command line uses the same one."
 During that time \\[smtps-undo-send] takes it back."
   :type 'natnum)
 
+(defcustom smtps-refused-recipients 'serve
+  "What becomes of a mail when the server refuses some of its recipients.
+`serve' sends it to the others.  With `hold' nobody gets it before you have
+decided in \\[smtps-outbox]; that takes a round trip more."
+  :type '(choice (const :tag "The others get it" serve)
+                 (const :tag "Nobody gets it before I have decided" hold)))
+
 (defcustom smtps-helper-command nil
   "The helper's whole command, a list of program and arguments, or nil.
 If nil, what `smtps-install-helper' installed is used, else the

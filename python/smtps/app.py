@@ -242,11 +242,13 @@ class App:
     async def outbox_retry(self, args: dict[str, Value]) -> Value:
         """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait.
 
-        One that failed or is held goes to all who have not got it.
+        One that failed or is held goes to all who have not got it; with :others t only to those
+        who were not refused, although it was for all or none.
         """
         from smtps.outbox import overview
 
-        await self._on_entry(args, overview.retry)
+        others = args.get("others") is True
+        await self._on_entry(args, lambda spool, entry: overview.retry(spool, entry, others))
         await self.outbox_drain(args)
         self._drainers[_text(args, "outbox")].hurry(_text(args, "id"))
         return None

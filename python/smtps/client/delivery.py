@@ -150,9 +150,13 @@ class Delivery:
                 )
                 return link._replace(fates=fates), tuple(pending)
             group = link.submission.next_group(envelope, pending)
-            if not group:
+            all_or_none = envelope.wishes.all_or_none and len(group) < len(pending)
+            if not group or (all_or_none and link.mails):
                 await self.close()
                 continue
+            if all_or_none:
+                # The first would have it before the last are known to be taken.
+                return _held(self.account.host, envelope.only(pending), len(group)), tuple(pending)
 
             async def commit_group(
                 recipients: tuple[int, ...], group: tuple[int, ...] = group
@@ -238,6 +242,16 @@ class Delivery:
             self._proven = self._tried
         elif outcome.verdict is Verdict.LOGIN:
             self._proven = b""
+
+
+def _held(host: str, envelope: Envelope, most: int) -> Outcome:
+    """Return what ENVELOPE comes to at HOST, which takes MOST recipients at once: all or none."""
+    return Outcome(
+        tuple(Fate(recipient, Verdict.HELD) for recipient in envelope.recipients),
+        f"{host} takes {most} of the {len(envelope.recipients)} recipients at once, so that some "
+        "would get the mail before the others could be refused. Nothing was sent to anyone, since "
+        "all were to get it or none.",
+    )
 
 
 def _once(ask: Ask | None) -> Ask | None:

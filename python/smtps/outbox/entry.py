@@ -113,6 +113,7 @@ def _read_wishes(plist: dict[str, Value]) -> Wishes:
         hold_until=text("hold-until"),
         priority=number("priority"),
         require_tls=plist.get("require-tls") is True,
+        all_or_none=plist.get("all-or-none") is True,
     )
 
 

@@ -19,7 +19,7 @@ from smtps.outbox.journal import attempts, results, transcript
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Owned, Spool, octets
 from smtps.protocol import body
-from smtps.protocol.envelope import Message
+from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import RETRIED, Outcome, Verdict
 from smtps.rpc.codec import Symbol, Value
 
@@ -65,6 +65,8 @@ class _Mail:
         self.began = time.monotonic()
         self.binding = False
         """What happens to it has to be written down: it is not given up."""
+        self.lacking = False
+        """Somebody did not get it in an earlier attempt, and is not tried again."""
 
 
 class Lane:
@@ -222,16 +224,20 @@ class Lane:
         attempt = 1 + attempts(found)
         final = judge.settled(found, written.envelope)
         left = tuple(i for i in range(len(written.envelope.recipients)) if i not in final)
-        if not left:
+        mail.lacking = any(verdict != Verdict.ACCEPTED.value for verdict in final.values())
+        if not left or judge.undecided(found):
             owned.finish(judge.state(found, written.envelope))
             return True
+        envelope = written.envelope.only(left)
+        if judge.decided(found):
+            envelope = envelope._replace(wishes=envelope.wishes._replace(all_or_none=False))
         account = written.account
         # Of what takes no time nobody needs to be told that it is under way.
         telling = asyncio.get_running_loop().call_later(
             SOON, self._report, name, "active", f"Sending to {account.host}..."
         )
         try:
-            return await self._deliver(mail, owned, delivery, unproven, attempt, left)
+            return await self._deliver(mail, owned, delivery, unproven, attempt, left, envelope)
         finally:
             telling.cancel()
 
@@ -243,6 +249,7 @@ class Lane:
         unproven: bool,
         attempt: int,
         left: tuple[int, ...],
+        envelope: Envelope,
     ) -> bool:
         name, written, account = mail.id, mail.entry, mail.entry.account
         began = int(time.time())
@@ -270,9 +277,7 @@ class Lane:
         def trace(direction: str, text: str) -> None:
             said.append(f"{(time.monotonic() - start) * 1000:.0f} {direction}> {text}")
 
-        outcome = await delivery.send(
-            written.envelope.only(left), Message(content, shape), ask, commit, trace
-        )
+        outcome = await delivery.send(envelope, Message(content, shape), ask, commit, trace)
         if (
             unproven
             and not mail.binding
@@ -286,26 +291,29 @@ class Lane:
             *commits,
             transcript(attempt, said),
         ]
-        self._settle(owned, account, outcome, attempt, left, lines)
+        self._settle(mail, owned, outcome, attempt, left, lines)
         return True
 
     def _settle(
         self,
+        mail: _Mail,
         owned: Owned,
-        account: Account,
         outcome: Outcome,
         attempt: int,
         left: tuple[int, ...],
         lines: list[str],
     ) -> None:
         """Write down what became of a mail, and put it where it belongs."""
-        name = owned.directory.name
+        name, account = mail.id, mail.entry.account
         verdicts = {fate.verdict for fate in outcome.fates}
+        waits: str | None
         waits = "trust" if outcome.refused_key else "secret" if _wants_secret(outcome) else None
         state = "sent"
-        if waits or verdicts & RETRIED:
+        if Verdict.HELD in verdicts:
+            state, waits = "held", "decision"
+        elif waits or verdicts & RETRIED:
             state = "queue"
-        elif verdicts != {Verdict.ACCEPTED}:
+        elif mail.lacking or verdicts != {Verdict.ACCEPTED}:
             state = "failed"
         pause = PAUSES[min(attempt, len(PAUSES)) - 1] if state == "queue" and not waits else None
         next_time = int(time.time()) + pause if pause else None
@@ -323,7 +331,9 @@ class Lane:
             if state == "queue" and Verdict.ACCEPTED in verdicts:
                 state, pause = "failed", None
         owned.finish(state)
-        if waits:
+        if state == "held":
+            text += " The mail is held in the outbox until you decide."
+        elif waits:
             self._wait(name, None)
             text += " The mail waits for you in the outbox."
         elif pause is not None:

@@ -30,6 +30,8 @@ class Verdict(enum.Enum):
     """The server broke the protocol before anything was committed."""
     UNSENDABLE = "unsendable"
     """This server can't take this message: too large, or an extension is missing."""
+    HELD = "held"
+    """Not sent, since another recipient was refused: who wished that decides (all or none)."""
     UNCERTAIN = "uncertain"
     """The connection was lost, or became unintelligible, after the commit point."""
 
@@ -41,6 +43,7 @@ STATUS = {
     Verdict.UNCERTAIN: 74,
     Verdict.LOGIN: 77,
     Verdict.LATER: 77,
+    Verdict.HELD: 67,
     Verdict.REFUSED: 67,
     Verdict.REFUSED_WHOLE: 65,
     Verdict.UNSENDABLE: 65,

@@ -64,14 +64,16 @@ class _Wishes(NamedTuple):
     hold_until: str | None = None
     priority: int | None = None
     require_tls: bool = False
+    all_or_none: bool = False
 
 
 class Wishes(_Wishes):
-    """What is asked for a mail as a whole: parameters of MAIL.
+    """What is asked for a mail as a whole: parameters of MAIL, and what is asked of us.
 
     RET full or hdrs and ENVID (RFC 3461); DELIVER_BY seconds and a mode, as ``120;R`` (RFC
     2852); HOLD_FOR seconds or HOLD_UNTIL a date-time (RFC 4865); PRIORITY -9 to 9 (RFC
-    6710); REQUIRE_TLS (RFC 8689).  Raises MessageError for what can't be asked.
+    6710); REQUIRE_TLS (RFC 8689).  ALL_OR_NONE is ours: nobody gets the mail as long as the
+    server refuses anybody.  Raises MessageError for what can't be asked.
     """
 
     __slots__ = ()

@@ -108,10 +108,6 @@ class Submission:
 
         RECENT tells that the server was heard lately, so that the connection is alive.
         """
-        connection = self.connection
-        if connection.state in (State.MAIL, State.RCPT) and self.usable:
-            # Left by a transaction of which nothing came.
-            yield from self.dialogue.say(commands.rset())
         self._transactions += 1
         self._domains |= set(map(domain, envelope.recipients))
         return (yield from Transaction(self.dialogue, envelope, message, recent).run())

@@ -95,3 +95,27 @@ def test_bad_words(smtps: Run, words: list[str], status: int) -> None:
     assert done.returncode == status
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_all_or_none_is_held_until_the_others_are_to_have_it(smtps: Run, tmp_path: Path) -> None:
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        done = smtps(
+            "send", "--all-or-none", "-f", "a@x.org", "b@x.org", "c@x.org",
+            "--host", "localhost", "--port", str(sandbox.port), "--user", USER, "--tls", "implicit",
+            "--password-command", f"printf {PASSWORD}", "--ca-file", str(sandbox.ca_file),
+            "--report", "json", text=MESSAGE,
+        )  # fmt: skip
+        assert done.returncode == 67
+        assert "refused b@x.org (“550 5.1.1 no such user”). Nothing was sent" in done.stderr
+        report = json.loads(done.stdout)
+        assert [fate["verdict"] for fate in report["recipients"]] == ["refused", "held"]
+        name = report["id"]
+        assert f"smtps outbox retry {name} --others" in done.stderr
+        assert "is held" in smtps("outbox").stdout
+        assert not sandbox.accepted
+        assert smtps("outbox", "retry", name, "--others").returncode == 0
+        assert smtps("outbox", "flush").returncode == 0
+        assert [mail.recipients for mail in sandbox.accepted] == [("c@x.org",)]

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from smtps.client.account import Account
+from smtps.outbox import overview
 from smtps.outbox.drain import Drainer
 from smtps.outbox.journal import Journal
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
+from smtps.protocol.parameters import Wishes
 from smtps.rpc.codec import Value, plist
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
@@ -44,12 +46,18 @@ class Moment:
         self._go_on.set()
 
 
-def queued(sandbox: Sandbox, box: Spool, port: int | None = None) -> str:
+def queued(
+    sandbox: Sandbox,
+    box: Spool,
+    port: int | None = None,
+    envelope: Envelope | None = None,
+) -> str:
     """Put a mail for the sandbox, or for what is at PORT, into the queue; return its name."""
+    sent = envelope or Envelope("me@x", ("a@x",))
     account = Account(
         "localhost", port or sandbox.port, "implicit", user=USER, ca_file=str(sandbox.ca_file)
     )
-    return box.take_in(account, Envelope("me@x", ("a@x",)), lambda: [TEXT], "<1@x>", "queue").name
+    return box.take_in(account, sent, lambda: [TEXT], "<1@x>", "queue").name
 
 
 def drainer(box: Spool, tell: Callable[[Event], None] = lambda event: None) -> Drainer:
@@ -66,6 +74,18 @@ def states(box: Spool) -> list[str]:
     return [
         state for state in ("queue", "held", "active", "sent", "failed") for _ in box.names(state)
     ]
+
+
+def drained(box: Spool, tell: Callable[[Event], None] = lambda event: None) -> None:
+    """Drain BOX until nothing is due."""
+
+    async def drain() -> None:
+        running = drainer(box, tell)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    asyncio.run(drain())
 
 
 def test_stopped_before_the_commit_is_on_the_disk_nothing_was_sent(
@@ -264,3 +284,57 @@ def test_without_room_for_its_commit_nothing_is_sent_and_the_mail_waits(
     assert not sandbox.accepted
     assert "No space left on device" in str(told[-1]["text"])
     assert "Next try in 60 seconds" in str(told[-1]["text"])
+
+
+def test_all_or_none_is_held_and_goes_to_the_others_when_its_user_says_so(
+    tmp_path: Path,
+) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    wish = Envelope("me@x", ("a@x", "b@x", "c@x"), Wishes(all_or_none=True))
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        name = queued(sandbox, box, envelope=wish)
+        drained(box, told.append)
+        assert states(box) == ["held"]
+        assert not sandbox.accepted
+        last = told[-1]
+        assert (last["state"], last["verdict"], last["next"]) == ("held", "held", None)
+        assert "refused b@x (“550 5.1.1 no such user”). Nothing was sent" in str(last["text"])
+        # Moved by hand, it is still undecided.
+        (box.root / "held" / name).rename(box.root / "queue" / name)
+        drained(box)
+        assert states(box) == ["held"]
+        # Tried again, it is for all once more.
+        overview.retry(box, overview.found(box, name))
+        drained(box)
+        assert states(box) == ["held"]
+        assert not sandbox.accepted
+        overview.retry(box, overview.found(box, name), others=True)
+        drained(box)
+        assert states(box) == ["failed"]
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x", "c@x")]
+
+
+def test_all_or_none_refused_for_now_is_tried_again_by_itself(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+
+    def override(verb: str, line: str) -> str | None:
+        return "450 4.2.1 later\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    wish = Envelope("me@x", ("a@x", "b@x"), Wishes(all_or_none=True))
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        name = queued(sandbox, box, envelope=wish)
+        drained(box, told.append)
+        assert states(box) == ["queue"]
+        assert told[-1]["next"]
+        assert not sandbox.accepted
+        # Its user need not wait for that.
+        overview.retry(box, overview.found(box, name), others=True)
+        drained(box)
+        assert states(box) == ["queue"]
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
