@@ -157,28 +157,31 @@ can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
       (insert (encode-coding-string (smtps-wire-print form) 'utf-8-unix) "\n"))
     (smtps-outbox--write-file file)))
 
+(defun smtps-outbox-account-form (account)
+  "Return the properties by which envelope.sexp freezes ACCOUNT."
+  (append
+   (cl-loop for key in '(:name :host :port :tls :user :ca-file
+                               :mechanisms :password-command)
+            append (list key (plist-get account key)))
+   (cl-loop for key in '(:client-certificate :client-key :send-in-clear)
+            for value = (plist-get account key)
+            when value append (list key value))))
+
 (defun smtps-outbox--envelope-forms (id envelope)
   "Return the forms of envelope.sexp for entry ID from the plist ENVELOPE.
 The current buffer holds the message's octets."
-  (let ((account (plist-get envelope :account)))
-    `((envelope :version 1 :id ,id
-                :created ,(time-convert nil 'integer)
-                :message-id ,(plist-get envelope :message-id)
-                :size ,(buffer-size)
-                :sha256 ,(smtps-outbox--sha256)
-                ,@(and (plist-get envelope :not-before)
-                       (list :not-before (plist-get envelope :not-before))))
-      (account
-       ,@(cl-loop for key in '(:name :host :port :tls :user :ca-file
-                                     :mechanisms :password-command)
-                  append (list key (plist-get account key)))
-       ,@(cl-loop for key in '(:client-certificate :client-key :send-in-clear)
-                  for value = (plist-get account key)
-                  when value append (list key value)))
-      (mail ,(plist-get envelope :from) ,@(plist-get envelope :wishes))
-      ,@(mapcar (lambda (address) `(rcpt ,address))
-                (plist-get envelope :recipients))
-      (end))))
+  `((envelope :version 1 :id ,id
+              :created ,(time-convert nil 'integer)
+              :message-id ,(plist-get envelope :message-id)
+              :size ,(buffer-size)
+              :sha256 ,(smtps-outbox--sha256)
+              ,@(and (plist-get envelope :not-before)
+                     (list :not-before (plist-get envelope :not-before))))
+    (account ,@(smtps-outbox-account-form (plist-get envelope :account)))
+    (mail ,(plist-get envelope :from) ,@(plist-get envelope :wishes))
+    ,@(mapcar (lambda (address) `(rcpt ,address))
+              (plist-get envelope :recipients))
+    (end)))
 
 (defun smtps-outbox--discard (directory)
   "Delete the unfinished entry DIRECTORY in tmp/, or what can be deleted."

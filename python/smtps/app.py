@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from smtps import VERSION
-from smtps.errors import ConfigurationError, PeerGoneError, SmtpsError, UsageError
-from smtps.rpc.codec import Symbol, Value
+from smtps.errors import ConfigurationError, PeerGoneError, SmtpsError, UsageError, WireError
+from smtps.rpc.codec import Symbol, Value, plist
 from smtps.rpc.peer import Peer
 from smtps.rpc.stdio import Wire, ignore_hangups
 
@@ -83,6 +83,7 @@ class App:
                 "session-send": self.session_send,
                 "session-close": self.session_close,
                 "trust": self.trust,
+                "warm": self.warm,
                 "outbox-drain": self.outbox_drain,
                 "outbox-retry": self.outbox_retry,
                 "outbox-drop": self.outbox_drop,
@@ -229,15 +230,30 @@ class App:
 
     async def outbox_drain(self, args: dict[str, Value]) -> Value:
         """Send what is due in the outbox (:outbox DIR); return (:due N)."""
+        return {"due": self._drainer(_text(args, "outbox")).wake()}
+
+    def _drainer(self, root: str) -> Drainer:
         from smtps.outbox.drain import Drainer
 
-        root = _text(args, "outbox")
-        drainer = self._drainers.get(root)
-        if drainer is None:
-            drainer = self._drainers[root] = Drainer(
+        if root not in self._drainers:
+            self._drainers[root] = Drainer(
                 root, self._tell_outbox, self._credentials, self._trusting()
             )
-        return {"due": drainer.wake()}
+        return self._drainers[root]
+
+    async def warm(self, args: dict[str, Value]) -> Value:
+        """Open a connection for a mail to come (:outbox DIR :account PLIST, as in an envelope).
+
+        Return (:open t) if a mail can go over one now.
+        """
+        from smtps.outbox import entry
+
+        drainer = self._drainer(_text(args, "outbox"))
+        try:
+            account = entry.frozen(plist(args.get("account") or []))
+        except (KeyError, WireError):
+            raise UsageError("The argument :account has to be one of an envelope.") from None
+        return {"open": await drainer.warm(account)}
 
     async def outbox_retry(self, args: dict[str, Value]) -> Value:
         """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait.
@@ -308,7 +324,6 @@ class App:
         Raises CredentialsLaterError if a person has to be asked.
         """
         from smtps.errors import CredentialsLaterError
-        from smtps.rpc.codec import plist
 
         known: dict[str, Value] = {
             "account": account.name,

@@ -68,6 +68,8 @@ class Delivery:
         self._proven = b""
         """A digest of the secret that the server last took, so that it is not kept."""
         self._tried = b""
+        self._refused = False
+        """The login, or the server's identity, was refused, and no mail accepted since."""
 
     async def send(
         self,
@@ -91,6 +93,10 @@ class Delivery:
             outcome, group = await self._transaction(envelope, pending, message, ask, commit)
             outcomes.append(outcome)
             fates |= dict(zip(group, outcome.fates, strict=True))
+            self._refused = outcome.verdict is Verdict.LOGIN or (
+                self._refused
+                and all(fate.verdict is not Verdict.ACCEPTED for fate in outcome.fates)
+            )
             pending = _again(pending, group, outcome)
         verdict, reply = _untried(outcomes[-1])
         return _together(
@@ -113,6 +119,33 @@ class Delivery:
             stop = as_stop(error)
             return link, Outcome((Fate("", stop.verdict, stop.reply),), stop.text)
         return link, None
+
+    async def warm(self, ask: Ask | None) -> bool:
+        """Connect and log in before there is a mail; return True if a mail can go at once.
+
+        What is open is kept alive.  After a refused login nothing is done until a mail was
+        accepted: accounts get locked by tries.
+        """
+        self._trace = None
+        if self._refused:
+            return False
+        try:
+            if self.idle and self._link is not None:
+                await self._link.stay()
+            else:
+                link, outcome = await self.connected(ask)
+                if link is not None:
+                    link.ahead = True
+                    self._note(link, outcome)
+                self._refused = outcome is not None and outcome.verdict is Verdict.LOGIN
+        except (Stop, SmtpsError):
+            self.abort()
+        except BaseException:
+            self.abort()
+            raise
+        if self._refused:
+            await self.close()
+        return self.idle
 
     async def close(self) -> None:
         """Say goodbye to the server, if a connection is open."""
@@ -163,7 +196,7 @@ class Delivery:
             ) -> None:
                 await commit(tuple(group[i] for i in recipients))
 
-            reused = link.mails > 0
+            reused = link.mails > 0 or link.ahead
             login = partial(self._login, link=link, ask=_once(ask))
             try:
                 outcome = await link.deliver(envelope.only(group), message, login, commit_group)
@@ -236,11 +269,11 @@ class Delivery:
         secret = f"{credentials.user}\0{credentials.password}".encode()
         return hashlib.blake2b(secret, key=self._salt).digest()
 
-    def _note(self, link: Link, outcome: Outcome) -> None:
+    def _note(self, link: Link, outcome: Outcome | None) -> None:
         """Remember whether the secret was taken."""
         if link.authenticated:
             self._proven = self._tried
-        elif outcome.verdict is Verdict.LOGIN:
+        elif outcome is not None and outcome.verdict is Verdict.LOGIN:
             self._proven = b""
 
 

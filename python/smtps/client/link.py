@@ -26,6 +26,12 @@ RECENT = 15.0
 """Seconds since the server was last heard for which the connection is taken to be alive.  A
 router that forgot it, after a suspended machine woke up, shows nothing."""
 
+SILENT = 5.0
+"""Seconds since the server was last heard after which it is asked whether it is there."""
+
+ASKED_LIMIT = 20
+"""How often it is: servers slow down who says NOOP too often without sending (Postfix: 100)."""
+
 OnCommit = Callable[[tuple[int, ...]], Awaitable[None]]
 """Writes down, and flushes, that the recipients with these indexes may have the mail."""
 
@@ -57,6 +63,9 @@ class Link:
         self.submission = Submission(account.tls, account.host, trace)
         self.mails = 0
         """Mails that were begun on it."""
+        self.ahead = False
+        """It was opened before there was a mail."""
+        self._asked = 0
         self.warnings: list[str] = []
         """What the server no longer offers."""
 
@@ -92,6 +101,15 @@ class Link:
     async def login(self, login: OnLogin) -> None:
         """Log in.  Raises Stop or SmtpsError."""
         await self._drive(self.submission.login(), login=login)
+
+    async def stay(self) -> None:
+        """See that the server is there, unless it was heard just now.
+
+        Raises Stop or SmtpsError where it is not.
+        """
+        if time.monotonic() - self._heard >= SILENT and self._asked < ASKED_LIMIT:
+            self._asked += 1
+            await self._drive(self.submission.noop())
 
     async def deliver(
         self, envelope: Envelope, message: Message, login: OnLogin, commit: OnCommit

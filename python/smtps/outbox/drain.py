@@ -21,7 +21,7 @@ from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError
 from smtps.net.loop import Loop
 from smtps.outbox import judge
-from smtps.outbox.lane import Ask, Lane
+from smtps.outbox.lane import Ask, Lane, asking
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Spool
 from smtps.rpc.codec import Symbol, Value
@@ -70,6 +70,10 @@ class Drainer:
         """Try the mail NAME now, however long it was to wait."""
         self._due.pop(name, None)
         self._woken.set()
+
+    async def warm(self, account: Account) -> bool:
+        """Open the connection of ACCOUNT before there is a mail; return True if one is open."""
+        return not self._stopping and await self._pool.warm(account, asking(self._ask, account))
 
     async def stop(self) -> None:
         """Take nothing new; give up what has not been committed, finish what has."""

@@ -170,7 +170,7 @@ def _read(directory: Path) -> Entry:
             case "envelope":
                 head = codec.plist(rest)
             case "account":
-                account = _account(codec.plist(rest))
+                account = frozen(codec.plist(rest))
             case "mail":
                 sender = str(rest[0])
                 wishes = _read_wishes(codec.plist(rest[1:]))
@@ -190,7 +190,9 @@ def _read(directory: Path) -> Entry:
     return Entry(directory, account, envelope, int(str(head["size"])), not_before)
 
 
-def _account(plist: dict[str, Value]) -> Account:
+def frozen(plist: dict[str, Value]) -> Account:
+    """Return the account that PLIST tells of.  Raises SmtpsError or KeyError."""
+
     def text(name: str) -> str | None:
         value = plist.get(name)
         return str(value) if isinstance(value, str) else None

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from smtps.client.account import Account
+from smtps.client.delivery import Ask as AskOne
 from smtps.client.delivery import Credentials, Delivery
 from smtps.client.pool import Pool
 from smtps.errors import OutboxError, SmtpsError
@@ -48,6 +49,16 @@ one."""
 
 Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
 """Fetches user and secret, None if nobody is to log in.  Raises CredentialsLaterError."""
+
+
+def asking(ask: Ask, account: Account) -> AskOne:
+    """Return what asks ASK about ACCOUNT."""
+
+    async def asked() -> Credentials | None:
+        secret = await ask(account)
+        return Credentials(*secret) if secret else None
+
+    return asked
 
 
 class Report(Protocol):
@@ -267,17 +278,15 @@ class Lane:
             await self._log.commit(line.replace("(commit", f'(commit :id "{name}"', 1))
             mail.binding = True
 
-        async def ask() -> Credentials | None:
-            secret = await self._ask(account)
-            return Credentials(*secret) if secret else None
-
         said: list[str] = []
         start = time.monotonic()
 
         def trace(direction: str, text: str) -> None:
             said.append(f"{(time.monotonic() - start) * 1000:.0f} {direction}> {text}")
 
-        outcome = await delivery.send(envelope, Message(content, shape), ask, commit, trace)
+        outcome = await delivery.send(
+            envelope, Message(content, shape), asking(self._ask, account), commit, trace
+        )
         if (
             unproven
             and not mail.binding

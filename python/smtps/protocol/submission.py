@@ -135,6 +135,13 @@ class Submission:
             and (most is None or self._transactions < most)
         )
 
+    def noop(self) -> Steps[None]:
+        """Have the server show that it is there.  Raises Stop or SmtpsError where it is not."""
+        reply = (yield from self.dialogue.say(commands.noop())).reply
+        if reply.category != 2:
+            self.connection.broken = True
+            raise self.dialogue.refusal(reply, "NOOP")
+
     def quit(self) -> Steps[None]:
         """Say QUIT and wait for its answer; what goes wrong now no longer matters."""
         connection = self.connection
