@@ -126,8 +126,9 @@
        (format "It was left alone: %s." (plist-get entry :damaged)))
       ((memq (plist-get entry :state) '(active tmp)) "")
       ((smtps-outbox-delayed-p entry)
-       (format "It goes at %s."
-               (format-time-string "%F %T" (plist-get entry :not-before))))
+       (format "It goes at %s.  %s"
+               (format-time-string "%F %T" (plist-get entry :not-before))
+               (or text "")))
       ((and next (eq (plist-get entry :state) 'queue))
        (format "Next try %s.  %s" (smtps-outbox-ui--time next) (or text "")))
       (t (or text ""))))))
@@ -597,12 +598,12 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
   "Send the mail at point now, however long it was to wait.
 One that failed goes to all who have not got it."
   (interactive)
-  (let ((entry (smtps-outbox-ui--chosen 'waits 'needs-you 'undecided 'held
+  (let ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided 'held
                                         'failed 'uncertain)))
     (when (smtps-outbox-uncertain-p entry)
       (smtps-outbox-ui--can-ask-p
        "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? "))
-    (smtps-outbox-ui--send entry)))
+    (smtps-outbox-ui--send entry :now t)))
 
 (defun smtps-outbox-resend-failed ()
   "Send the mail at point again, only to those whom it could not be sent to."
@@ -617,19 +618,16 @@ So you decide about a mail that was for all or none."
   (let ((entry (smtps-outbox-ui--chosen 'undecided 'waits)))
     (unless (smtps-outbox-left entry t)
       (user-error "There is nobody else to send this mail to"))
-    (smtps-outbox-ui--send entry t)))
+    (smtps-outbox-ui--send entry :others t)))
 
-(defun smtps-outbox-ui--send (entry &optional others)
-  "Have ENTRY sent, now or when its time has come; OTHERS: not to who was refused."
-  (let* ((time (plist-get entry :not-before))
-         ;; Once the helper has it, its journal is elsewhere.
-         (sentence
-          (if (and time (time-less-p nil time))
-              (smtps-send--promise (plist-get (plist-get entry :account) :host)
-                                   time)
-            (format "Sending to %s..." (smtps-outbox-ui--addresses
-                                        (smtps-outbox-left entry others))))))
-    (smtps-send--door (smtps-send-entry entry others))
+(defun smtps-outbox-ui--send (entry &rest properties)
+  "Have ENTRY sent; PROPERTIES are those of `smtps-send-entry'."
+  ;; Once the helper has it, its journal is elsewhere.
+  (let ((sentence (format "Sending to %s..." (smtps-outbox-ui--addresses
+                                              (smtps-outbox-left
+                                               entry (plist-get properties
+                                                                :others))))))
+    (smtps-send--door (apply #'smtps-send-entry entry properties))
     (smtps-send-tell sentence))
   (smtps-outbox-ui--changed (current-buffer)))
 
@@ -648,9 +646,19 @@ So you decide about a mail that was for all or none."
     (unless (smtps-outbox-move id state target)
       (user-error "This mail was just taken up by somebody else"))
     (if (eq target 'queue)
-        (smtps-outbox-ui--send (smtps-outbox-find id))
+        (smtps-outbox-ui--let-go (smtps-outbox-find id))
       (smtps-send-tell "Held: it is not sent before you let it go")
       (smtps-outbox-ui--changed (current-buffer)))))
+
+(defun smtps-outbox-ui--let-go (entry)
+  "Have ENTRY, which was held, sent now, or when its time has come."
+  (if (not (smtps-outbox-delayed-p entry))
+      (smtps-outbox-ui--send entry)
+    (smtps-send--wake)
+    (smtps-send-tell
+     (smtps-send--promise (plist-get (plist-get entry :account) :host)
+                          (plist-get entry :not-before)))
+    (smtps-outbox-ui--changed (current-buffer))))
 
 (defun smtps-outbox-drop ()
   "Delete the mail at point, after asking."

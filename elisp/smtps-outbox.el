@@ -308,7 +308,8 @@ read; then the first form is `omitted'."
 (defun smtps-outbox-read (directory)
   "Return what is known of the entry in DIRECTORY, a plist.
 Its properties are `:id', `:directory', and from envelope.sexp
-`:created', `:not-before' (seconds since 1970), `:message-id', `:size',
+`:created', `:not-before' (seconds since 1970; nil once its user wants it
+sent all the same), `:message-id', `:size',
 `:account' (a plist), `:from' and `:recipients'; from journal.sexp
 `:attempts', their number, and `:outcome', the last one's properties.  A
 damaged entry has the property `:damaged', a sentence, and may lack the
@@ -328,7 +329,8 @@ rest.  Return nil if there is no entry."
       (let ((head (smtps-outbox--form 'envelope envelope)))
         `(,@entry
           :created ,(plist-get head :created)
-          :not-before ,(plist-get head :not-before)
+          :not-before ,(and (not (smtps-outbox--released-p journal))
+                            (plist-get head :not-before))
           :message-id ,(plist-get head :message-id)
           :size ,(plist-get head :size)
           :account ,(smtps-outbox--form 'account envelope)
@@ -344,6 +346,13 @@ rest.  Return nil if there is no entry."
                                journal)
                     :outcome (smtps-outbox--form 'outcome
                                                  (reverse journal))))))))))
+
+(defun smtps-outbox--released-p (journal)
+  "Return non-nil if the mail of JOURNAL, a list of forms, is to go early."
+  (and (consp journal)
+       (cl-some (lambda (form)
+                  (and (eq (car-safe form) 'retry) (plist-get (cdr form) :now)))
+                journal)))
 
 (defun smtps-outbox-uncertain-p (entry)
   "Return non-nil if nobody knows whether ENTRY has arrived."

@@ -664,8 +664,7 @@ is or can't be kept."
           (when composed
             (smtps-send--check-again composed))
           (setq envelope (smtps-send--prepare source))
-          (setq envelope (plist-put envelope :not-before
-                                    (smtps-send--not-before composed))))
+          (setq envelope (smtps-send--schedule envelope composed)))
         (setq id (smtps-outbox-put
                   envelope nil
                   (if (with-current-buffer source
@@ -684,19 +683,33 @@ is or can't be kept."
   "Seconds within which mail that is to be sent is in flight for who quits.
 The time to it is told in seconds, too.")
 
-(defun smtps-send--not-before (composed)
-  "Return the time at which the mail composed in buffer COMPOSED may go.
-That is in seconds since 1970; nil is at once.  With a prefix argument, ask."
-  (cond (noninteractive nil)
+(defun smtps-send--schedule (envelope composed)
+  "Return ENVELOPE with the time at which the mail composed in COMPOSED may go.
+COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
+  (cond (noninteractive envelope)
         ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
-         (require 'org)
-         (let ((time (org-read-date t t nil "Send it at")))
-           (when (time-less-p time nil)
-             (smtps-send--refuse "%s is in the past."
-                                 (format-time-string "%F %R" time)))
-           (time-convert time 'integer)))
+         (let ((time (smtps-send--read-time)))
+           `(:not-before
+             ,time
+             :wishes
+             (,@(plist-get envelope :wishes)
+              ,@(and smtps-future-release
+                     (list :hold-until
+                           (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
+             ,@envelope)))
         ((> smtps-send-delay 0)
-         (ceiling (float-time (time-add nil smtps-send-delay))))))
+         `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
+                       ,@envelope))
+        (t envelope)))
+
+(defun smtps-send--read-time ()
+  "Ask for a time to send a mail at; return it in seconds since 1970."
+  (require 'org)
+  (let ((time (org-read-date t t nil "Send it at")))
+    (when (time-less-p time nil)
+      (smtps-send--refuse "%s is in the past."
+                          (format-time-string "%F %R" time)))
+    (time-convert time 'integer)))
 
 (defun smtps-send--run-hook ()
   "Run `message-send-mail-hook' where message.el has left that to us."
@@ -1019,6 +1032,7 @@ smtps-answer shows the certificate, and asks."
                            (car (split-string (smtps-send--line text)
                                               "\\.\\(?: \\|\\'\\)"))))
           ((and (plist-get event :next)
+                (not (eq (plist-get event :verdict) 'not-yet))
                 (smtps-send--waiting-sentence event)))
           ((and (stringp text) (not (string-blank-p text)))
            (smtps-send--line text)))))
@@ -1128,10 +1142,11 @@ which might ask: mail that needs one then waits for `smtps-answer'."
     (smtps-send--tell-anew (plist-get entry :id)))
   (smtps-send--wake))
 
-(defun smtps-send-entry (entry &optional others)
-  "Have ENTRY sent now to all who have not got it, wherever it lies.
-With OTHERS, those who were refused are left out, and the rest get it even
-if it was for all or none.  Its password is looked for, which may ask."
+(defun smtps-send-entry (entry &rest properties)
+  "Have ENTRY sent to all who have not got it, wherever it lies.
+PROPERTIES are `:now' t, to send it before its time, and `:others' t: those
+who were refused are left out, and the rest get it even if it was for all
+or none.  Its password is looked for, which may ask."
   (dolist (account (smtps-send--accounts-of (list entry)))
     (smtps-credentials-fetch account :from (plist-get account :sender))
     (smtps-credentials-fetch-passphrase account))
@@ -1139,7 +1154,7 @@ if it was for all or none.  Its password is looked for, which may ask."
     (setf (alist-get id smtps-send--again nil nil #'equal)
           (plist-get entry :attempts))
     (smtps-send--tell-anew id)
-    (smtps-send--wake id :others (and others t))))
+    (apply #'smtps-send--wake id properties)))
 
 ;;;###autoload
 (defun smtps-send-waiting ()

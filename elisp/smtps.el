@@ -136,6 +136,13 @@ The command line uses the same one."
 During that time \\[smtps-undo-send] takes it back."
   :type 'natnum)
 
+(defcustom smtps-future-release nil
+  "Whether a mail for a later time is handed to its server at once.
+It is where the server offers to hold it until then (FUTURERELEASE, RFC
+4865), and then goes even if this machine is off, but can't be taken back.
+By other servers it goes from the outbox when its time has come."
+  :type 'boolean)
+
 (defcustom smtps-refused-recipients 'serve
   "What becomes of a mail when the server refuses some of its recipients.
 `serve' sends it to the others.  With `hold' nobody gets it before you have

@@ -256,15 +256,15 @@ class App:
         return {"open": await drainer.warm(account)}
 
     async def outbox_retry(self, args: dict[str, Value]) -> Value:
-        """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait.
+        """Try a mail of the outbox (:outbox DIR :id ID), however long it was to wait.
 
         One that failed or is held goes to all who have not got it; with :others t only to those
-        who were not refused, although it was for all or none.
+        who were not refused, although it was for all or none; with :now t before its time.
         """
         from smtps.outbox import overview
 
-        others = args.get("others") is True
-        await self._on_entry(args, lambda spool, entry: overview.retry(spool, entry, others))
+        others, now = args.get("others") is True, args.get("now") is True
+        await self._on_entry(args, lambda spool, entry: overview.retry(spool, entry, others, now))
         await self.outbox_drain(args)
         self._drainers[_text(args, "outbox")].hurry(_text(args, "id"))
         return None

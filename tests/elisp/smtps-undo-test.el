@@ -36,6 +36,11 @@
   (length (directory-files (expand-file-name "new" (smtps-real-property :maildir))
                            nil "\\`[^.]")))
 
+(defun smtps-undo-test-envelope ()
+  "Return the text of the envelope of the newest mail in queue/."
+  (smtps-real-file (format "outbox/queue/%s/envelope.sexp"
+                           (car (last (smtps-outbox--names "queue"))))))
+
 (ert-deftest smtps-undo-test-goes-when-time-is-over ()
   "A delayed mail is not sent before its time, and then by itself."
   (smtps-undo-test-with 2
@@ -142,7 +147,19 @@
         (should (smtps-real-told-p "on 2031-01-01 at 14:30; "))
         (should (equal (plist-get (car (smtps-outbox-entries)) :not-before)
                        (time-convert (encode-time '(0 30 14 1 1 2031 nil -1 nil))
-                                     'integer)))))))
+                                     'integer)))
+        ;; That its server may hold it is asked only if the user wants it.
+        (should-not (string-search "hold-until" (smtps-undo-test-envelope)))
+        (let ((smtps-future-release t))
+          (smtps-real-send)
+          (smtps-real-until
+           (smtps-real-told-p "(FUTURERELEASE); nothing was sent\\. It waits in the outbox until its time\\.\\'"))
+          (should (string-search (format-time-string
+                                  ":hold-until \"%Y-%m-%dT%H:%M:%SZ\""
+                                  (encode-time '(0 30 14 1 1 2031 nil -1 nil)) t)
+                                 (smtps-undo-test-envelope))))
+        (should (equal (smtps-real-state) '(queue queue)))
+        (should (= 0 (smtps-undo-test-mails)))))))
 
 (ert-deftest smtps-undo-test-next-try-is-told ()
   "What waits for another try is told with its time, once."

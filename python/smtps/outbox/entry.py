@@ -19,6 +19,10 @@ from smtps.rpc.codec import Symbol, Value
 
 VERSION = 1
 
+HAND_OVER = 60
+"""Seconds before its time in which a mail is no longer handed over to be held: clocks differ,
+and a time that has passed may be refused."""
+
 MESSAGE = "message.eml"
 """The file in an entry that is sent."""
 
@@ -140,6 +144,13 @@ class Entry(NamedTuple):
     def id(self) -> str:
         """The entry's name."""
         return self.directory.name
+
+    def handed_over(self, now: float) -> bool:
+        """Return True if it may go to a server that holds it until its time, as it is NOW.
+
+        One that has both a time and the wish HOLD_UNTIL goes there at once, or waits here.
+        """
+        return self.envelope.wishes.hold_until is not None and self.not_before > now + HAND_OVER
 
     @property
     def message(self) -> Path:

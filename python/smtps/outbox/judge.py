@@ -17,7 +17,8 @@ from smtps.protocol.outcome import RETRIED, Fate, Outcome, Verdict
 from smtps.rpc.codec import Keyword, Symbol, Value, dumps, plist
 
 AGAIN = frozenset(
-    verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER, Verdict.HELD)
+    verdict.value
+    for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER, Verdict.NOT_YET, Verdict.HELD)
 )
 """Verdicts after which a recipient may be tried again."""
 
@@ -60,6 +61,11 @@ def undecided(found: Sequence[Record]) -> bool:
         elif name == "result":
             last = last or plist(rest).get("verdict") == Symbol(Verdict.HELD.value)
     return last
+
+
+def released(found: Sequence[Record]) -> bool:
+    """Return True if its user wants it sent before its time."""
+    return any(name == "retry" and plist(rest).get("now") for name, rest in found)
 
 
 def decided(found: Sequence[Record]) -> bool:

@@ -76,6 +76,8 @@ class _Mail:
         self.began = time.monotonic()
         self.binding = False
         """What happens to it has to be written down: it is not given up."""
+        self.early = False
+        """It is handed to a server that is to hold it until its time."""
         self.lacking = False
         """Somebody did not get it in an earlier attempt, and is not tried again."""
 
@@ -239,9 +241,20 @@ class Lane:
         if not left or judge.undecided(found):
             owned.finish(judge.state(found, written.envelope))
             return True
-        envelope = written.envelope.only(left)
+        envelope, wishes = written.envelope.only(left), written.envelope.wishes
         if judge.decided(found):
-            envelope = envelope._replace(wishes=envelope.wishes._replace(all_or_none=False))
+            wishes = wishes._replace(all_or_none=False)
+        if written.not_before and not judge.released(found):
+            now = time.time()
+            mail.early = written.handed_over(now)
+            if not mail.early and written.not_before > now:
+                # The clock went back, or it was looked at too soon.
+                owned.finish("queue")
+                self._wait(name, written.not_before - now)
+                return True
+        if written.not_before and not mail.early:
+            wishes = wishes._replace(hold_until=None)
+        envelope = envelope._replace(wishes=wishes)
         account = written.account
         # Of what takes no time nobody needs to be told that it is under way.
         telling = asyncio.get_running_loop().call_later(
@@ -295,6 +308,9 @@ class Lane:
             owned.finish("queue")
             return False
         mail.binding = True
+        if mail.early and outcome.verdict is Verdict.UNSENDABLE:
+            fates = tuple(fate._replace(verdict=Verdict.NOT_YET) for fate in outcome.fates)
+            outcome = outcome._replace(fates=fates)
         lines = [
             form("attempt", number=attempt, time=began),
             *commits,
@@ -320,11 +336,13 @@ class Lane:
         state = "sent"
         if Verdict.HELD in verdicts:
             state, waits = "held", "decision"
-        elif waits or verdicts & RETRIED:
+        elif waits or verdicts & RETRIED or Verdict.NOT_YET in verdicts:
             state = "queue"
         elif mail.lacking or verdicts != {Verdict.ACCEPTED}:
             state = "failed"
         pause = PAUSES[min(attempt, len(PAUSES)) - 1] if state == "queue" and not waits else None
+        if Verdict.NOT_YET in verdicts:
+            pause = max(1, mail.entry.not_before - int(time.time()))
         next_time = int(time.time()) + pause if pause else None
         text = outcome.text
         try:
@@ -345,6 +363,9 @@ class Lane:
         elif waits:
             self._wait(name, None)
             text += " The mail waits for you in the outbox."
+        elif Verdict.NOT_YET in verdicts and pause is not None:
+            self._wait(name, pause)
+            text += " It waits in the outbox until its time."
         elif pause is not None:
             self._wait(name, pause)
             text += f" The mail is kept in the outbox; next try in {pause} seconds."

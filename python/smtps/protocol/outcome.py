@@ -30,6 +30,8 @@ class Verdict(enum.Enum):
     """The server broke the protocol before anything was committed."""
     UNSENDABLE = "unsendable"
     """This server can't take this message: too large, or an extension is missing."""
+    NOT_YET = "not-yet"
+    """This server can't take it before its time, and hold it till then: it waits here."""
     HELD = "held"
     """Not sent, since another recipient was refused: who wished that decides (all or none)."""
     UNCERTAIN = "uncertain"
@@ -48,6 +50,7 @@ STATUS = {
     Verdict.REFUSED_WHOLE: 65,
     Verdict.UNSENDABLE: 65,
     Verdict.PROTOCOL: 76,
+    Verdict.NOT_YET: 75,
     Verdict.DEFERRED: 75,
     Verdict.UNREACHED: 69,
     Verdict.ACCEPTED: 0,

@@ -185,11 +185,25 @@ def _hold(wishes: Wishes, offered: Extensions) -> str:
     if "FUTURERELEASE" not in offered:
         raise Unmet("it holds no mail for a later time (FUTURERELEASE)")
     most = offered.number("FUTURERELEASE")
-    if wishes.hold_for is None:
+    if wishes.hold_until is not None:
+        last = (*offered["FUTURERELEASE"], "", "")[1]
+        if _DATE_TIME.fullmatch(last) and _later(wishes.hold_until, last):
+            raise Unmet(f"it holds a mail until {last} at most")
         return f"HOLDUNTIL={wishes.hold_until}"
+    assert wishes.hold_for is not None
     if most is not None and wishes.hold_for > most:
         raise Unmet(f"it holds a mail for {most} s at most")
     return f"HOLDFOR={wishes.hold_for}"
+
+
+def _later(one: str, other: str) -> bool:
+    """Return True if the date-time ONE is later than OTHER; OTHER may be none, being a server's."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+    except ValueError:
+        return False
 
 
 def of_rcpt(notices: Notices, offered: Extensions) -> tuple[str, ...]:

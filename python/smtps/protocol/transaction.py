@@ -500,6 +500,8 @@ class Transaction:
         refused = self._refused()
         count = len(self._rcpts) - len(refused)
         text = f"{host} accepted the message for {count} recipient{'s' * (count != 1)}: “{final}”."
+        if self._envelope.wishes.hold_until:
+            text += f" It holds the message until {self._envelope.wishes.hold_until}."
         if refused:
             text += f" It refused {_listed([who for who, _ in refused])}: “{refused[0][1]}”."
         if self._auth is not None and self._auth.category != 2:

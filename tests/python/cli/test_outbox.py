@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from servers import Run
 
+from smtps.client.account import Account
+from smtps.outbox.spool import Spool
+from smtps.protocol.envelope import Envelope
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 MESSAGE = "From: a@x.org\nSubject: x\n\nText.\n"
@@ -119,3 +122,20 @@ def test_all_or_none_is_held_until_the_others_are_to_have_it(smtps: Run, tmp_pat
         assert smtps("outbox", "retry", name, "--others").returncode == 0
         assert smtps("outbox", "flush").returncode == 0
         assert [mail.recipients for mail in sandbox.accepted] == [("c@x.org",)]
+
+
+def test_a_mail_for_a_later_time_is_tried_now(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    account = Account(
+        "localhost", sandbox.port, "implicit", user=USER, ca_file=str(sandbox.ca_file),
+        password_command=f"printf {PASSWORD}",
+    )  # fmt: skip
+    box = Spool(tmp_path / "data" / "smtps" / "outbox")
+    envelope = Envelope("a@x.org", ("b@x.org",))
+    directory = box.take_in(account, envelope, lambda: [MESSAGE.encode()], "<1@x>", "queue")
+    file = directory / "envelope.sexp"
+    file.write_text(file.read_text().replace(" :size", f" :not-before {2**40} :size", 1))
+    assert smtps("outbox", "flush").returncode == 75
+    assert not sandbox.accepted
+    assert smtps("outbox", "retry", directory.name).returncode == 0
+    assert smtps("outbox", "flush").returncode == 0
+    assert len(sandbox.accepted) == 1

@@ -338,3 +338,87 @@ def test_all_or_none_refused_for_now_is_tried_again_by_itself(tmp_path: Path) ->
         drained(box)
         assert states(box) == ["queue"]
         assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
+
+
+def scheduled(sandbox: Sandbox, box: Spool, seconds: int, wishes: Wishes | None = None) -> str:
+    """Put a mail into the queue that is not to be sent for SECONDS; return its name."""
+    when = int(time.time()) + seconds
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    asked = (wishes or Wishes())._replace(hold_until=until)
+    name = queued(sandbox, box, envelope=Envelope("me@x", ("a@x", "b@x"), asked))
+    file = box.root / "queue" / name / "envelope.sexp"
+    file.write_text(file.read_text().replace(" :size", f" :not-before {when} :size", 1))
+    return name
+
+
+def parameters(sandbox: Sandbox) -> str:
+    """Return the parameters of MAIL of the one mail that was accepted."""
+    (mail,) = sandbox.accepted
+    return " ".join(mail.parameters)
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds", "handed_over"),
+    [
+        (["FUTURERELEASE"], 3600, True),
+        (["FUTURERELEASE 604800 2020-01-01T00:00:00Z"], 3600, False),
+        ([], 3600, False),
+        # So near, the clocks may not agree.
+        (["FUTURERELEASE"], 30, False),
+    ],
+)
+def test_a_mail_for_later_goes_to_a_server_that_can_hold_it(
+    tmp_path: Path, more: list[str], seconds: int, handed_over: bool
+) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+    with Sandbox(tmp_path / "sandbox", more=more) as sandbox:
+        scheduled(sandbox, box, seconds)
+        for _ in range(2):
+            drained(box, told.append)
+        assert states(box) == (["sent"] if handed_over else ["queue"])
+        assert len(sandbox.accepted) == handed_over
+        if handed_over:
+            assert "HOLDUNTIL=20" in parameters(sandbox)
+            assert "It holds the message until 20" in str(told[-1]["text"])
+        elif seconds > 60:
+            assert str(told[-1]["text"]).endswith("It waits in the outbox until its time.")
+            assert told[-1]["verdict"] == "not-yet"
+
+
+def test_what_no_server_held_goes_without_being_held_when_it_is_time(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    with Sandbox(tmp_path / "sandbox", more=["FUTURERELEASE"]) as sandbox:
+        scheduled(sandbox, box, -1)
+        drained(box)
+        assert states(box) == ["sent"]
+        assert "HOLD" not in parameters(sandbox)
+
+
+@pytest.mark.parametrize("more", [["FUTURERELEASE"], []])
+def test_a_mail_for_later_is_sent_before_its_time_when_its_user_says_so(
+    tmp_path: Path, more: list[str]
+) -> None:
+    box = Spool(tmp_path / "box")
+    with Sandbox(tmp_path / "sandbox", more=more) as sandbox:
+        name = scheduled(sandbox, box, 3600)
+        overview.retry(box, overview.found(box, name))
+        drained(box)
+        assert states(box) == ["sent"]
+        assert "HOLD" not in parameters(sandbox)
+
+
+def test_that_the_others_are_to_have_it_sends_nothing_before_its_time(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    with Sandbox(tmp_path / "sandbox", more=["FUTURERELEASE"], override=override) as sandbox:
+        name = scheduled(sandbox, box, 3600, Wishes(all_or_none=True))
+        drained(box)
+        assert states(box) == ["held"]
+        overview.retry(box, overview.found(box, name), others=True, now=False)
+        drained(box)
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
+        assert "HOLDUNTIL=20" in parameters(sandbox)

@@ -474,6 +474,21 @@ def test_what_was_left_out_is_told() -> None:
         (Wishes(hold_for=60), ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"], "HOLDFOR=60"),
         (Wishes(hold_for=7200), ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"], None),
         (
+            Wishes(hold_until="2030-01-01T01:00:00+02:00"),
+            ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"],
+            "HOLDUNTIL=2030-01-01T01:00:00+02:00",
+        ),
+        (
+            Wishes(hold_until="2030-01-01T00:00:01Z"),
+            ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"],
+            None,
+        ),
+        (
+            Wishes(hold_until="2030-01-01T00:00:01Z"),
+            ["FUTURERELEASE 3600 2030-02-30T00:00:00Z"],
+            "HOLDUNTIL=2030-01-01T00:00:01Z",
+        ),
+        (
             Wishes(hold_until="2027-01-31T09:00:00+01:00"),
             ["FUTURERELEASE 3600 x"],
             "HOLDUNTIL=2027-01-31T09:00:00+01:00",
