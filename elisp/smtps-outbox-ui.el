@@ -448,9 +448,15 @@ Forget what is there no longer."
       (goto-char (point-min)))
     (pop-to-buffer "*smtps mail*")))
 
+(defun smtps-outbox-ui--find (id)
+  "Return the entry ID, wherever it lies, or nil."
+  (or (smtps-outbox-find id)
+      (and (member id (smtps-outbox--names "tmp"))
+           (smtps-outbox--left-behind id))))
+
 (defun smtps-outbox-ui--show (id)
   "Show in the current buffer what is known of the mail ID."
-  (let ((entry (smtps-outbox-find id))
+  (let ((entry (smtps-outbox-ui--find id))
         (inhibit-read-only t)
         (point (point)))
     (unless entry
@@ -548,9 +554,7 @@ Forget what is there no longer."
   "Return the entry that is meant, as it is now, in one of STATES.
 STATES are those of `smtps-outbox-ui--states'; without any, all will do."
   (let* ((id (smtps-outbox-ui--here))
-         (entry (or (smtps-outbox-find id)
-                    (and (member id (smtps-outbox--names "tmp"))
-                         (smtps-outbox--left-behind id))
+         (entry (or (smtps-outbox-ui--find id)
                     (user-error "This mail is no longer in the outbox")))
          (state (smtps-outbox-ui--state entry)))
     (when (and states (not (memq state states)))
@@ -586,7 +590,7 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
                (smtps-outbox-ui--look-soon shown))
               ((derived-mode-p 'smtps-outbox-mail-mode)
                ;; Dropped, it stays as it was seen last.
-               (when (smtps-outbox-find smtps-outbox-ui--id)
+               (when (smtps-outbox-ui--find smtps-outbox-ui--id)
                  (smtps-outbox-ui--show smtps-outbox-ui--id))))))))
 
 (defun smtps-outbox-ui--can-ask-p (prompt)
@@ -670,6 +674,9 @@ So you decide about a mail that was for all or none."
      (format "Delete %s for good? "
              (let ((subject (smtps-send--subject (plist-get entry :directory))))
                (if subject (format "“%s”" subject) "this mail"))))
+    (when (eq (plist-get entry :state) 'tmp)
+      ;; The helper knows whole mails only.
+      (smtps-outbox-move (plist-get entry :id) 'tmp 'held))
     (smtps-outbox-ui--ask 'outbox-drop entry "The mail was deleted")))
 
 (defun smtps-outbox-mark-sent ()
