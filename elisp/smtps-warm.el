@@ -88,6 +88,8 @@ A connection is taken for alive a few seconds longer than that.")
   "Return the account of the mail in the current buffer, if it is to be warmed.
 That is one whose password is at hand."
   (require 'smtps-send)
+  ;; It is needed next, where no key is waited for.
+  (require 'smtps-helper)
   (ignore-error smtps-error
     (let* ((from (car (smtps-send-addresses (or (smtps-warm--from) "") "From")))
            (account (and from (smtps-account-for from))))
