@@ -525,6 +525,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-outbox "smtps-outbox-ui" nil t)
 (autoload 'smtps-undo-send "smtps-undo" nil t)
 (autoload 'smtps-undo-keep "smtps-undo")
+(autoload 'smtps-warm-compose "smtps-warm")
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
