@@ -341,8 +341,10 @@ class Lane:
         elif mail.lacking or verdicts != {Verdict.ACCEPTED}:
             state = "failed"
         pause = PAUSES[min(attempt, len(PAUSES)) - 1] if state == "queue" and not waits else None
-        if Verdict.NOT_YET in verdicts:
-            pause = max(1, mail.entry.not_before - int(time.time()))
+        if mail.early and pause:
+            # At its time it goes by itself, whatever this was.
+            left_time = max(1, mail.entry.not_before - int(time.time()))
+            pause = left_time if Verdict.NOT_YET in verdicts else min(pause, left_time)
         next_time = int(time.time()) + pause if pause else None
         text = outcome.text
         try:

@@ -340,12 +340,18 @@ def test_all_or_none_refused_for_now_is_tried_again_by_itself(tmp_path: Path) ->
         assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
 
 
-def scheduled(sandbox: Sandbox, box: Spool, seconds: int, wishes: Wishes | None = None) -> str:
+def scheduled(
+    sandbox: Sandbox,
+    box: Spool,
+    seconds: int,
+    wishes: Wishes | None = None,
+    port: int | None = None,
+) -> str:
     """Put a mail into the queue that is not to be sent for SECONDS; return its name."""
     when = int(time.time()) + seconds
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
     asked = (wishes or Wishes())._replace(hold_until=until)
-    name = queued(sandbox, box, envelope=Envelope("me@x", ("a@x", "b@x"), asked))
+    name = queued(sandbox, box, port, Envelope("me@x", ("a@x", "b@x"), asked))
     file = box.root / "queue" / name / "envelope.sexp"
     file.write_text(file.read_text().replace(" :size", f" :not-before {when} :size", 1))
     return name
@@ -384,6 +390,18 @@ def test_a_mail_for_later_goes_to_a_server_that_can_hold_it(
         elif seconds > 60:
             assert str(told[-1]["text"]).endswith("It waits in the outbox until its time.")
             assert told[-1]["verdict"] == "not-yet"
+
+
+def test_who_was_to_hold_a_mail_and_was_not_there_does_not_make_it_late(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtps.outbox.lane.PAUSES", (3600,))
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+    scheduled(sandbox, box, 600, port=1)
+    drained(box, told.append)
+    assert told[-1]["verdict"] == "unreached"
+    assert int(str(told[-1]["next"])) <= time.time() + 600
 
 
 def test_what_no_server_held_goes_without_being_held_when_it_is_time(tmp_path: Path) -> None:
