@@ -148,16 +148,19 @@ Return non-nil if there is a password."
   "Return non-nil if a person is there and may be asked now."
   (not (or noninteractive executing-kbd-macro)))
 
-(defun smtps-credentials--quiet-p ()
-  "Return non-nil if looking in `auth-sources' surely asks nothing.
+(defun smtps-credentials--quiet-source-p (source)
+  "Return non-nil if looking in SOURCE, of `auth-sources', surely asks nothing.
 So it is with plain files."
-  (cl-every (lambda (source)
-              (let ((file (if (stringp source) source
-                            (plist-get (and (consp source) source) :source))))
-                (and (stringp file)
-                     (not (string-match-p "\\.\\(?:gpg\\|plist\\)\\'" file))
-                     (or (not (stringp source))
-                         (not (file-remote-p file))))))
+  (let ((file (if (stringp source) source
+                (plist-get (and (consp source) source) :source))))
+    (and (stringp file)
+         (not (string-match-p "\\.\\(?:gpg\\|plist\\)\\'" file))
+         (or (not (stringp source))
+             (not (file-remote-p file))))))
+
+(defun smtps-credentials--quiet-p ()
+  "Return non-nil if looking in `auth-sources' surely asks nothing."
+  (cl-every #'smtps-credentials--quiet-source-p
             (bound-and-true-p auth-sources)))
 
 (defun smtps-credentials--ports (account)
@@ -335,6 +338,25 @@ if a password command fails."
           (when typed
             (put (cdr (smtps-credentials--recall account from)) 'typed t))
           (and (or found typed) t)))))))
+
+(defun smtps-credentials-at-hand (account &optional from)
+  "See that the password of ACCOUNT is in memory, if that asks nothing.
+Return non-nil if it is, or if it is known that there is none.  FROM is as
+in `smtps-credentials-fetch'.  It is looked for only in plain files, and
+not behind a source that might ask, and have another password."
+  (or (smtps-credentials--recall account from)
+      (and (null (plist-get account :password-command))
+           (let ((auth-sources (progn
+                                 (require 'auth-source)
+                                 (cl-loop for source in auth-sources
+                                          while (smtps-credentials--quiet-source-p
+                                                 source)
+                                          collect source))))
+             (and auth-sources
+                  (let ((found (smtps-credentials--from-source account from)))
+                    (and found
+                         (smtps-credentials--keep account from (car found)
+                                                  (cdr found)))))))))
 
 (defun smtps-credentials-login (account &optional from)
   "Return the login of ACCOUNT and FROM if its password is in memory, or nil."

@@ -94,12 +94,32 @@
     (when text
       (smtps-mode-line--look-in smtps-mode-line--look-seconds))))
 
+(defvar smtps-mode-line--undecided nil
+  "Of each mail in held/ whether its user has to decide about it.
+That is an alist of (ID . TIME), the time of its directory, and t or nil.")
+
+(defun smtps-mode-line--undecided-p ()
+  "Return non-nil if there is mail that its user has to decide about."
+  (setq smtps-mode-line--undecided
+        (mapcar
+         (lambda (id)
+           (let* ((file-name-handler-alist nil)
+                  (directory (smtps-outbox--directory "held" id))
+                  (key (cons id (file-attribute-modification-time
+                                 (file-attributes directory)))))
+             (or (assoc key smtps-mode-line--undecided)
+                 (cons key (smtps-outbox-undecided-p
+                            `(:state held ,@(smtps-outbox-read directory)))))))
+         (smtps-outbox--names "held")))
+  (cl-some #'cdr smtps-mode-line--undecided))
+
 (defun smtps-mode-line--needs (queue)
-  "Return what needs the user: `answer', `failed' or nil.
+  "Return what needs the user: `answer', `decision', `failed' or nil.
 QUEUE is the list of ids in queue/."
   (cond ((cl-some (lambda (waiting) (member (car waiting) queue))
                   smtps-send--waiting)
          'answer)
+        ((smtps-mode-line--undecided-p) 'decision)
         ((cl-set-difference (smtps-outbox--names "failed")
                             smtps-mode-line--seen :test #'equal)
          'failed)))
@@ -111,6 +131,7 @@ QUEUE is the list of ids in queue/."
    'help-echo
    (concat (pcase needs
              ('answer "Mail waits for an answer of yours")
+             ('decision "Mail is held, since a recipient was refused")
              ('failed "Mail could not be sent")
              (_ (if (= count 1) "A mail is under way"
                   (format "%d mails are under way" count))))

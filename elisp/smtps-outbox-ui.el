@@ -70,10 +70,12 @@
                       (t 'waits)))
         ('active 'sending)
         ('tmp 'left-over)
+        ('held (if (smtps-outbox-undecided-p entry) 'undecided 'held))
         (state state))))))
 
 (defconst smtps-outbox-ui--states
   '((needs-you "needs you" smtps-outbox-attention)
+    (undecided "undecided" smtps-outbox-attention)
     (uncertain "uncertain" smtps-outbox-attention)
     (damaged   "damaged"   smtps-outbox-failed)
     (failed    "failed"    smtps-outbox-failed)
@@ -126,8 +128,9 @@
        (format "It was left alone: %s." (plist-get entry :damaged)))
       ((memq (plist-get entry :state) '(active tmp)) "")
       ((smtps-outbox-delayed-p entry)
-       (format "It goes at %s."
-               (format-time-string "%F %T" (plist-get entry :not-before))))
+       (format "It goes at %s.  %s"
+               (format-time-string "%F %T" (plist-get entry :not-before))
+               (or text "")))
       ((and next (eq (plist-get entry :state) 'queue))
        (format "Next try %s.  %s" (smtps-outbox-ui--time next) (or text "")))
       (t (or text ""))))))
@@ -172,6 +175,7 @@ TIME is that of the entry's directory, which each change touches.")
     (set-keymap-parent map tabulated-list-mode-map)
     (define-key map (kbd "RET") #'smtps-outbox-show)
     (define-key map "r" #'smtps-outbox-retry)
+    (define-key map "o" #'smtps-outbox-send-to-others)
     (define-key map "h" #'smtps-outbox-hold)
     (define-key map "e" #'smtps-outbox-edit)
     (define-key map "f" #'smtps-outbox-resend-failed)
@@ -187,6 +191,8 @@ TIME is that of the entry's directory, which each change touches.")
   '("Outbox"
     ["Show" smtps-outbox-show :help "Show what became of this mail"]
     ["Try now" smtps-outbox-retry :help "Send this mail now"]
+    ["Send to the others" smtps-outbox-send-to-others
+     :help "Send this mail to those whom the server did not refuse"]
     ["Hold or release" smtps-outbox-hold
      :help "Keep this mail from being sent, or let it go"]
     ["Edit" smtps-outbox-edit :help "Take this mail back to be edited"]
@@ -426,7 +432,7 @@ Forget what is there no longer."
 (defvar smtps-outbox-mail-mode-map
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map special-mode-map)
-    (dolist (key '("r" "h" "e" "f" "d" "m" "a" "x"))
+    (dolist (key '("r" "o" "h" "e" "f" "d" "m" "a" "x"))
       (define-key map key (lookup-key smtps-outbox-mode-map key)))
     map)
   "Keymap of `smtps-outbox-mail-mode'.")
@@ -448,9 +454,15 @@ Forget what is there no longer."
       (goto-char (point-min)))
     (pop-to-buffer "*smtps mail*")))
 
+(defun smtps-outbox-ui--find (id)
+  "Return the entry ID, wherever it lies, or nil."
+  (or (smtps-outbox-find id)
+      (and (member id (smtps-outbox--names "tmp"))
+           (smtps-outbox--left-behind id))))
+
 (defun smtps-outbox-ui--show (id)
   "Show in the current buffer what is known of the mail ID."
-  (let ((entry (smtps-outbox-find id))
+  (let ((entry (smtps-outbox-ui--find id))
         (inhibit-read-only t)
         (point (point)))
     (unless entry
@@ -582,9 +594,7 @@ Return nil for what no reply refused."
   "Return the entry that is meant, as it is now, in one of STATES.
 STATES are those of `smtps-outbox-ui--states'; without any, all will do."
   (let* ((id (smtps-outbox-ui--here))
-         (entry (or (smtps-outbox-find id)
-                    (and (member id (smtps-outbox--names "tmp"))
-                         (smtps-outbox--left-behind id))
+         (entry (or (smtps-outbox-ui--find id)
                     (user-error "This mail is no longer in the outbox")))
          (state (smtps-outbox-ui--state entry)))
     (when (and states (not (memq state states)))
@@ -620,7 +630,7 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
                (smtps-outbox-ui--look-soon shown))
               ((derived-mode-p 'smtps-outbox-mail-mode)
                ;; Dropped, it stays as it was seen last.
-               (when (smtps-outbox-find smtps-outbox-ui--id)
+               (when (smtps-outbox-ui--find smtps-outbox-ui--id)
                  (smtps-outbox-ui--show smtps-outbox-ui--id))))))))
 
 (defun smtps-outbox-ui--can-ask-p (prompt)
@@ -632,12 +642,12 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
   "Send the mail at point now, however long it was to wait.
 One that failed goes to all who have not got it."
   (interactive)
-  (let ((entry (smtps-outbox-ui--chosen 'waits 'needs-you 'held 'failed
-                                        'uncertain)))
+  (let ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided 'held
+                                        'failed 'uncertain)))
     (when (smtps-outbox-uncertain-p entry)
       (smtps-outbox-ui--can-ask-p
        "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? "))
-    (smtps-outbox-ui--send entry)))
+    (smtps-outbox-ui--send entry :now t)))
 
 (defun smtps-outbox-resend-failed ()
   "Send the mail at point again, only to those whom it could not be sent to."
@@ -645,17 +655,23 @@ One that failed goes to all who have not got it."
   (let ((entry (smtps-outbox-ui--chosen 'failed)))
     (smtps-outbox-ui--send entry)))
 
-(defun smtps-outbox-ui--send (entry)
-  "Have ENTRY sent, now or when its time has come."
-  (let* ((time (plist-get entry :not-before))
-         ;; Once the helper has it, its journal is elsewhere.
-         (sentence
-          (if (and time (time-less-p nil time))
-              (smtps-send--promise (plist-get (plist-get entry :account) :host)
-                                   time)
-            (format "Sending to %s..." (smtps-outbox-ui--addresses
-                                        (smtps-outbox-left entry))))))
-    (smtps-send--door (smtps-send-entry entry))
+(defun smtps-outbox-send-to-others ()
+  "Send the mail at point to those of its recipients who were not refused.
+So you decide about a mail that was for all or none."
+  (interactive)
+  (let ((entry (smtps-outbox-ui--chosen 'undecided 'waits)))
+    (unless (smtps-outbox-left entry t)
+      (user-error "There is nobody else to send this mail to"))
+    (smtps-outbox-ui--send entry :others t)))
+
+(defun smtps-outbox-ui--send (entry &rest properties)
+  "Have ENTRY sent; PROPERTIES are those of `smtps-send-entry'."
+  ;; Once the helper has it, its journal is elsewhere.
+  (let ((sentence (format "Sending to %s..." (smtps-outbox-ui--addresses
+                                              (smtps-outbox-left
+                                               entry (plist-get properties
+                                                                :others))))))
+    (smtps-send--door (apply #'smtps-send-entry entry properties))
     (smtps-send-tell sentence))
   (smtps-outbox-ui--changed (current-buffer)))
 
@@ -674,9 +690,19 @@ One that failed goes to all who have not got it."
     (unless (smtps-outbox-move id state target)
       (user-error "This mail was just taken up by somebody else"))
     (if (eq target 'queue)
-        (smtps-outbox-ui--send (smtps-outbox-find id))
+        (smtps-outbox-ui--let-go (smtps-outbox-find id))
       (smtps-send-tell "Held: it is not sent before you let it go")
       (smtps-outbox-ui--changed (current-buffer)))))
+
+(defun smtps-outbox-ui--let-go (entry)
+  "Have ENTRY, which was held, sent now, or when its time has come."
+  (if (not (smtps-outbox-delayed-p entry))
+      (smtps-outbox-ui--send entry)
+    (smtps-send--wake)
+    (smtps-send-tell
+     (smtps-send--promise (plist-get (plist-get entry :account) :host)
+                          (plist-get entry :not-before)))
+    (smtps-outbox-ui--changed (current-buffer))))
 
 (defun smtps-outbox-drop ()
   "Delete the mail at point, after asking."
@@ -688,6 +714,9 @@ One that failed goes to all who have not got it."
      (format "Delete %s for good? "
              (let ((subject (smtps-send--subject (plist-get entry :directory))))
                (if subject (format "“%s”" subject) "this mail"))))
+    (when (eq (plist-get entry :state) 'tmp)
+      ;; The helper knows whole mails only.
+      (smtps-outbox-move (plist-get entry :id) 'tmp 'held))
     (smtps-outbox-ui--ask 'outbox-drop entry "The mail was deleted")))
 
 (defun smtps-outbox-mark-sent ()
@@ -703,8 +732,8 @@ One that failed goes to all who have not got it."
   "Take the mail at point back into a buffer, to be edited and sent anew.
 Until that is sent, the mail stays in the outbox, held."
   (interactive)
-  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'held
-                                         'failed 'left-over))
+  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided
+                                         'held 'failed 'left-over))
          (id (plist-get entry :id))
          (state (plist-get entry :state)))
     (when (and (memq state '(queue tmp))

@@ -157,28 +157,31 @@ can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
       (insert (encode-coding-string (smtps-wire-print form) 'utf-8-unix) "\n"))
     (smtps-outbox--write-file file)))
 
+(defun smtps-outbox-account-form (account)
+  "Return the properties by which envelope.sexp freezes ACCOUNT."
+  (append
+   (cl-loop for key in '(:name :host :port :tls :user :ca-file
+                               :mechanisms :password-command)
+            append (list key (plist-get account key)))
+   (cl-loop for key in '(:client-certificate :client-key :send-in-clear)
+            for value = (plist-get account key)
+            when value append (list key value))))
+
 (defun smtps-outbox--envelope-forms (id envelope)
   "Return the forms of envelope.sexp for entry ID from the plist ENVELOPE.
 The current buffer holds the message's octets."
-  (let ((account (plist-get envelope :account)))
-    `((envelope :version 1 :id ,id
-                :created ,(time-convert nil 'integer)
-                :message-id ,(plist-get envelope :message-id)
-                :size ,(buffer-size)
-                :sha256 ,(smtps-outbox--sha256)
-                ,@(and (plist-get envelope :not-before)
-                       (list :not-before (plist-get envelope :not-before))))
-      (account
-       ,@(cl-loop for key in '(:name :host :port :tls :user :ca-file
-                                     :mechanisms :password-command)
-                  append (list key (plist-get account key)))
-       ,@(cl-loop for key in '(:client-certificate :client-key :send-in-clear)
-                  for value = (plist-get account key)
-                  when value append (list key value)))
-      (mail ,(plist-get envelope :from))
-      ,@(mapcar (lambda (address) `(rcpt ,address))
-                (plist-get envelope :recipients))
-      (end))))
+  `((envelope :version 1 :id ,id
+              :created ,(time-convert nil 'integer)
+              :message-id ,(plist-get envelope :message-id)
+              :size ,(buffer-size)
+              :sha256 ,(smtps-outbox--sha256)
+              ,@(and (plist-get envelope :not-before)
+                     (list :not-before (plist-get envelope :not-before))))
+    (account ,@(smtps-outbox-account-form (plist-get envelope :account)))
+    (mail ,(plist-get envelope :from) ,@(plist-get envelope :wishes))
+    ,@(mapcar (lambda (address) `(rcpt ,address))
+              (plist-get envelope :recipients))
+    (end)))
 
 (defun smtps-outbox--discard (directory)
   "Delete the unfinished entry DIRECTORY in tmp/, or what can be deleted."
@@ -191,8 +194,9 @@ The current buffer holds the message's octets."
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for'),
-`:from' and `:recipients' (a list), which are addresses, `:message-id', and
-`:not-before', seconds since 1970 or nil.  AFTERWORK is a list of forms for
+`:from' and `:recipients' (a list), which are addresses, `:message-id',
+`:not-before', seconds since 1970 or nil, and `:wishes', the properties of
+the form `mail' in envelope.sexp.  AFTERWORK is a list of forms for
 afterwork.sexp.  STATE is `queue' (the default) or `held'.
 
 Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing
@@ -304,7 +308,8 @@ read; then the first form is `omitted'."
 (defun smtps-outbox-read (directory)
   "Return what is known of the entry in DIRECTORY, a plist.
 Its properties are `:id', `:directory', and from envelope.sexp
-`:created', `:not-before' (seconds since 1970), `:message-id', `:size',
+`:created', `:not-before' (seconds since 1970; nil once its user wants it
+sent all the same), `:message-id', `:size',
 `:account' (a plist), `:from' and `:recipients'; from journal.sexp
 `:attempts', their number, and `:outcome', the last one's properties.  A
 damaged entry has the property `:damaged', a sentence, and may lack the
@@ -324,7 +329,8 @@ rest.  Return nil if there is no entry."
       (let ((head (smtps-outbox--form 'envelope envelope)))
         `(,@entry
           :created ,(plist-get head :created)
-          :not-before ,(plist-get head :not-before)
+          :not-before ,(and (not (smtps-outbox--released-p journal))
+                            (plist-get head :not-before))
           :message-id ,(plist-get head :message-id)
           :size ,(plist-get head :size)
           :account ,(smtps-outbox--form 'account envelope)
@@ -341,10 +347,23 @@ rest.  Return nil if there is no entry."
                     :outcome (smtps-outbox--form 'outcome
                                                  (reverse journal))))))))))
 
+(defun smtps-outbox--released-p (journal)
+  "Return non-nil if the mail of JOURNAL, a list of forms, is to go early."
+  (and (consp journal)
+       (cl-some (lambda (form)
+                  (and (eq (car-safe form) 'retry) (plist-get (cdr form) :now)))
+                journal)))
+
 (defun smtps-outbox-uncertain-p (entry)
   "Return non-nil if nobody knows whether ENTRY has arrived."
   (and (eq (plist-get entry :state) 'failed)
        (eq (plist-get (plist-get entry :outcome) :verdict) 'uncertain)))
+
+(defun smtps-outbox-undecided-p (entry)
+  "Return non-nil if nobody got ENTRY since somebody was refused.
+Its user decides whether the others are to have it."
+  (and (eq (plist-get entry :state) 'held)
+       (eq (plist-get (plist-get entry :outcome) :verdict) 'held)))
 
 (defun smtps-outbox-delayed-p (entry)
   "Return non-nil if ENTRY is not to be sent yet."
@@ -374,10 +393,12 @@ by default the entry's own, has them; for who was not tried there are none."
              for i from 0
              collect (cons address (alist-get i results)))))
 
-(defun smtps-outbox-left (entry)
-  "Return the recipients of ENTRY of whom it is not known that they got it."
+(defun smtps-outbox-left (entry &optional others)
+  "Return the recipients of ENTRY of whom it is not known that they got it.
+With OTHERS, leave out those who were refused for good."
   (cl-loop for (address . result) in (smtps-outbox-fates entry)
-           unless (eq (plist-get result :verdict) 'accepted)
+           unless (memq (plist-get result :verdict)
+                        (if others '(accepted refused) '(accepted)))
            collect address))
 
 (defun smtps-outbox--envelope-p (forms id)

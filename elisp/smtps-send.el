@@ -551,6 +551,7 @@ It is read off in the buffer where the mail was composed.  Signal an
     (list :recipients recipients
           :author author
           :from (smtps-send--sender author)
+          :wishes (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))
           :account (or (smtps-send--method-account fields)
                        (smtps-account-for author))
           :message-id (if (string-empty-p given)
@@ -663,8 +664,7 @@ is or can't be kept."
           (when composed
             (smtps-send--check-again composed))
           (setq envelope (smtps-send--prepare source))
-          (setq envelope (plist-put envelope :not-before
-                                    (smtps-send--not-before composed))))
+          (setq envelope (smtps-send--schedule envelope composed)))
         (setq id (smtps-outbox-put
                   envelope nil
                   (if (with-current-buffer source
@@ -683,19 +683,33 @@ is or can't be kept."
   "Seconds within which mail that is to be sent is in flight for who quits.
 The time to it is told in seconds, too.")
 
-(defun smtps-send--not-before (composed)
-  "Return the time at which the mail composed in buffer COMPOSED may go.
-That is in seconds since 1970; nil is at once.  With a prefix argument, ask."
-  (cond (noninteractive nil)
+(defun smtps-send--schedule (envelope composed)
+  "Return ENVELOPE with the time at which the mail composed in COMPOSED may go.
+COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
+  (cond (noninteractive envelope)
         ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
-         (require 'org)
-         (let ((time (org-read-date t t nil "Send it at")))
-           (when (time-less-p time nil)
-             (smtps-send--refuse "%s is in the past."
-                                 (format-time-string "%F %R" time)))
-           (time-convert time 'integer)))
+         (let ((time (smtps-send--read-time)))
+           `(:not-before
+             ,time
+             :wishes
+             (,@(plist-get envelope :wishes)
+              ,@(and smtps-future-release
+                     (list :hold-until
+                           (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
+             ,@envelope)))
         ((> smtps-send-delay 0)
-         (ceiling (float-time (time-add nil smtps-send-delay))))))
+         `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
+                       ,@envelope))
+        (t envelope)))
+
+(defun smtps-send--read-time ()
+  "Ask for a time to send a mail at; return it in seconds since 1970."
+  (require 'org)
+  (let ((time (org-read-date t t nil "Send it at")))
+    (when (time-less-p time nil)
+      (smtps-send--refuse "%s is in the past."
+                          (format-time-string "%F %R" time)))
+    (time-convert time 'integer)))
 
 (defun smtps-send--run-hook ()
   "Run `message-send-mail-hook' where message.el has left that to us."
@@ -866,15 +880,17 @@ it is sent as it is."
     (add-hook 'smtps-helper-death-functions #'smtps-send--death)
     (setq smtps-send--listening t)))
 
-(defun smtps-send--wake (&optional id)
-  "Have the helper send what is in the outbox, and above all the mail ID."
+(defun smtps-send--wake (&optional id &rest properties)
+  "Have the helper send what is in the outbox, and above all the mail ID.
+PROPERTIES are more arguments of the helper's method for it."
   (setq smtps-send--trouble nil)
   (condition-case problem
       (progn
         (smtps-send--listen)
         (smtps-helper-call
          (if id 'outbox-retry 'outbox-drain)
-         `(:outbox ,(smtps-outbox--directory) ,@(and id (list :id id)))
+         `(:outbox ,(smtps-outbox--directory)
+                   ,@(and id `(:id ,id ,@properties)))
          :else #'smtps-send--unwoken))
     (error (smtps-send--unwoken problem))))
 
@@ -914,8 +930,9 @@ Enough that an event which is repeated is not told again.")
 
 (defvar smtps-send--waiting nil
   "Why mails wait for their user: an alist of ids and events, the last first.
-Each event has the properties `:waits' (`secret', `trust', or `setup' if
-something has to be mended first), `:host' and `:port', and for trust the
+Each event has the properties `:waits' (`secret', `trust', `setup' if
+something has to be mended first, or `decision' where a recipient was
+refused and the mail is held), `:host' and `:port', and for trust the
 server's `:key' and a `:text'.")
 
 (defun smtps-send--event (event)
@@ -937,7 +954,7 @@ server's `:key' and a `:text'.")
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."
-  (and (plist-get event :waits)
+  (and (memq (plist-get event :waits) '(secret trust))
        (cl-find-if (lambda (other)
                      (and (not (equal (car other) (plist-get event :id)))
                           (cl-every (lambda (key)
@@ -1009,6 +1026,9 @@ M-x smtps-answer" (plist-get event :host)))
           ((eq (plist-get event :waits) 'setup)
            (format-message "%s  When that is mended, M-x smtps-answer tries \
 again." (smtps-send--line text)))
+          ((eq (plist-get event :waits) 'decision)
+           (format-message "%s  M-x smtps-outbox: o sends it to the others, e \
+edits it." (smtps-send--line text)))
           ((plist-get event :waits)
            (format-message "%s.  The mail waits in the outbox: M-x \
 smtps-answer shows the certificate, and asks."
@@ -1016,6 +1036,7 @@ smtps-answer shows the certificate, and asks."
                            (car (split-string (smtps-send--line text)
                                               "\\.\\(?: \\|\\'\\)"))))
           ((and (plist-get event :next)
+                (not (eq (plist-get event :verdict) 'not-yet))
                 (smtps-send--waiting-sentence event)))
           ((and (stringp text) (not (string-blank-p text)))
            (smtps-send--line text)))))
@@ -1127,9 +1148,11 @@ which might ask: mail that needs one then waits for `smtps-answer'."
       (setf (alist-get id smtps-send--waiting nil t #'equal) nil)))
   (smtps-send--wake))
 
-(defun smtps-send-entry (entry)
-  "Have ENTRY sent now to all who have not got it, wherever it lies.
-Its password is looked for, which may ask."
+(defun smtps-send-entry (entry &rest properties)
+  "Have ENTRY sent to all who have not got it, wherever it lies.
+PROPERTIES are `:now' t, to send it before its time, and `:others' t: those
+who were refused are left out, and the rest get it even if it was for all
+or none.  Its password is looked for, which may ask."
   (dolist (account (smtps-send--accounts-of (list entry)))
     (smtps-credentials-fetch account :from (plist-get account :sender))
     (smtps-credentials-fetch-passphrase account))
@@ -1137,7 +1160,7 @@ Its password is looked for, which may ask."
     (setf (alist-get id smtps-send--again nil nil #'equal)
           (plist-get entry :attempts))
     (smtps-send--tell-anew id)
-    (smtps-send--wake id)))
+    (apply #'smtps-send--wake id properties)))
 
 ;;;###autoload
 (defun smtps-send-waiting ()

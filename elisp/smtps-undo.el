@@ -21,6 +21,9 @@
 (require 'smtps-send)
 
 (declare-function smtps-outbox-ui-compose "smtps-outbox-ui" (entry))
+(declare-function message-narrow-to-headers "message" ())
+(declare-function message-remove-header "message"
+                  (header &optional is-regexp first reverse))
 (declare-function message-set-auto-save-file-name "message" ())
 (defvar message-buffer-list)
 (defvar message-kill-buffer-on-exit)
@@ -77,6 +80,18 @@ the mail stays in the outbox, held."
     (pop-to-buffer buffer)
     (smtps-send-tell "Taken back: nothing was sent")))
 
+(defun smtps-undo--remove-generated ()
+  "Remove Date and Message-ID if message.el has made them.
+The mail will have those of the time when it is sent."
+  (save-excursion
+    (save-restriction
+      (message-narrow-to-headers)
+      (dolist (header '("Date" "Message-ID"))
+        (goto-char (point-min))
+        (when (and (re-search-forward (concat "^" header ":") nil t)
+                   (get-text-property (match-beginning 0) 'message-deletable))
+          (message-remove-header header))))))
+
 (defun smtps-undo--restore (buffer id)
   "Make BUFFER, from which the mail ID was sent, one that composes it again."
   (with-current-buffer buffer
@@ -90,6 +105,7 @@ the mail stays in the outbox, held."
             message-buffer-list (delq buffer message-buffer-list))
       (when (string-match "\\`\\*sent \\(.*\\)" (buffer-name))
         (rename-buffer (concat "*unsent " (match-string 1 (buffer-name))) t))
+      (smtps-undo--remove-generated)
       (message-set-auto-save-file-name))
     (set-buffer-modified-p t)))
 

@@ -140,6 +140,26 @@ The command line uses the same one."
 During that time \\[smtps-undo-send] takes it back."
   :type 'natnum)
 
+(defcustom smtps-future-release nil
+  "Whether a mail for a later time is handed to its server at once.
+It is where the server offers to hold it until then (FUTURERELEASE, RFC
+4865), and then goes even if this machine is off, but can't be taken back.
+By other servers it goes from the outbox when its time has come."
+  :type 'boolean)
+
+(defcustom smtps-refused-recipients 'serve
+  "What becomes of a mail when the server refuses some of its recipients.
+`serve' sends it to the others.  With `hold' nobody gets it before you have
+decided in \\[smtps-outbox]; that takes a round trip more."
+  :type '(choice (const :tag "The others get it" serve)
+                 (const :tag "Nobody gets it before I have decided" hold)))
+
+(defcustom smtps-warm-while-composing t
+  "Whether to connect and log in while a mail is being composed.
+Then sending it takes one round trip.  It is done only where the password
+is in memory, or in a file that is not encrypted: nothing is asked."
+  :type 'boolean)
+
 (defcustom smtps-helper-command nil
   "The helper's whole command, a list of program and arguments, or nil.
 If nil, what `smtps-install-helper' installed is used, else the
@@ -340,6 +360,7 @@ where it was made from the smtpmail variables.  Signal
 (declare-function smtps-send-check-recipients "smtps-send" ())
 (declare-function smtps-send-divert "smtps-send" ())
 (declare-function smtps-send-query-quit "smtps-send" ())
+(declare-function smtps-warm-compose "smtps-warm" ())
 (declare-function smtps-mode-line-show "smtps-mode-line" (on))
 (defvar send-mail-function)
 (defvar message-send-mail-function)
@@ -388,12 +409,16 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
         (set-default variable #'smtps-send-it))
       (add-hook 'message-send-hook #'smtps-send-divert)
       (add-hook 'message-send-hook #'smtps-send-check-recipients)
+      (add-hook 'message-setup-hook #'smtps-warm-compose)
+      (add-hook 'mail-setup-hook #'smtps-warm-compose)
       (add-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (unless noninteractive
         (run-with-idle-timer smtps--idle-pause nil #'smtps--take-up-queue)))
      (t
       (remove-hook 'message-send-hook #'smtps-send-divert)
       (remove-hook 'message-send-hook #'smtps-send-check-recipients)
+      (remove-hook 'message-setup-hook #'smtps-warm-compose)
+      (remove-hook 'mail-setup-hook #'smtps-warm-compose)
       (remove-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (when (featurep 'smtps-mode-line)
         (smtps-mode-line-show nil))
@@ -521,6 +546,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-outbox "smtps-outbox-ui" nil t)
 (autoload 'smtps-undo-send "smtps-undo" nil t)
 (autoload 'smtps-undo-keep "smtps-undo")
+(autoload 'smtps-warm-compose "smtps-warm")
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)

@@ -15,8 +15,9 @@ from smtps.errors import (
     PeerGoneError,
     SmtpsError,
     UsageError,
+    WireError,
 )
-from smtps.rpc.codec import Symbol, Value
+from smtps.rpc.codec import Symbol, Value, plist
 from smtps.rpc.peer import Peer
 from smtps.rpc.stdio import Wire, ignore_hangups
 
@@ -97,6 +98,7 @@ class App:
                 "session-close": self.session_close,
                 "accounts": self.accounts,
                 "trust": self.trust,
+                "warm": self.warm,
                 "outbox-drain": self.outbox_drain,
                 "outbox-retry": self.outbox_retry,
                 "outbox-drop": self.outbox_drop,
@@ -299,24 +301,41 @@ class App:
 
     async def outbox_drain(self, args: dict[str, Value]) -> Value:
         """Send what is due in the outbox (:outbox DIR); return (:due N)."""
+        return {"due": self._drainer(_text(args, "outbox")).wake()}
+
+    def _drainer(self, root: str) -> Drainer:
         from smtps.outbox.drain import Drainer
 
-        root = _text(args, "outbox")
-        drainer = self._drainers.get(root)
-        if drainer is None:
-            drainer = self._drainers[root] = Drainer(
+        if root not in self._drainers:
+            self._drainers[root] = Drainer(
                 root, self._tell_outbox, self._credentials, self._trusting()
             )
-        return {"due": drainer.wake()}
+        return self._drainers[root]
+
+    async def warm(self, args: dict[str, Value]) -> Value:
+        """Open a connection for a mail to come (:outbox DIR :account PLIST, as in an envelope).
+
+        Return (:open t) if a mail can go over one now.
+        """
+        from smtps.outbox import entry
+
+        drainer = self._drainer(_text(args, "outbox"))
+        try:
+            account = entry.frozen(plist(args.get("account") or []))
+        except (KeyError, WireError):
+            raise UsageError("The argument :account has to be one of an envelope.") from None
+        return {"open": await drainer.warm(account)}
 
     async def outbox_retry(self, args: dict[str, Value]) -> Value:
-        """Try a mail of the outbox now (:outbox DIR :id ID), however long it was to wait.
+        """Try a mail of the outbox (:outbox DIR :id ID), however long it was to wait.
 
-        One that failed or is held goes to all who have not got it.
+        One that failed or is held goes to all who have not got it; with :others t only to those
+        who were not refused, although it was for all or none; with :now t before its time.
         """
         from smtps.outbox import overview
 
-        await self._on_entry(args, overview.retry)
+        others, now = args.get("others") is True, args.get("now") is True
+        await self._on_entry(args, lambda spool, entry: overview.retry(spool, entry, others, now))
         await self.outbox_drain(args)
         self._drainers[_text(args, "outbox")].hurry(_text(args, "id"))
         return None
@@ -376,7 +395,6 @@ class App:
         Raises CredentialsLaterError if a person has to be asked.
         """
         from smtps.errors import CredentialsLaterError
-        from smtps.rpc.codec import plist
 
         known: dict[str, Value] = {
             "account": account.name,

@@ -295,6 +295,7 @@ def makes_the_string_of_auth_plain(house: House, command: str) -> None:
 @tries("smtps outbox list")
 @tries("smtps outbox show ID")
 @tries("smtps outbox retry ID")
+@tries("smtps outbox retry ID --others")
 @tries("smtps outbox drop ID")
 @tries("smtps outbox flush")
 def does_with_what_is_kept(house: House, command: str) -> None:

@@ -174,12 +174,15 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
       (let ((id (plist-get (car (smtps-outbox-entries)) :id)))
         (smtps-outbox-ui-test-go id)
         (should (smtps-outbox-ui-test-line "^ delayed .+It goes at 2"))
-        (should-error (smtps-outbox-retry) :type 'user-error)
         (smtps-outbox-hold)
         (setq smtps-real-told nil)
         (smtps-outbox-hold)
         (should (string-prefix-p "It goes to localhost on " (car smtps-real-told)))
-        (should (equal (smtps-real-state) '(queue)))))))
+        (should (equal (smtps-real-state) '(queue)))
+        ;; That was the time it goes by itself; it can go now.
+        (smtps-outbox-ui-test-go id)
+        (smtps-outbox-retry)
+        (smtps-real-until (equal (smtps-real-state) '(sent)))))))
 
 (ert-deftest smtps-outbox-ui-test-retry ()
   "What was held is tried now; what was sent can't be."
@@ -239,6 +242,27 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
         (smtps-real-until (null (smtps-real-state)))
         (smtps-real-until (equal (smtps-outbox-ui-test-shown) ""))))))
 
+(ert-deftest smtps-outbox-ui-test-left-over ()
+  "A mail that was left behind while it was written can be seen and dropped."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'held))
+          (smtps-outbox--writing-time -1))
+      (rename-file (smtps-outbox--directory "held" id)
+                   (smtps-outbox--directory "tmp" id))
+      (smtps-outbox-ui-test-go id)
+      (should (smtps-outbox-ui-test-line "^ left over .+From a file"))
+      (smtps-outbox-show)
+      (with-current-buffer "*smtps mail*"
+        (should (search-forward "left over" nil t))
+        (should (search-forward "c@x.example  not tried yet" nil t)))
+      (smtps-outbox-ui-test-go id)
+      (cl-letf (((symbol-function 'yes-or-no-p) #'always))
+        (smtps-outbox-drop))
+      (smtps-real-until (smtps-real-told-p "The mail was deleted"))
+      (should-not (smtps-real-state))
+      (should-not (smtps-outbox--names "tmp")))))
+
 (ert-deftest smtps-outbox-ui-test-edit ()
   "A mail comes back as it was composed, and what is sent replaces it."
   (smtps-real-with
@@ -280,15 +304,31 @@ filename=a.c\n\nint x;\n--=-=--\n" 'utf-8-unix))))
       (should (equal (message-fetch-field "To") "b@x.example, c@x.example"))
       (should (smtps-real-told-p "1 of its recipients")))))
 
+(defun smtps-outbox-ui-test-copies (id count)
+  "Copy the mail ID, in queue/, COUNT times; return the ids of the copies.
+To put so many would take as long as the disk needs for thousands of flushes."
+  (let* ((from (smtps-outbox--directory "queue" id))
+         (envelope (smtps-real-file (format "outbox/queue/%s/envelope.sexp" id)))
+         (coding-system-for-write 'utf-8-unix)
+         ids)
+    (dotimes (_ count ids)
+      (let* ((copy (smtps-outbox-new-id))
+             (to (smtps-outbox--directory "queue" copy)))
+        (make-directory to)
+        (add-name-to-file (concat from "/message.eml") (concat to "/message.eml"))
+        (write-region (string-replace id copy envelope) nil
+                      (concat to "/envelope.sexp") nil 'silent)
+        (push copy ids)))))
+
 (ert-deftest smtps-outbox-ui-test-thousands ()
   "A look at a thousand mails, of which one has changed, is a short one."
   (smtps-real-with
     (smtps-outbox-ui-test-login)
-    (let ((ids (cl-letf (((symbol-function 'smtps-outbox--sync) #'ignore))
-                 (cl-loop repeat 1000
-                          collect (smtps-outbox-ui-test-put 'queue))))
+    (let ((ids (smtps-outbox-ui-test-copies
+                (smtps-outbox-ui-test-put 'queue) 999))
           (least 1))
       (smtps-outbox)
+      (should (= 1000 (how-many "^ waits .+From a file" (point-min) (point-max))))
       (cl-loop repeat 5
                do (smtps-outbox-move (pop ids) 'queue 'held)
                do (let ((began (float-time)) (gc gc-elapsed))

@@ -197,7 +197,9 @@
   (require 'sendmail)
   (let ((send-mail-function #'ignore)
         (message-send-mail-function #'identity)
-        (message-send-hook nil))
+        (message-send-hook nil)
+        (message-setup-hook nil)
+        (mail-setup-hook nil))
     (smtps-mode 1)
     (unwind-protect
         (progn
@@ -205,12 +207,19 @@
           (should (eq message-send-mail-function 'smtps-send-it))
           (should (memq 'smtps-send-divert message-send-hook))
           (should (memq 'smtps-send-check-recipients message-send-hook))
+          (should (memq 'smtps-warm-compose message-setup-hook))
+          (should (memq 'smtps-warm-compose mail-setup-hook))
+          (dolist (function (append message-send-hook message-setup-hook
+                                    mail-setup-hook))
+            (should (fboundp function)))
           ;; Turning it on twice must not forget what was there before.
           (smtps-mode 1))
       (smtps-mode -1))
     (should (eq send-mail-function #'ignore))
     (should (eq message-send-mail-function #'identity))
-    (should-not message-send-hook)))
+    (should-not message-send-hook)
+    (should-not message-setup-hook)
+    (should-not mail-setup-hook)))
 
 (ert-deftest smtps-test-mode-leaves-a-later-choice-alone ()
   (let ((send-mail-function #'ignore)

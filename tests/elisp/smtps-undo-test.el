@@ -36,6 +36,12 @@
   (length (directory-files (expand-file-name "new" (smtps-real-property :maildir))
                            nil "\\`[^.]")))
 
+(defun smtps-undo-test-envelopes ()
+  "Return the text of the envelopes of the mails in queue/."
+  (mapconcat (lambda (id)
+               (smtps-real-file (format "outbox/queue/%s/envelope.sexp" id)))
+             (smtps-outbox--names "queue") ""))
+
 (ert-deftest smtps-undo-test-goes-when-time-is-over ()
   "A delayed mail is not sent before its time, and then by itself."
   (smtps-undo-test-with 2
@@ -56,9 +62,12 @@
     (setq-default message-kill-buffer-on-exit t)
     (let ((buffer (current-buffer))
           (name (buffer-name))
-          (id nil))
+          (text (buffer-string))
+          (id nil)
+          (message-id nil))
       (message-send-and-exit)
-      (setq id (plist-get (car (smtps-outbox-entries)) :id))
+      (setq id (plist-get (car (smtps-outbox-entries)) :id)
+            message-id (plist-get (car (smtps-outbox-entries)) :message-id))
       (should (buffer-live-p buffer))
       (set-window-buffer nil (get-buffer-create "*elsewhere*"))
       (set-buffer "*elsewhere*")
@@ -67,6 +76,9 @@
       (should (eq (current-buffer) buffer))
       (should (equal (buffer-name) name))
       (should (looking-at "text\\.\n<#part "))
+      ;; What message.el generated is gone; it has sorted the header, too.
+      (should (equal (sort (split-string (buffer-string) "\n") #'string<)
+                     (sort (split-string text "\n") #'string<)))
       (should message-kill-buffer-on-exit)
       (should (equal (smtps-real-state) '(held)))
       (should (= 0 (smtps-undo-test-mails)))
@@ -75,7 +87,20 @@
         (message-send))
       (smtps-real-until (equal (smtps-real-state) '(sent)))
       (should-not (smtps-outbox-find id))
+      (should-not (equal message-id (plist-get (car (smtps-outbox-entries))
+                                               :message-id)))
       (should (= 1 (smtps-undo-test-mails))))))
+
+(ert-deftest smtps-undo-test-keeps-what-was-written ()
+  "A Date and a Message-ID of the user's own come back with the mail."
+  (smtps-undo-test-with 600
+    (smtps-undo-test-compose)
+    (message-add-header "Date: Thu, 01 Jan 1970 00:00:00 +0000"
+                        "Message-ID: <mine@x.example>")
+    (message-send)
+    (smtps-undo-send)
+    (should (equal (message-fetch-field "Date") "Thu, 01 Jan 1970 00:00:00 +0000"))
+    (should (equal (message-fetch-field "Message-ID") "<mine@x.example>"))))
 
 (ert-deftest smtps-undo-test-after-a-restart ()
   "Without its buffer, the mail is made one of again."
@@ -142,7 +167,19 @@
         (should (smtps-real-told-p "on 2031-01-01 at 14:30; "))
         (should (equal (plist-get (car (smtps-outbox-entries)) :not-before)
                        (time-convert (encode-time '(0 30 14 1 1 2031 nil -1 nil))
-                                     'integer)))))))
+                                     'integer)))
+        ;; That its server may hold it is asked only if the user wants it.
+        (should-not (string-search "hold-until" (smtps-undo-test-envelopes)))
+        (let ((smtps-future-release t))
+          (smtps-real-send)
+          (smtps-real-until
+           (smtps-real-told-p "(FUTURERELEASE); nothing was sent\\. It waits in the outbox until its time\\.\\'"))
+          (should (string-search (format-time-string
+                                  ":hold-until \"%Y-%m-%dT%H:%M:%SZ\""
+                                  (encode-time '(0 30 14 1 1 2031 nil -1 nil)) t)
+                                 (smtps-undo-test-envelopes))))
+        (should (equal (smtps-real-state) '(queue queue)))
+        (should (= 0 (smtps-undo-test-mails)))))))
 
 (ert-deftest smtps-undo-test-next-try-is-told ()
   "What waits for another try is told with its time, once."

@@ -72,7 +72,10 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
         "--hold-for", metavar="SECONDS", type=int, help="let the server wait; --hold-until TIME"
     )
     group.add_argument("--hold-until", metavar="TIME", help=argparse.SUPPRESS)
-    group.add_argument("--priority", metavar="N", type=int, help="-9 to 9")
+    group.add_argument(
+        "--priority", metavar="N", type=int, help="-9 to 9; --all-or-none: to all, or nobody"
+    )
+    group.add_argument("--all-or-none", action="store_true", help=argparse.SUPPRESS)
     group.add_argument(
         "--require-tls", action="store_true", help="under verified TLS to the end, or not at all"
     )
@@ -90,6 +93,7 @@ def wishes(arguments: argparse.Namespace) -> tuple[Wishes, Notices]:
             hold_until=arguments.hold_until,
             priority=arguments.priority,
             require_tls=arguments.require_tls,
+            all_or_none=arguments.all_or_none,
         ), Notices(words, arguments.orcpt)
     except MessageError as error:
         raise UsageError(error.text) from None

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("list", "show", "retry", "drop", "flush"),
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")
+    parser.add_argument(
+        "--others", action="store_true", help="retry: not to those who were refused"
+    )
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox, if not yours")
     parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
 
@@ -59,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "show":
         _show(arguments, entry)
     elif arguments.action == "retry":
-        overview.retry(box, entry)
+        overview.retry(box, entry, arguments.others, not arguments.others)
         print(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
     else:
         overview.drop(box, entry)

@@ -312,6 +312,8 @@ def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
 
     arguments = sending.arguments
     state = "sent" if outcome.status == 0 else "failed"
+    if outcome.verdict is Verdict.HELD:
+        state = "held"
     try:
         owned.journal.append(journal.transcript(1, sending.said), *journal.results(1, outcome))
     except OutboxError as error:
@@ -330,6 +332,8 @@ def _kept(directory: Path, outcome: Outcome | None = None) -> str:
     text = f"The mail is kept as {directory.name} in {directory.parent}."
     if outcome is not None and outcome.verdict is Verdict.UNCERTAIN:
         text += " Find out whether it arrived before you send it again."
+    if outcome is not None and outcome.verdict is Verdict.HELD:
+        text += f" “smtps outbox retry {directory.name} --others” lets the others have it."
     return text
 
 

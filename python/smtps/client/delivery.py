@@ -53,6 +53,8 @@ class Delivery:
         self._proven = b""
         """A digest of the secret that the server last took, so that it is not kept."""
         self._tried = b""
+        self._refused = False
+        """The login, or the server's identity, was refused, and no mail accepted since."""
 
     async def send(
         self,
@@ -76,6 +78,10 @@ class Delivery:
             outcome, group = await self._transaction(envelope, pending, message, ask, commit)
             outcomes.append(outcome)
             fates |= dict(zip(group, outcome.fates, strict=True))
+            self._refused = outcome.verdict is Verdict.LOGIN or (
+                self._refused
+                and all(fate.verdict is not Verdict.ACCEPTED for fate in outcome.fates)
+            )
             pending = _again(pending, group, outcome)
         verdict, reply = _untried(outcomes[-1])
         return _together(
@@ -99,6 +105,33 @@ class Delivery:
             text = self._told(stop.verdict, stop.text)
             return link, Outcome((Fate("", stop.verdict, stop.reply),), text)
         return link, None
+
+    async def warm(self, ask: Ask | None) -> bool:
+        """Connect and log in before there is a mail; return True if a mail can go at once.
+
+        What is open is kept alive.  After a refused login nothing is done until a mail was
+        accepted: accounts get locked by tries.
+        """
+        self._trace = None
+        if self._refused:
+            return False
+        try:
+            if self.idle and self._link is not None:
+                await self._link.stay()
+            else:
+                link, outcome = await self.connected(ask)
+                if link is not None:
+                    link.ahead = True
+                    self._note(link, outcome)
+                self._refused = outcome is not None and outcome.verdict is Verdict.LOGIN
+        except (Stop, SmtpsError):
+            self.abort()
+        except BaseException:
+            self.abort()
+            raise
+        if self._refused:
+            await self.close()
+        return self.idle
 
     async def close(self) -> None:
         """Say goodbye to the server, if a connection is open."""
@@ -136,16 +169,20 @@ class Delivery:
                 )
                 return link._replace(fates=fates), tuple(pending)
             group = link.submission.next_group(envelope, pending)
-            if not group:
+            all_or_none = envelope.wishes.all_or_none and len(group) < len(pending)
+            if not group or (all_or_none and link.mails):
                 await self.close()
                 continue
+            if all_or_none:
+                # The first would have it before the last are known to be taken.
+                return _held(self.account.host, envelope.only(pending), len(group)), tuple(pending)
 
             async def commit_group(
                 recipients: tuple[int, ...], group: tuple[int, ...] = group
             ) -> None:
                 await commit(tuple(group[i] for i in recipients))
 
-            reused = link.mails > 0
+            reused = link.mails > 0 or link.ahead
             login = partial(self._login, link=link, ask=once(ask))
             try:
                 outcome = await link.deliver(envelope.only(group), message, login, commit_group)
@@ -215,12 +252,22 @@ class Delivery:
         secret = f"{credentials.user}\0{credentials.password}".encode()
         return hashlib.blake2b(secret, key=self._salt).digest()
 
-    def _note(self, link: Link, outcome: Outcome) -> None:
+    def _note(self, link: Link, outcome: Outcome | None) -> None:
         """Remember whether the secret was taken."""
         if link.authenticated:
             self._proven = self._tried
-        elif outcome.verdict is Verdict.LOGIN:
+        elif outcome is not None and outcome.verdict is Verdict.LOGIN:
             self._proven = b""
+
+
+def _held(host: str, envelope: Envelope, most: int) -> Outcome:
+    """Return what ENVELOPE comes to at HOST, which takes MOST recipients at once: all or none."""
+    return Outcome(
+        tuple(Fate(recipient, Verdict.HELD) for recipient in envelope.recipients),
+        f"{host} takes {most} of the {len(envelope.recipients)} recipients at once, so that some "
+        "would get the mail before the others could be refused. Nothing was sent to anyone, since "
+        "all were to get it or none.",
+    )
 
 
 def _again(pending: list[int], group: tuple[int, ...], outcome: Outcome) -> list[int]:

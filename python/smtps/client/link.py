@@ -24,6 +24,12 @@ RECENT = 15.0
 """Seconds since the server was last heard for which the connection is taken to be alive.  A
 router that forgot it, after a suspended machine woke up, shows nothing."""
 
+SILENT = 5.0
+"""Seconds since the server was last heard after which it is asked whether it is there."""
+
+ASKED_LIMIT = 20
+"""How often it is: servers slow down who says NOOP too often without sending (Postfix: 100)."""
+
 
 class Link:
     """A connection to ACCOUNT's server, greeted, over which mails go one after the other.
@@ -47,6 +53,9 @@ class Link:
         self.submission = Submission(account.tls, Dialogue(account.host, Connection(trace=trace)))
         self.mails = 0
         """Mails that were begun on it."""
+        self.ahead = False
+        """It was opened before there was a mail."""
+        self._asked = 0
         self.warnings: list[str] = []
         """What the server no longer offers."""
 
@@ -84,6 +93,16 @@ class Link:
     async def login(self, login: OnLogin) -> None:
         """Log in.  Raises Stop or SmtpsError."""
         await self._open.drive(self.submission.login(), login=login)
+
+    async def stay(self) -> None:
+        """See that the server is there, unless it was heard just now.
+
+        Raises Stop or SmtpsError where it is not.
+        """
+        driver = self._open
+        if time.monotonic() - driver.heard >= SILENT and self._asked < ASKED_LIMIT:
+            self._asked += 1
+            await driver.drive(self.submission.noop())
 
     async def deliver(
         self, envelope: Envelope, message: Message, login: OnLogin, commit: OnCommit

@@ -21,7 +21,9 @@ from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError
 from smtps.net.loop import Loop
 from smtps.outbox import judge
-from smtps.outbox.lane import Ask, Lane
+from smtps.outbox.entry import Entry
+from smtps.outbox.journal import Journal
+from smtps.outbox.lane import Ask, Lane, asking
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Spool
 from smtps.rpc.codec import Symbol, Value
@@ -70,6 +72,10 @@ class Drainer:
         """Try the mail NAME now, however long it was to wait."""
         self._due.pop(name, None)
         self._woken.set()
+
+    async def warm(self, account: Account) -> bool:
+        """Open the connection of ACCOUNT before there is a mail; return True if one is open."""
+        return not self._stopping and await self._pool.warm(account, asking(self._ask, account))
 
     async def stop(self) -> None:
         """Take nothing new; give up what has not been committed, finish what has."""
@@ -134,8 +140,9 @@ class Drainer:
                 self._damaged.add(name)
                 self._report(name, "damaged", error.text)
             return
-        if mail.not_before > time.time():
-            self._due[name] = time.monotonic() + mail.not_before - time.time()
+        now = time.time()
+        if mail.not_before > now and not mail.handed_over(now) and not self._released(mail):
+            self._due[name] = time.monotonic() + mail.not_before - now
             return
         self._due.pop(name, None)
         lane = self._lanes.get(mail.account)
@@ -150,6 +157,13 @@ class Drainer:
                 self._wait,
             )
         lane.add(mail)
+
+    def _released(self, mail: Entry) -> bool:
+        try:
+            return judge.released(Journal(mail.directory).records())
+        except SmtpsError:
+            # The lane says so when its time has come.
+            return False
 
     def _wait(self, name: str, seconds: float | None) -> None:
         self._due[name] = math.inf if seconds is None else time.monotonic() + seconds

@@ -19,6 +19,10 @@ from smtps.rpc.codec import Symbol, Value
 
 VERSION = 1
 
+HAND_OVER = 60
+"""Seconds before its time in which a mail is no longer handed over to be held: clocks differ,
+and a time that has passed may be refused."""
+
 MESSAGE = "message.eml"
 """The file in an entry that is sent."""
 
@@ -113,6 +117,7 @@ def _read_wishes(plist: dict[str, Value]) -> Wishes:
         hold_until=text("hold-until"),
         priority=number("priority"),
         require_tls=plist.get("require-tls") is True,
+        all_or_none=plist.get("all-or-none") is True,
     )
 
 
@@ -139,6 +144,13 @@ class Entry(NamedTuple):
     def id(self) -> str:
         """The entry's name."""
         return self.directory.name
+
+    def handed_over(self, now: float) -> bool:
+        """Return True if it may go to a server that holds it until its time, as it is NOW.
+
+        One that has both a time and the wish HOLD_UNTIL goes there at once, or waits here.
+        """
+        return self.envelope.wishes.hold_until is not None and self.not_before > now + HAND_OVER
 
     @property
     def message(self) -> Path:
@@ -169,7 +181,7 @@ def _read(directory: Path) -> Entry:
             case "envelope":
                 head = codec.plist(rest)
             case "account":
-                account = _account(codec.plist(rest))
+                account = frozen(codec.plist(rest))
             case "mail":
                 sender = str(rest[0])
                 wishes = _read_wishes(codec.plist(rest[1:]))
@@ -189,7 +201,9 @@ def _read(directory: Path) -> Entry:
     return Entry(directory, account, envelope, int(str(head["size"])), not_before)
 
 
-def _account(plist: dict[str, Value]) -> Account:
+def frozen(plist: dict[str, Value]) -> Account:
+    """Return the account that PLIST tells of.  Raises SmtpsError or KeyError."""
+
     def text(name: str) -> str | None:
         value = plist.get(name)
         return str(value) if isinstance(value, str) else None

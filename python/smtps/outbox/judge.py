@@ -17,7 +17,15 @@ from smtps.protocol.outcome import RETRIED, Fate, Outcome, Verdict
 from smtps.rpc.codec import Keyword, Symbol, Value, dumps, plist
 
 AGAIN = frozenset(
-    verdict.value for verdict in (*RETRIED, Verdict.LOGIN, Verdict.LATER, Verdict.CONFIGURATION)
+    verdict.value
+    for verdict in (
+        *RETRIED,
+        Verdict.LOGIN,
+        Verdict.LATER,
+        Verdict.CONFIGURATION,
+        Verdict.NOT_YET,
+        Verdict.HELD,
+    )
 )
 """Verdicts after which a recipient may be tried again."""
 
@@ -35,8 +43,11 @@ def settled(found: Sequence[Record], envelope: Envelope) -> dict[int, str]:
     final: dict[int, str] = {}
     for name, rest in found:
         if name == "retry":
-            # Its user wants all to be tried again who have not got it.
-            final = {i: v for i, v in final.items() if v == Verdict.ACCEPTED.value}
+            # Its user wants all to be tried again who have not got it, or only the others.
+            over = {Verdict.ACCEPTED.value}
+            if plist(rest).get("others"):
+                over.add(Verdict.REFUSED.value)
+            final = {i: v for i, v in final.items() if v in over}
         elif name == "result":
             facts = plist(rest)
             index, verdict = facts.get("recipient"), str(facts.get("verdict"))
@@ -48,8 +59,31 @@ def settled(found: Sequence[Record], envelope: Envelope) -> dict[int, str]:
     return final
 
 
+def undecided(found: Sequence[Record]) -> bool:
+    """Return True if nobody was sent to in the last attempt, and its user has not decided."""
+    last = False
+    for name, rest in found:
+        if name in ("attempt", "retry"):
+            last = False
+        elif name == "result":
+            last = last or plist(rest).get("verdict") == Symbol(Verdict.HELD.value)
+    return last
+
+
+def released(found: Sequence[Record]) -> bool:
+    """Return True if its user wants it sent before its time."""
+    return any(name == "retry" and plist(rest).get("now") for name, rest in found)
+
+
+def decided(found: Sequence[Record]) -> bool:
+    """Return True if its user wants it sent to those whom the server takes."""
+    return any(name == "retry" and plist(rest).get("others") for name, rest in found)
+
+
 def state(found: Sequence[Record], envelope: Envelope) -> str:
     """Return where an entry belongs for which no commit is unanswered."""
+    if undecided(found):
+        return "held"
     final = settled(found, envelope)
     if len(final) == len(envelope.recipients):
         return "sent" if set(final.values()) == {Verdict.ACCEPTED.value} else "failed"

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from smtps.client.account import Account
 from smtps.client.delivery import Delivery
+from smtps.client.login import Ask as AskOne
 from smtps.client.login import Credentials
 from smtps.client.pool import Pool
 from smtps.errors import OutboxError, SmtpsError
@@ -20,7 +21,7 @@ from smtps.outbox.journal import attempts, results, transcript
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Owned, Spool, octets
 from smtps.protocol import body
-from smtps.protocol.envelope import Message
+from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import RETRIED, Outcome, Verdict
 from smtps.rpc.codec import Symbol, Value
 
@@ -51,6 +52,16 @@ Ask = Callable[[Account], Awaitable[tuple[str, str] | None]]
 """Fetches user and secret, None if nobody is to log in.  Raises CredentialsLaterError."""
 
 
+def asking(ask: Ask, account: Account) -> AskOne:
+    """Return what asks ASK about ACCOUNT."""
+
+    async def asked() -> Credentials | None:
+        secret = await ask(account)
+        return Credentials(*secret) if secret else None
+
+    return asked
+
+
 class Report(Protocol):
     """Tells what happens to an entry: its name, its state, a sentence, and facts."""
 
@@ -66,6 +77,10 @@ class _Mail:
         self.began = time.monotonic()
         self.binding = False
         """What happens to it has to be written down: it is not given up."""
+        self.early = False
+        """It is handed to a server that is to hold it until its time."""
+        self.lacking = False
+        """Somebody did not get it in an earlier attempt, and is not tried again."""
 
 
 class Lane:
@@ -223,16 +238,31 @@ class Lane:
         attempt = 1 + attempts(found)
         final = judge.settled(found, written.envelope)
         left = tuple(i for i in range(len(written.envelope.recipients)) if i not in final)
-        if not left:
+        mail.lacking = any(verdict != Verdict.ACCEPTED.value for verdict in final.values())
+        if not left or judge.undecided(found):
             owned.finish(judge.state(found, written.envelope))
             return True
+        envelope, wishes = written.envelope.only(left), written.envelope.wishes
+        if judge.decided(found):
+            wishes = wishes._replace(all_or_none=False)
+        if written.not_before and not judge.released(found):
+            now = time.time()
+            mail.early = written.handed_over(now)
+            if not mail.early and written.not_before > now:
+                # The clock went back, or it was looked at too soon.
+                owned.finish("queue")
+                self._wait(name, written.not_before - now)
+                return True
+        if written.not_before and not mail.early:
+            wishes = wishes._replace(hold_until=None)
+        envelope = envelope._replace(wishes=wishes)
         account = written.account
         # Of what takes no time nobody needs to be told that it is under way.
         telling = asyncio.get_running_loop().call_later(
             SOON, self._report, name, "active", f"Sending to {account.host}..."
         )
         try:
-            return await self._deliver(mail, owned, delivery, unproven, attempt, left)
+            return await self._deliver(mail, owned, delivery, unproven, attempt, left, envelope)
         finally:
             telling.cancel()
 
@@ -244,6 +274,7 @@ class Lane:
         unproven: bool,
         attempt: int,
         left: tuple[int, ...],
+        envelope: Envelope,
     ) -> bool:
         name, written, account = mail.id, mail.entry, mail.entry.account
         began = int(time.time())
@@ -261,10 +292,6 @@ class Lane:
             await self._log.commit(line.replace("(commit", f'(commit :id "{name}"', 1))
             mail.binding = True
 
-        async def ask() -> Credentials | None:
-            secret = await self._ask(account)
-            return Credentials(*secret) if secret else None
-
         said: list[str] = []
         start = time.monotonic()
 
@@ -272,7 +299,7 @@ class Lane:
             said.append(f"{(time.monotonic() - start) * 1000:.0f} {direction}> {text}")
 
         outcome = await delivery.send(
-            written.envelope.only(left), Message(content, shape), ask, commit, trace
+            envelope, Message(content, shape), asking(self._ask, account), commit, trace
         )
         if (
             unproven
@@ -282,33 +309,42 @@ class Lane:
             owned.finish("queue")
             return False
         mail.binding = True
+        if mail.early and outcome.verdict is Verdict.UNSENDABLE:
+            fates = tuple(fate._replace(verdict=Verdict.NOT_YET) for fate in outcome.fates)
+            outcome = outcome._replace(fates=fates)
         lines = [
             form("attempt", number=attempt, time=began),
             *commits,
             transcript(attempt, said),
         ]
-        self._settle(owned, account, outcome, attempt, left, lines)
+        self._settle(mail, owned, outcome, attempt, left, lines)
         return True
 
     def _settle(
         self,
+        mail: _Mail,
         owned: Owned,
-        account: Account,
         outcome: Outcome,
         attempt: int,
         left: tuple[int, ...],
         lines: list[str],
     ) -> None:
         """Write down what became of a mail, and put it where it belongs."""
-        name = owned.directory.name
+        name, account = mail.id, mail.entry.account
         verdicts = {fate.verdict for fate in outcome.fates}
         waits = _waits_for(outcome)
         state = "sent"
-        if waits or verdicts & RETRIED:
+        if Verdict.HELD in verdicts:
+            state, waits = "held", "decision"
+        elif waits or verdicts & RETRIED or Verdict.NOT_YET in verdicts:
             state = "queue"
-        elif verdicts != {Verdict.ACCEPTED}:
+        elif mail.lacking or verdicts != {Verdict.ACCEPTED}:
             state = "failed"
         pause = PAUSES[min(attempt, len(PAUSES)) - 1] if state == "queue" and not waits else None
+        if mail.early and pause:
+            # At its time it goes by itself, whatever this was.
+            left_time = max(1, mail.entry.not_before - int(time.time()))
+            pause = left_time if Verdict.NOT_YET in verdicts else min(pause, left_time)
         next_time = int(time.time()) + pause if pause else None
         text = outcome.text
         try:
@@ -324,9 +360,14 @@ class Lane:
             if state == "queue" and Verdict.ACCEPTED in verdicts:
                 state, pause = "failed", None
         owned.finish(state)
-        if waits:
+        if state == "held":
+            text += " The mail is held in the outbox until you decide."
+        elif waits:
             self._wait(name, None)
             text += " The mail waits for you in the outbox."
+        elif Verdict.NOT_YET in verdicts and pause is not None:
+            self._wait(name, pause)
+            text += " It waits in the outbox until its time."
         elif pause is not None:
             self._wait(name, pause)
             text += f" The mail is kept in the outbox; next try in {pause} seconds."

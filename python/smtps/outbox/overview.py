@@ -88,17 +88,24 @@ def _one(spool: Spool, state: str, name: str) -> Listed:
         return Listed(name, state, None, [], error.text)
 
 
-def retry(spool: Spool, entry: Listed) -> None:
-    """Put ENTRY into queue/ again, due now, for all who have not got it.  Raises OutboxError."""
-    if entry.state == "queue":
+def retry(spool: Spool, entry: Listed, others: bool = False, now: bool = True) -> None:
+    """Put ENTRY into queue/ again for all who have not got it, due NOW or at its time.
+
+    OTHERS leaves those out who were refused, and the others get it whatever becomes of the rest,
+    although it was for all or none.  Raises UsageError or OutboxError.
+    """
+    early = now and entry.mail is not None and entry.mail.not_before > time.time()
+    if entry.state == "queue" and not (others or early):
         return
-    if entry.state not in ("failed", "held") or entry.mail is None:
+    if entry.state not in ("failed", "held", "queue") or entry.mail is None:
         raise UsageError(f"The mail {entry.name} {entry.word}: it can't be tried again.")
     owned = spool.take(entry.name, entry.state)
     if owned is None:
         raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.")
     try:
-        owned.journal.append(form("retry", time=int(time.time())))
+        wish: dict[str, Value] = {"others": True} if others else {}
+        wish |= {"now": True} if early else {}
+        owned.journal.append(form("retry", time=int(time.time()), **wish))
     except BaseException:
         owned.finish(entry.state)
         raise

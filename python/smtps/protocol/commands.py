@@ -159,6 +159,11 @@ def rset() -> Command:
     return line(Verb.RSET, "RSET")
 
 
+def noop() -> Command:
+    """NOOP (RFC 5321 4.1.1.9)."""
+    return line(Verb.NOOP, "NOOP")
+
+
 def quit_() -> Command:
     """QUIT (RFC 5321 4.1.1.10)."""
     return line(Verb.QUIT, "QUIT")

@@ -32,6 +32,10 @@ class Verdict(enum.Enum):
     """The server broke the protocol before anything was committed."""
     UNSENDABLE = "unsendable"
     """This server can't take this message: too large, or an extension is missing."""
+    NOT_YET = "not-yet"
+    """This server can't take it before its time, and hold it till then: it waits here."""
+    HELD = "held"
+    """Not sent, since another recipient was refused: who wished that decides (all or none)."""
     UNCERTAIN = "uncertain"
     """The connection was lost, or became unintelligible, after the commit point."""
 
@@ -44,10 +48,12 @@ STATUS = {
     Verdict.LOGIN: 77,
     Verdict.LATER: 77,
     Verdict.CONFIGURATION: 78,
+    Verdict.HELD: 67,
     Verdict.REFUSED: 67,
     Verdict.REFUSED_WHOLE: 65,
     Verdict.UNSENDABLE: 65,
     Verdict.PROTOCOL: 76,
+    Verdict.NOT_YET: 75,
     Verdict.DEFERRED: 75,
     Verdict.UNREACHED: 69,
     Verdict.ACCEPTED: 0,

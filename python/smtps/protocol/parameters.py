@@ -64,14 +64,16 @@ class _Wishes(NamedTuple):
     hold_until: str | None = None
     priority: int | None = None
     require_tls: bool = False
+    all_or_none: bool = False
 
 
 class Wishes(_Wishes):
-    """What is asked for a mail as a whole: parameters of MAIL.
+    """What is asked for a mail as a whole: parameters of MAIL, and what is asked of us.
 
     RET full or hdrs and ENVID (RFC 3461); DELIVER_BY seconds and a mode, as ``120;R`` (RFC
     2852); HOLD_FOR seconds or HOLD_UNTIL a date-time (RFC 4865); PRIORITY -9 to 9 (RFC
-    6710); REQUIRE_TLS (RFC 8689).  Raises MessageError for what can't be asked.
+    6710); REQUIRE_TLS (RFC 8689).  ALL_OR_NONE is ours: nobody gets the mail as long as the
+    server refuses anybody.  Raises MessageError for what can't be asked.
     """
 
     __slots__ = ()
@@ -183,11 +185,25 @@ def _hold(wishes: Wishes, offered: Extensions) -> str:
     if "FUTURERELEASE" not in offered:
         raise Unmet("it holds no mail for a later time (FUTURERELEASE)")
     most = offered.number("FUTURERELEASE")
-    if wishes.hold_for is None:
+    if wishes.hold_until is not None:
+        last = (*offered["FUTURERELEASE"], "", "")[1]
+        if _DATE_TIME.fullmatch(last) and _later(wishes.hold_until, last):
+            raise Unmet(f"it holds a mail until {last} at most")
         return f"HOLDUNTIL={wishes.hold_until}"
+    assert wishes.hold_for is not None
     if most is not None and wishes.hold_for > most:
         raise Unmet(f"it holds a mail for {most} s at most")
     return f"HOLDFOR={wishes.hold_for}"
+
+
+def _later(one: str, other: str) -> bool:
+    """Return True if the date-time ONE is later than OTHER; OTHER may be none, being a server's."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+    except ValueError:
+        return False
 
 
 def of_rcpt(notices: Notices, offered: Extensions) -> tuple[str, ...]:

@@ -112,10 +112,6 @@ class Submission:
 
         RECENT tells that the server was heard lately, so that the connection is alive.
         """
-        connection = self.connection
-        if connection.state in (State.MAIL, State.RCPT) and self.usable:
-            # Left by a transaction of which nothing came.
-            yield from self.dialogue.say(commands.rset())
         self._transactions += 1
         self._domains |= set(map(domain, envelope.recipients))
         return (yield from Transaction(self.dialogue, envelope, message, recent).run())
@@ -142,6 +138,13 @@ class Submission:
             and connection.state in (State.READY, State.MAIL, State.RCPT)
             and (most is None or self._transactions < most)
         )
+
+    def noop(self) -> Steps[None]:
+        """Have the server show that it is there.  Raises Stop or SmtpsError where it is not."""
+        reply = (yield from self.dialogue.say(commands.noop())).reply
+        if reply.category != 2:
+            self.connection.broken = True
+            raise self.dialogue.refusal(reply, "NOOP")
 
     def quit(self) -> Steps[None]:
         """Say QUIT and wait for its answer; what goes wrong now no longer matters."""

@@ -4,6 +4,9 @@ With PIPELINING (RFC 2920) the envelope leaves in one flight, behind an AUTH tha
 in one line; with CHUNKING (RFC 3030) a small body rides along where nothing can go wrong
 by it: `Transaction._may_ride` has the conditions.
 
+Where nobody is to get it unless all do (`Wishes.all_or_none`), nothing of the body leaves,
+nor DATA, before each RCPT was taken.
+
 The commit point is where the octets that could complete the message begin to leave.  What
 is not answered after it is *uncertain*, unless an answer that came excludes acceptance.
 """
@@ -72,6 +75,9 @@ class Transaction:
     def run(self) -> Steps[Outcome]:
         """Carry it out; whatever happens is an outcome, but for an error of the driver's own."""
         try:
+            if self._connection.state in (State.MAIL, State.RCPT):
+                # Left by a transaction of which nothing came.
+                yield from self._dialogue.say(commands.rset())
             yield from self._prepare()
             choice = yield from login.chosen(self._dialogue)
             failed: login.Failed = ()
@@ -88,6 +94,8 @@ class Transaction:
                 failed = (*failed, down)
                 yield from self._start_over(failed)
                 auth = None
+            if self._all_or_none:
+                yield from self._all_taken()
             yield from self._body()
             return self._judged()
         except (Stop, SmtpsError) as error:
@@ -172,6 +180,7 @@ class Transaction:
             "PIPELINING" in offered
             and "CHUNKING" in offered
             and self._recent
+            and not self._all_or_none
             and (choice is None or choice.proven)
             and self._message.shape.octets <= RIDING_LIMIT
             and len(self._envelope.recipients) < GROUP_LIMIT
@@ -237,10 +246,12 @@ class Transaction:
         offered = self._connection.extensions
         group = [*([auth] if auth else []), *self._commands()]
         data = [] if "CHUNKING" in offered else [commands.data()]
+        # Once DATA is open there is no way back: those who were taken get what is in it.
+        behind = [] if self._all_or_none else data
         if "PIPELINING" in offered:
             while group:
                 now, group = group[:GROUP_LIMIT], group[GROUP_LIMIT:]
-                yield from self._flight(now if group else [*now, *data])
+                yield from self._flight(now if group else [*now, *behind])
                 if group and self._cause() is not None:
                     break
         else:
@@ -248,9 +259,43 @@ class Transaction:
                 yield from self._flight([command])
                 if self._cause() is not None:
                     break
-            if data and self._cause() is None:
-                yield from self._flight(data)
+            if behind and self._cause() is None:
+                yield from self._flight(behind)
         return (yield from self._answered())
+
+    @property
+    def _all_or_none(self) -> bool:
+        return self._envelope.wishes.all_or_none
+
+    def _all_taken(self) -> Steps[None]:
+        """See that the server took all recipients, and open DATA where it is needed.
+
+        Raises Stop, the transaction reset, if it refused one: HELD if that is for the user to
+        decide, DEFERRED if it is for now.
+        """
+        refused = self._refused()
+        if refused:
+            try:
+                yield from self._dialogue.say(commands.rset())
+            except (Stop, SmtpsError):
+                self._connection.broken = True
+            passing = all(temporary(reply) and not too_many(reply) for _, reply in refused)
+            raise Stop(
+                Verdict.DEFERRED if passing else Verdict.HELD,
+                f"{self._dialogue.host} refused {'for now ' * passing}{_told(refused)}. "
+                "Nothing was sent to anyone, since all were to get it or none.",
+            )
+        if "CHUNKING" not in self._connection.extensions:
+            yield from self._flight([commands.data()])
+            yield from self._answered()
+
+    def _refused(self) -> list[tuple[str, Reply]]:
+        """Return the recipients that were refused, each with the reply."""
+        return [
+            (recipient, reply)
+            for recipient, reply in zip(self._envelope.recipients, self._rcpts, strict=True)
+            if reply.category != 2
+        ]
 
     def _answered(self) -> Steps[bool]:
         """Judge the replies to the envelope, see `_envelope_taken`."""
@@ -452,13 +497,11 @@ class Transaction:
 
     def _accepted_text(self, final: Reply) -> str:
         host = self._dialogue.host
-        refused = [
-            (recipient, reply)
-            for recipient, reply in zip(self._envelope.recipients, self._rcpts, strict=True)
-            if reply.category != 2
-        ]
+        refused = self._refused()
         count = len(self._rcpts) - len(refused)
         text = f"{host} accepted the message for {count} recipient{'s' * (count != 1)}: “{final}”."
+        if self._envelope.wishes.hold_until:
+            text += f" It holds the message until {self._envelope.wishes.hold_until}."
         if refused:
             text += f" It refused {_listed([who for who, _ in refused])}: “{refused[0][1]}”."
         if self._auth is not None and self._auth.category != 2:
@@ -559,3 +602,9 @@ def _listed(addresses: Sequence[str]) -> str:
     if len(addresses) <= 3:
         return ", ".join(addresses)
     return f"{', '.join(addresses[:2])} and {len(addresses) - 2} others"
+
+
+def _told(refused: Sequence[tuple[str, Reply]]) -> str:
+    """Return REFUSED in words, each recipient with the reply it got, but not too many."""
+    words = [f"{recipient} (“{reply}”)" for recipient, reply in refused[:3]]
+    return ", ".join(words) + (f" and {len(refused) - 3} others" if len(refused) > 3 else "")

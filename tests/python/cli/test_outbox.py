@@ -9,6 +9,9 @@ import pytest
 from hostile.server import Script, Server
 from servers import Run
 
+from smtps.client.account import Account
+from smtps.outbox.spool import Spool
+from smtps.protocol.envelope import Envelope
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 MESSAGE = "From: a@x.org\nSubject: x\n\nText.\n"
@@ -138,3 +141,44 @@ def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_pa
     pins.unlink()
     assert smtps("outbox", "flush").returncode == 0
     assert len(sandbox.accepted) == 2
+
+
+def test_all_or_none_is_held_until_the_others_are_to_have_it(smtps: Run, tmp_path: Path) -> None:
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        done = smtps(
+            "send", "--all-or-none", "-f", "a@x.org", "b@x.org", "c@x.org",
+            "--host", "localhost", "--port", str(sandbox.port), "--user", USER, "--tls", "implicit",
+            "--password-command", f"printf {PASSWORD}", "--ca-file", str(sandbox.ca_file),
+            "--report", "json", text=MESSAGE,
+        )  # fmt: skip
+        assert done.returncode == 67
+        assert "refused b@x.org (“550 5.1.1 no such user”). Nothing was sent" in done.stderr
+        report = json.loads(done.stdout)
+        assert [fate["verdict"] for fate in report["recipients"]] == ["refused", "held"]
+        name = report["id"]
+        assert f"smtps outbox retry {name} --others" in done.stderr
+        assert "is held" in smtps("outbox").stdout
+        assert not sandbox.accepted
+        assert smtps("outbox", "retry", name, "--others").returncode == 0
+        assert smtps("outbox", "flush").returncode == 0
+        assert [mail.recipients for mail in sandbox.accepted] == [("c@x.org",)]
+
+
+def test_a_mail_for_a_later_time_is_tried_now(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    account = Account(
+        "localhost", sandbox.port, "implicit", user=USER, ca_file=str(sandbox.ca_file),
+        password_command=f"printf {PASSWORD}",
+    )  # fmt: skip
+    box = Spool(tmp_path / "data" / "smtps" / "outbox")
+    envelope = Envelope("a@x.org", ("b@x.org",))
+    directory = box.take_in(account, envelope, lambda: [MESSAGE.encode()], "<1@x>", "queue")
+    file = directory / "envelope.sexp"
+    file.write_text(file.read_text().replace(" :size", f" :not-before {2**40} :size", 1))
+    assert smtps("outbox", "flush").returncode == 75
+    assert not sandbox.accepted
+    assert smtps("outbox", "retry", directory.name).returncode == 0
+    assert smtps("outbox", "flush").returncode == 0
+    assert len(sandbox.accepted) == 1

@@ -22,6 +22,7 @@ from smtps.outbox import spool
 from smtps.protocol import body
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Outcome, Verdict
+from smtps.protocol.parameters import Notices, Wishes
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 TEXT = b"From: me@x\r\nSubject: x\r\n\r\nHello.\r\n.\r\n"
@@ -198,6 +199,22 @@ def test_a_server_that_says_too_late_how_many_it_takes_gets_the_rest_in_turn(
         assert [len(mail.recipients) for mail in sandbox.accepted] == [2, 2, 1]
 
 
+def test_all_or_none_of_more_than_fit_at_once_is_held(tmp_path: Path) -> None:
+    envelope = to("a@x", "b@y", "c@x")._replace(wishes=Wishes(all_or_none=True))
+    with offering(tmp_path, "LIMITS RCPTMAX=2") as sandbox:
+        (outcome,) = sent(sandbox, envelope)
+        assert {fate.verdict for fate in outcome.fates} == {Verdict.HELD}
+        assert "takes 2 of the 3 recipients at once" in outcome.text
+        assert not sandbox.accepted
+
+
+def test_all_or_none_goes_over_a_new_connection_where_that_takes_all(tmp_path: Path) -> None:
+    envelope = to("a@y")._replace(wishes=Wishes(all_or_none=True))
+    with offering(tmp_path, "LIMITS RCPTDOMAINMAX=1") as sandbox:
+        outcomes = sent(sandbox, to("a@x"), envelope)
+        assert [outcome.status for outcome in outcomes] == [0, 0]
+
+
 def test_a_server_that_takes_nobody_is_not_asked_for_ever(tmp_path: Path) -> None:
     asked = 0
 
@@ -291,12 +308,10 @@ def test_a_pool_closes_what_has_rested_and_remembers_what_worked(tmp_path: Path)
 
 
 def test_the_outbox_gives_back_all_that_was_asked_for(tmp_path: Path) -> None:
-    from smtps.protocol.parameters import Notices, Wishes
-
     envelope = Envelope(
         "me@x",
         ("a@x", "b@x"),
-        Wishes("full", "id", "60;R", 5, None, 0, True),
+        Wishes("full", "id", "60;R", 5, None, 0, True, True),
         (Notices(("never",), "rfc822;c@x"), Notices()),
     )
     box = spool.Spool(tmp_path / "box")

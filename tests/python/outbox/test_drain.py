@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from smtps.client.account import Account
+from smtps.outbox import overview
 from smtps.outbox.drain import Drainer
 from smtps.outbox.journal import Journal
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
+from smtps.protocol.parameters import Wishes
 from smtps.rpc.codec import Value, plist
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
@@ -44,12 +46,18 @@ class Moment:
         self._go_on.set()
 
 
-def queued(sandbox: Sandbox, box: Spool, port: int | None = None) -> str:
+def queued(
+    sandbox: Sandbox,
+    box: Spool,
+    port: int | None = None,
+    envelope: Envelope | None = None,
+) -> str:
     """Put a mail for the sandbox, or for what is at PORT, into the queue; return its name."""
+    sent = envelope or Envelope("me@x", ("a@x",))
     account = Account(
         "localhost", port or sandbox.port, "implicit", user=USER, ca_file=str(sandbox.ca_file)
     )
-    return box.take_in(account, Envelope("me@x", ("a@x",)), lambda: [TEXT], "<1@x>", "queue").name
+    return box.take_in(account, sent, lambda: [TEXT], "<1@x>", "queue").name
 
 
 def drainer(box: Spool, tell: Callable[[Event], None] = lambda event: None) -> Drainer:
@@ -66,6 +74,18 @@ def states(box: Spool) -> list[str]:
     return [
         state for state in ("queue", "held", "active", "sent", "failed") for _ in box.names(state)
     ]
+
+
+def drained(box: Spool, tell: Callable[[Event], None] = lambda event: None) -> None:
+    """Drain BOX until nothing is due."""
+
+    async def drain() -> None:
+        running = drainer(box, tell)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    asyncio.run(drain())
 
 
 def test_stopped_before_the_commit_is_on_the_disk_nothing_was_sent(
@@ -264,3 +284,159 @@ def test_without_room_for_its_commit_nothing_is_sent_and_the_mail_waits(
     assert not sandbox.accepted
     assert "No space left on device" in str(told[-1]["text"])
     assert "Next try in 60 seconds" in str(told[-1]["text"])
+
+
+def test_all_or_none_is_held_and_goes_to_the_others_when_its_user_says_so(
+    tmp_path: Path,
+) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    wish = Envelope("me@x", ("a@x", "b@x", "c@x"), Wishes(all_or_none=True))
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        name = queued(sandbox, box, envelope=wish)
+        drained(box, told.append)
+        assert states(box) == ["held"]
+        assert not sandbox.accepted
+        last = told[-1]
+        assert (last["state"], last["verdict"], last["next"]) == ("held", "held", None)
+        assert "refused b@x (“550 5.1.1 no such user”). Nothing was sent" in str(last["text"])
+        # Moved by hand, it is still undecided.
+        (box.root / "held" / name).rename(box.root / "queue" / name)
+        drained(box)
+        assert states(box) == ["held"]
+        # Tried again, it is for all once more.
+        overview.retry(box, overview.found(box, name))
+        drained(box)
+        assert states(box) == ["held"]
+        assert not sandbox.accepted
+        overview.retry(box, overview.found(box, name), others=True)
+        drained(box)
+        assert states(box) == ["failed"]
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x", "c@x")]
+
+
+def test_all_or_none_refused_for_now_is_tried_again_by_itself(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+
+    def override(verb: str, line: str) -> str | None:
+        return "450 4.2.1 later\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    wish = Envelope("me@x", ("a@x", "b@x"), Wishes(all_or_none=True))
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        name = queued(sandbox, box, envelope=wish)
+        drained(box, told.append)
+        assert states(box) == ["queue"]
+        assert told[-1]["next"]
+        assert not sandbox.accepted
+        # Its user need not wait for that.
+        overview.retry(box, overview.found(box, name), others=True)
+        drained(box)
+        assert states(box) == ["queue"]
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
+
+
+def scheduled(
+    sandbox: Sandbox,
+    box: Spool,
+    seconds: int,
+    wishes: Wishes | None = None,
+    port: int | None = None,
+) -> str:
+    """Put a mail into the queue that is not to be sent for SECONDS; return its name."""
+    when = int(time.time()) + seconds
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    asked = (wishes or Wishes())._replace(hold_until=until)
+    name = queued(sandbox, box, port, Envelope("me@x", ("a@x", "b@x"), asked))
+    file = box.root / "queue" / name / "envelope.sexp"
+    file.write_text(file.read_text().replace(" :size", f" :not-before {when} :size", 1))
+    return name
+
+
+def parameters(sandbox: Sandbox) -> str:
+    """Return the parameters of MAIL of the one mail that was accepted."""
+    (mail,) = sandbox.accepted
+    return " ".join(mail.parameters)
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds", "handed_over"),
+    [
+        (["FUTURERELEASE"], 3600, True),
+        (["FUTURERELEASE 604800 2020-01-01T00:00:00Z"], 3600, False),
+        ([], 3600, False),
+        # So near, the clocks may not agree.
+        (["FUTURERELEASE"], 30, False),
+    ],
+)
+def test_a_mail_for_later_goes_to_a_server_that_can_hold_it(
+    tmp_path: Path, more: list[str], seconds: int, handed_over: bool
+) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+    with Sandbox(tmp_path / "sandbox", more=more) as sandbox:
+        scheduled(sandbox, box, seconds)
+        for _ in range(2):
+            drained(box, told.append)
+        assert states(box) == (["sent"] if handed_over else ["queue"])
+        assert len(sandbox.accepted) == handed_over
+        if handed_over:
+            assert "HOLDUNTIL=20" in parameters(sandbox)
+            assert "It holds the message until 20" in str(told[-1]["text"])
+        elif seconds > 60:
+            assert str(told[-1]["text"]).endswith("It waits in the outbox until its time.")
+            assert told[-1]["verdict"] == "not-yet"
+
+
+def test_who_was_to_hold_a_mail_and_was_not_there_does_not_make_it_late(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtps.outbox.lane.PAUSES", (3600,))
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+    scheduled(sandbox, box, 600, port=1)
+    drained(box, told.append)
+    assert told[-1]["verdict"] == "unreached"
+    assert int(str(told[-1]["next"])) <= time.time() + 600
+
+
+def test_what_no_server_held_goes_without_being_held_when_it_is_time(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    with Sandbox(tmp_path / "sandbox", more=["FUTURERELEASE"]) as sandbox:
+        scheduled(sandbox, box, -1)
+        drained(box)
+        assert states(box) == ["sent"]
+        assert "HOLD" not in parameters(sandbox)
+
+
+@pytest.mark.parametrize("more", [["FUTURERELEASE"], []])
+def test_a_mail_for_later_is_sent_before_its_time_when_its_user_says_so(
+    tmp_path: Path, more: list[str]
+) -> None:
+    box = Spool(tmp_path / "box")
+    with Sandbox(tmp_path / "sandbox", more=more) as sandbox:
+        name = scheduled(sandbox, box, 3600)
+        overview.retry(box, overview.found(box, name))
+        drained(box)
+        assert states(box) == ["sent"]
+        assert "HOLD" not in parameters(sandbox)
+
+
+def test_that_the_others_are_to_have_it_sends_nothing_before_its_time(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    with Sandbox(tmp_path / "sandbox", more=["FUTURERELEASE"], override=override) as sandbox:
+        name = scheduled(sandbox, box, 3600, Wishes(all_or_none=True))
+        drained(box)
+        assert states(box) == ["held"]
+        overview.retry(box, overview.found(box, name), others=True, now=False)
+        drained(box)
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
+        assert "HOLDUNTIL=20" in parameters(sandbox)

@@ -35,7 +35,9 @@ def recovered(box: Spool) -> str:
     """Return the state of the one entry, after what the dead left was judged."""
     judge.recover(box)
     found = [
-        (state, n) for state in ("queue", "active", "sent", "failed") for n in box.names(state)
+        (state, n)
+        for state in ("queue", "held", "active", "sent", "failed")
+        for n in box.names(state)
     ]
     assert len(found) == 1
     return found[0][0]
@@ -52,6 +54,7 @@ def result(index: int, verdict: str) -> str:
         ([form("commit", attempt=1, recipients=[0, 1])], "failed"),
         ([result(0, "accepted"), result(1, "accepted")], "sent"),
         ([result(0, "accepted"), result(1, "refused")], "failed"),
+        ([result(0, "held"), result(1, "refused")], "held"),
         ([form("attempt", number=2, time=1)], "queue"),
         ([form("attempt", number=2, time=1), result(0, "accepted")], "queue"),
         (
@@ -64,6 +67,7 @@ def result(index: int, verdict: str) -> str:
         "and after it",
         "killed when all were accepted",
         "killed when one was refused",
+        "and who wished that was to decide",
         "a drainer killed",
         "with one recipient left",
         "and after its commit",

@@ -341,6 +341,80 @@ def test_the_connection_serves_again_after_a_refused_recipient() -> None:
     assert b"RSET\r\n" in script.heard
 
 
+ALL = Wishes(all_or_none=True)
+MANY = b"452 4.5.3 too many\r\n"
+
+
+@pytest.mark.parametrize("offer", [BOTH, PIPELINED, ehlo()])
+@pytest.mark.parametrize(
+    ("replies", "verdicts"),
+    [
+        ([OK, NO, OK], ["held", "refused", "held"]),
+        ([NO, LATER, OK], ["refused", "deferred", "held"]),
+        ([OK, MANY, MANY], ["held", "deferred", "deferred"]),
+        # For now only: it is tried again by itself, for all.
+        ([OK, LATER, OK], ["deferred", "deferred", "deferred"]),
+        # There are no others to decide about.
+        ([NO, NO, NO], ["refused", "refused", "refused"]),
+    ],
+)
+def test_all_or_none_stops_before_the_message(
+    offer: bytes, replies: list[bytes], verdicts: list[str]
+) -> None:
+    envelope = Envelope("me@x", ("a@x", "b@x", "c@x"), ALL)
+    outcome, script, submission = deliver(
+        [HI, offer, OK, *replies, OK], envelope=envelope, recent=True
+    )
+    assert [fate.verdict.value for fate in outcome.fates] == verdicts
+    assert not script.commits
+    assert not {"DATA", "BDAT"} & set(verbs(script.heard))
+    assert submission.usable
+    if "held" in verdicts:
+        assert outcome.verdict is Verdict.HELD
+        assert "Nothing was sent to anyone" in outcome.text
+        assert verbs(script.heard)[-1] == "RSET"
+
+
+@pytest.mark.parametrize(
+    ("offer", "flights"),
+    [
+        (BOTH, [["MAIL", "RCPT", "RCPT"], ["BDAT"]]),
+        (PIPELINED, [["MAIL", "RCPT", "RCPT"], ["DATA"]]),
+        (ehlo(), [["MAIL"], ["RCPT"], ["RCPT"], ["DATA"]]),
+    ],
+)
+def test_all_or_none_goes_when_all_are_taken(offer: bytes, flights: list[list[str]]) -> None:
+    go = [] if offer is BOTH else [GO]
+    outcome, script, _ = deliver(
+        [HI, offer, OK, OK, OK, *go, OK],
+        envelope=Envelope("me@x", ("a@x", "b@x"), ALL),
+        recent=True,
+    )
+    assert outcome.verdict is Verdict.ACCEPTED
+    assert list(map(verbs, script.flights[1 : 1 + len(flights)])) == flights
+    assert script.bodies == [b"S: x\r\n\r\n.dot\r\n"]
+
+
+def test_all_or_none_is_told_who_was_refused_with_which_words() -> None:
+    envelope = Envelope("me@x", ("a@x", "b@x", "c@x"), ALL)
+    outcome, _, submission = deliver([HI, BOTH, OK, NO, OK, LATER, None], envelope=envelope)
+    assert outcome.text.startswith(
+        "mx refused a@x (“550 5.1.1 no”), c@x (“450 4.2.1 later”). Nothing was sent to anyone"
+    )
+    # That RSET goes unanswered changes nothing of it.
+    assert [fate.verdict for fate in outcome.fates][1] is Verdict.HELD
+    assert not submission.usable
+
+
+def test_a_server_that_goes_at_the_reset_before_a_mail_is_an_outcome() -> None:
+    script = Script([HI, BOTH, OK, NO, None])
+    submission = Submission("none", Dialogue("mx", Connection()))
+    script.run(submission.open())
+    for _ in range(2):
+        outcome = script.run(submission.deliver(Envelope("me@x", ("a@x",)), message(b"x"), False))
+    assert outcome.verdict is Verdict.UNREACHED
+
+
 def test_a_message_that_changes_while_it_is_sent_is_not_sent_to_its_end() -> None:
     shape = body.shape([b"S: x\r\n\r\n" + b"x" * 70 + b"\r\n"])
     for text in (b"S: x\r\n\r\nshort\r\n", b"S: x\r\n\r\n" + b"x" * 90 + b"\r\n"):
@@ -401,6 +475,21 @@ def test_what_was_left_out_is_told() -> None:
         (Wishes(deliver_by="10"), [], None),
         (Wishes(hold_for=60), ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"], "HOLDFOR=60"),
         (Wishes(hold_for=7200), ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"], None),
+        (
+            Wishes(hold_until="2030-01-01T01:00:00+02:00"),
+            ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"],
+            "HOLDUNTIL=2030-01-01T01:00:00+02:00",
+        ),
+        (
+            Wishes(hold_until="2030-01-01T00:00:01Z"),
+            ["FUTURERELEASE 3600 2030-01-01T00:00:00Z"],
+            None,
+        ),
+        (
+            Wishes(hold_until="2030-01-01T00:00:01Z"),
+            ["FUTURERELEASE 3600 2030-02-30T00:00:00Z"],
+            "HOLDUNTIL=2030-01-01T00:00:01Z",
+        ),
         (
             Wishes(hold_until="2027-01-31T09:00:00+01:00"),
             ["FUTURERELEASE 3600 x"],
