@@ -72,7 +72,10 @@ The properties of each account are:
             of two files, the certificate and the key;
 `:password-command'  a shell command that prints the password, one line;
 `:send-in-clear'  t to let mail and password go without TLS to another
-            machine, where anybody on the way can read them.
+            machine, where anybody on the way can read them;
+`:server-keeps-sent'  t if the provider itself files the mail that is
+            sent: then no copy is made of it here, whatever Fcc or
+            Gcc says.
 
 Mail goes by the account whose `:from' is the sender, else by the first
 account without a `:from', else by the only one.  Where this is nil,
@@ -116,7 +119,10 @@ the smtpmail variables are the account."
                      (string :tag "Shell command"))
                (list :inline t :format "%v"
                      (const :format "%v " :send-in-clear)
-                     (const :tag "Without TLS to another machine" t))))
+                     (const :tag "Without TLS to another machine" t))
+               (list :inline t :format "%v"
+                     (const :format "%v " :server-keeps-sent)
+                     (const :tag "No copy is made here" t))))
   :risky t)
 
 ;; These are of other files, but may be bound before those are loaded.
@@ -174,7 +180,8 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
   "Return account PLIST, called NAME, whole: its defaults filled in, checked.
 The result is a plist with `:name', `:host', `:port', `:tls', `:user',
 `:from' (a list), `:mechanisms', `:ca-file', `:client-certificate',
-`:client-key', `:password-command' and `:send-in-clear'.
+`:client-key', `:password-command', `:send-in-clear' and
+`:server-keeps-sent'.
 Signal `smtps-account-error' where a value can't be."
   (let* ((host (plist-get plist :host))
          (port (plist-get plist :port))
@@ -232,7 +239,8 @@ certificate and key."))
             :client-key (and (cdr certificate)
                              (expand-file-name (cadr certificate)))
             :password-command (plist-get plist :password-command)
-            :send-in-clear in-clear))))
+            :send-in-clear in-clear
+            :server-keeps-sent (plist-get plist :server-keeps-sent)))))
 
 (defun smtps-account (name)
   "Return the account called NAME, checked and whole (a plist).
@@ -317,6 +325,7 @@ where it was made from the smtpmail variables.  Signal
 ;;; The mode
 
 (declare-function smtps-send-it "smtps-send" ())
+(declare-function smtps-send-follow-up "smtps-send" ())
 (declare-function smtps-send-queued "smtps-send" (&optional quietly))
 (declare-function smtps-send-check-recipients "smtps-send" ())
 (declare-function smtps-send-divert "smtps-send" ())
@@ -338,7 +347,8 @@ Long enough for the init file and the first screen to be done.")
   "Send what waits in the outbox, if anything does, and show it."
   (when smtps-mode
     (smtps-mode-line-show t)
-    (smtps-send-queued t)))
+    (smtps-send-queued t)
+    (smtps-send-follow-up)))
 
 (defun smtps--query-quit ()
   "Return non-nil if Emacs may quit: no mail of its own is in flight."
@@ -494,12 +504,14 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-send-queued "smtps-send" nil t)
 (autoload 'smtps-send-divert "smtps-send")
 (autoload 'smtps-send-check-recipients "smtps-send")
+(autoload 'smtps-send-follow-up "smtps-send")
 (autoload 'smtps-answer "smtps-send" nil t)
 (autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
 (autoload 'smtps-outbox "smtps-outbox-ui" nil t)
 (autoload 'smtps-undo-send "smtps-undo" nil t)
 (autoload 'smtps-undo-keep "smtps-undo")
+(autoload 'smtps-undo-let-go "smtps-undo")
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
