@@ -83,6 +83,9 @@ A buffer belongs to the first whose smtps-CLIENT-buffer-p says so.")
 
 ;;; Before the mail goes into the outbox
 
+(defvar-local smtps-afterwork-inherited nil
+  "Forms of the mail that this buffer's is made of, which follow this one, too.")
+
 (defun smtps-afterwork-collect (composed envelope)
   "Return the forms of afterwork.sexp for the mail composed in buffer COMPOSED.
 ENVELOPE is the mail's, as `smtps-outbox-put' takes it, and has its
@@ -93,6 +96,7 @@ header `:bcc', text or nil.  Return nil if nothing is to follow."
              (forms (and client
                          (funcall (smtps-afterwork--function client "collect"))))
              (account (plist-get envelope :account)))
+        (setq forms (append forms smtps-afterwork-inherited))
         ;; Its provider files what is sent.
         (when (plist-get account :server-keeps-sent)
           (setq forms (cl-remove 'fcc forms :key #'car)))
@@ -457,6 +461,14 @@ They are what the mail had before it was sent."
      (let ((field (smtps-afterwork--get form :field)))
        (if (stringp field) field "")))
    (smtps-afterwork--forms (plist-get entry :directory)) ""))
+
+(defun smtps-afterwork-heritage (entry)
+  "Return the forms that are to follow the mail which is made of ENTRY.
+Those with a header field are not among them: that comes back itself."
+  (cl-remove-if (lambda (form)
+                  (or (smtps-afterwork--get form :field)
+                      (smtps-afterwork--get form :here)))
+                (smtps-afterwork-left entry)))
 
 (provide 'smtps-afterwork)
 ;;; smtps-afterwork.el ends here

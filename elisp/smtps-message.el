@@ -71,15 +71,19 @@
   "Return the forms for what message.el would do with the current buffer."
   (append
    (mapcar #'smtps-message-file-form (smtps-message-field-values "Fcc"))
-   (when (or (smtps-message--hooked-p) message-send-actions)
-     `((action :client message :kind hook :here ,(smtps-afterwork-here)
-               :what ,(string-join
-                       (delq nil
-                             (list (and (smtps-message--hooked-p)
-                                        "what message-sent-hook does")
-                                   (and message-send-actions
-                                        "what message-send-actions does")))
-                       " and "))))))
+   (smtps-message-function-forms)))
+
+(defun smtps-message-function-forms ()
+  "Return the forms for the hook and the actions of the current buffer."
+  (when (or (smtps-message--hooked-p) message-send-actions)
+    `((action :client message :kind hook :here ,(smtps-afterwork-here)
+              :what ,(string-join
+                      (delq nil
+                            (list (and (smtps-message--hooked-p)
+                                       "what message-sent-hook does")
+                                  (and message-send-actions
+                                       "what message-send-actions does")))
+                      " and ")))))
 
 (defun smtps-message-file-form (value)
   "Return the form for a copy by VALUE, that of an Fcc field.

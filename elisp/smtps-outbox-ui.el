@@ -756,7 +756,8 @@ stays, and Bcc is put back."
     (message-narrow-to-headers)
     (unless (smtps-afterwork-accepted-p entry)
       (goto-char (point-max))
-      (insert (smtps-afterwork-header entry)))
+      (insert (smtps-afterwork-header entry))
+      (setq smtps-afterwork-inherited (smtps-afterwork-heritage entry)))
     ;; It will be another mail, with a Message-ID of its own.
     (message-remove-header "Message-ID")
     (message-remove-header "Date")

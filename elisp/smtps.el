@@ -379,12 +379,18 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
         (set-default variable #'smtps-send-it))
       (add-hook 'message-send-hook #'smtps-send-divert)
       (add-hook 'message-send-hook #'smtps-send-check-recipients)
+      (add-hook 'mu4e-compose-mode-hook #'smtps-mu4e-prepare)
+      (add-hook 'mu4e-main-mode-hook #'smtps-mu4e-resume)
+      (add-hook 'notmuch-message-mode-hook #'smtps-notmuch-prepare)
       (add-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (unless noninteractive
         (run-with-idle-timer smtps--idle-pause nil #'smtps--take-up-queue)))
      (t
       (remove-hook 'message-send-hook #'smtps-send-divert)
       (remove-hook 'message-send-hook #'smtps-send-check-recipients)
+      (remove-hook 'mu4e-compose-mode-hook #'smtps-mu4e-prepare)
+      (remove-hook 'mu4e-main-mode-hook #'smtps-mu4e-resume)
+      (remove-hook 'notmuch-message-mode-hook #'smtps-notmuch-prepare)
       (remove-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (when (featurep 'smtps-mode-line)
         (smtps-mode-line-show nil))
@@ -500,6 +506,9 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 ;; An installed package has these from its cookies; a checkout on the load
 ;; path has them from here.
 (autoload 'smtps-send-it "smtps-send")
+(autoload 'smtps-mu4e-prepare "smtps-mu4e")
+(autoload 'smtps-mu4e-resume "smtps-mu4e")
+(autoload 'smtps-notmuch-prepare "smtps-notmuch")
 (autoload 'smtps-send-buffer "smtps-send" nil t)
 (autoload 'smtps-send-queued "smtps-send" nil t)
 (autoload 'smtps-send-divert "smtps-send")
