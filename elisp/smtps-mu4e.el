@@ -59,8 +59,8 @@
 
 (defun smtps-mu4e--hook ()
   "Return `message-sent-hook' without what mu4e has there."
-  (cl-set-difference (ensure-list message-sent-hook)
-                     smtps-mu4e--sent-functions))
+  (cl-remove-if (lambda (function) (memq function smtps-mu4e--sent-functions))
+                (ensure-list message-sent-hook)))
 
 (defun smtps-mu4e-collect ()
   "Return what is to be done when the mail in this buffer was accepted.
@@ -167,16 +167,26 @@ Signal an error with a sentence if it can't be done."
 
 (defun smtps-mu4e--end-draft (file)
   "Have mu4e delete the draft FILE, if it is still there."
-  (when (file-exists-p file)
-    ;; What stands in a file must not have any other deleted.
-    (unless (and (string-match-p "/cur/[^/]+\\'" file)
-                 (file-in-directory-p file (mu4e-root-maildir)))
-      (smtps-afterwork-refuse "%s is no draft of mu4e's." file))
+  ;; What stands in a file must not have any other deleted.
+  (unless (and (string-match-p "/cur/[^/]+\\'" file)
+               (file-in-directory-p file (mu4e-root-maildir)))
+    (smtps-afterwork-refuse "%s is no draft of mu4e's." file))
+  (when (setq file (smtps-mu4e--renamed file))
     (if (fboundp 'mu4e--compose-message-sent)
         (mu4e--server-remove file)
       ;; mu 1.8 deletes by its own number, which it tells when asked so.
       (setq mu4e-sent-func #'smtps-mu4e--delete)
       (mu4e--server-sent file))))
+
+(defun smtps-mu4e--renamed (file)
+  "Return what FILE, a message in a maildir, is called now; nil if it is gone.
+Programs that synchronise put flags and numbers behind its unique name."
+  (let ((name (file-name-nondirectory file)))
+    (if (file-exists-p file) file
+      (car (directory-files
+            (file-name-directory file) t
+            (concat "\\`" (regexp-quote (car (split-string name "[,:;!]")))
+                    "[,:;!]"))))))
 
 (defun smtps-mu4e--delete (number file)
   "Delete the draft FILE, which is mu's message NUMBER, and its buffer.

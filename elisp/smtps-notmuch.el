@@ -24,7 +24,7 @@
 (require 'smtps-afterwork)
 (require 'smtps-message)
 
-(declare-function notmuch-database-path "ext:notmuch-lib" ())
+(declare-function notmuch-config-get "ext:notmuch-lib" (item))
 (declare-function notmuch-draft--mark-deleted "ext:notmuch-draft" ())
 (declare-function notmuch-message-apply-queued-tag-changes
                   "ext:notmuch-message" ())
@@ -112,16 +112,24 @@ than the helper may know: it runs no program that a file names."
 (defun smtps-notmuch--copy (value)
   "Return the form for a copy by VALUE, that of an Fcc field.
 It is a folder of notmuch's, and tags, or else a maildir."
-  (if (not notmuch-maildir-use-notmuch-insert)
-      (smtps-message-file-form value)
-    (let* ((words (split-string-and-unquote value))
-           (folder (car words))
-           (directory (expand-file-name folder (notmuch-database-path))))
-      `(fcc :kind notmuch ,@(smtps-notmuch--client t)
-            :folder ,folder ,@(smtps-notmuch--create folder directory)
-            :tags ,(cdr words)
-            ;; For a buffer that is not notmuch's.
-            :field ,(format "Fcc: %s\n" directory)))))
+  (pcase-let ((`(,folder . ,tags) (split-string-and-unquote value))
+              (client (smtps-notmuch--client t)))
+    (cond
+     ((not notmuch-maildir-use-notmuch-insert)
+      (smtps-message-file-form value))
+     ;; It may be on another machine, for all that is known here.
+     (client
+      `(fcc :kind notmuch ,@client :folder ,folder :tags ,tags))
+     (t
+      (let ((directory (expand-file-name folder (smtps-notmuch--root))))
+        `(fcc :kind notmuch :folder ,folder
+              ,@(smtps-notmuch--create folder directory) :tags ,tags
+              ;; For a buffer that is not notmuch's.
+              :field ,(format "Fcc: %s\n" directory)))))))
+
+(defun smtps-notmuch--root ()
+  "Return the directory of notmuch's mail."
+  (expand-file-name (notmuch-config-get "database.mail_root") "~"))
 
 (defun smtps-notmuch--create (folder directory)
   "Return properties by which FOLDER is created if its DIRECTORY is missing.
@@ -157,11 +165,12 @@ Signal an error with a sentence if it can't be done."
 (defun smtps-notmuch--insert (message properties)
   "Put a copy of the file MESSAGE where PROPERTIES, those of a form, say."
   (with-temp-buffer
-    (let ((status (apply #'call-process notmuch-command message t nil "insert"
+    (set-buffer-multibyte nil)
+    (smtps-afterwork-insert message)
+    (let ((status (apply #'call-process-region nil nil notmuch-command t t nil
+                         "insert"
                          (concat "--folder=" (plist-get properties :folder))
-                         (append (and (plist-get properties :create)
-                                      '("--create-folder"))
-                                 (plist-get properties :tags)))))
+                         (plist-get properties :tags))))
       (unless (eql status 0)
         (smtps-afterwork-refuse "notmuch says: %s"
                                 (string-trim (buffer-string)))))))

@@ -166,12 +166,26 @@ What is made of it by editing is followed by all that."
         (should (equal (plist-get (cdr form) :parent) (nth 1 case)))
         (should (eq (plist-get (cdr form) :how) (nth 2 case)))))))
 
+(ert-deftest smtps-mu4e-test-renamed ()
+  "A draft is found under the name that a synchronising program gave it."
+  (smtps-mu4e-test-with
+    (let ((cur (concat smtps-real-home "Mail/drafts/cur/")))
+      (smtps-real-write "Mail/drafts/cur/12.ab.host,U=7:2,DS"
+                        "From: from-address@poste.it" "Message-ID: <d@x>" "" "X")
+      (smtps-real-write "Mail/drafts/cur/12.abc.host:2,DS" "")
+      (should-not (smtps-mu4e--renamed (concat cur "12.a.host:2,DS")))
+      (smtps-mu4e-carry-out
+       `(draft :client mu4e :file ,(concat cur "12.ab.host:2,DS")) nil)
+      (smtps-real-until (equal (smtps-real-mail "drafts")
+                               '("drafts/cur/12.abc.host:2,DS"))))))
+
 (ert-deftest smtps-mu4e-test-deletes-no-other-file ()
   "A form that was tampered with has no file deleted but one of mu4e's."
   (smtps-mu4e-test-with
     (smtps-real-write "cur/precious" "")
     (smtps-real-write "Mail/notes" "")
-    (dolist (name '("cur/precious" "Mail/notes" "Mail/drafts/cur/../../../cur/precious"))
+    (dolist (name '("cur/precious" "Mail/notes"
+                    "Mail/drafts/cur/../../../cur/precious"))
       (should-error (smtps-mu4e-carry-out
                      `(draft :client mu4e :file ,(concat smtps-real-home name)) nil)))))
 
