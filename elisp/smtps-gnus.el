@@ -86,11 +86,14 @@ It is a list (MARK GROUP ARTICLES), or (nil) for no mark at all."
     (`(when (gnus-buffer-live-p ,_) (with-current-buffer ,_ nil)) '(nil))
     (`(when (gnus-buffer-live-p ,buffer)
         (with-current-buffer ,_ (,function ',articles)))
-     (let ((kind (alist-get function smtps-gnus--marks)))
-       (when (and kind (cl-every #'integerp articles) (get-buffer buffer))
-         (list kind
-               (buffer-local-value 'gnus-newsgroup-name (get-buffer buffer))
-               articles))))))
+     (let ((kind (alist-get function smtps-gnus--marks))
+           (group (if (get-buffer buffer)
+                      (buffer-local-value 'gnus-newsgroup-name
+                                          (get-buffer buffer))
+                    ;; The summary was left meanwhile.
+                    (car-safe (bound-and-true-p gnus-message-group-art)))))
+       (when (and kind group (cl-every #'integerp articles))
+         (list kind group articles))))))
 
 (defun smtps-gnus--other-actions ()
   "Return `message-send-actions' without those that only mark articles."

@@ -98,7 +98,9 @@ the mail stays in the outbox, held."
             message-buffer-list (delq buffer message-buffer-list))
       (when (string-match "\\`\\*sent \\(.*\\)" (buffer-name))
         (rename-buffer (concat "*unsent " (match-string 1 (buffer-name))) t))
-      (message-set-auto-save-file-name))
+      ;; Its draft, if Gnus has one, is still its own.
+      (unless (bound-and-true-p message-draft-article)
+        (message-set-auto-save-file-name)))
     (set-buffer-modified-p t)))
 
 (provide 'smtps-undo)

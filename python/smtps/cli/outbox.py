@@ -125,7 +125,7 @@ def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
     for entry in entries:
         to = entry.mail.envelope.recipients if entry.mail else ()
         others = f" and {len(to) - 1} more" if len(to) > 1 else ""
-        left = f"; not done yet: {visible(entry.pending[0].what, 60)}" if entry.pending else ""
+        left = f"; not done yet: {visible(entry.pending[0].what, 200)}" if entry.pending else ""
         print(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}{left}")
     return 0
 
