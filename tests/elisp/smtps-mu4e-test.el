@@ -70,14 +70,18 @@
   "Flag, draft and copy wait for a server's answer; `m' holds the mail."
   (smtps-mu4e-test-with
     (let ((buffer (smtps-mu4e-test-reply))
-          (handler (default-value 'message-fcc-handler-function)))
+          (handler (default-value 'message-fcc-handler-function))
+          (ran 0))
+      (add-hook 'message-sent-hook (lambda () (cl-incf ran)) nil t)
       (mu4e--main-toggle-mail-sending-mode)
       (message-send-and-exit)
       (should (equal (smtps-real-state) '(held)))
       (should (equal (smtps-mu4e-test-done) '(0 1 0)))
+      (should (= ran 0))
       (should (eq handler (default-value 'message-fcc-handler-function)))
       (smtps-send-entry (car (smtps-outbox-entries)))
       (smtps-real-until (equal (smtps-mu4e-test-done) '(1 0 1)))
+      (smtps-real-until (= ran 1))
       (should (equal (smtps-real-state) '(sent)))
       (should-not (equal buffer (window-buffer)))
       ;; mu knows of it without being asked to look; it writes that down at its end.

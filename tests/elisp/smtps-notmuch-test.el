@@ -57,14 +57,18 @@
 (ert-deftest smtps-notmuch-test-after-the-250 ()
   "Tags are changed and the copy is filed when a server has the mail."
   (smtps-notmuch-test-with
-    (let ((smtpmail-queue-mail t))
+    (let ((smtpmail-queue-mail t)
+          (ran 0))
       (smtps-notmuch-test-reply)
-      (notmuch-mua-send-and-exit))
-    (should (equal (smtps-real-state) '(held)))
-    (should (equal (smtps-notmuch-test-done) '(0 0 0)))
-    (smtps-send-entry (car (smtps-outbox-entries)))
-    (smtps-real-until (equal (smtps-notmuch-test-done) '(1 1 1)))
-    (should (equal (smtps-real-state) '(sent)))))
+      (add-hook 'message-sent-hook (lambda () (cl-incf ran)) nil t)
+      (notmuch-mua-send-and-exit)
+      (should (equal (smtps-real-state) '(held)))
+      (should (equal (smtps-notmuch-test-done) '(0 0 0)))
+      (should (= ran 0))
+      (smtps-send-entry (car (smtps-outbox-entries)))
+      (smtps-real-until (equal (smtps-notmuch-test-done) '(1 1 1)))
+      (smtps-real-until (= ran 1))
+      (should (equal (smtps-real-state) '(sent))))))
 
 (ert-deftest smtps-notmuch-test-without-emacs ()
   "All of it is done by the command line, too."

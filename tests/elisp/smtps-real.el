@@ -35,8 +35,9 @@
 
 (defun smtps-real-package (name)
   "Have Debian's package elpa-NAME, or NAME, on the load path."
-  (push (or (car (last (file-expand-wildcards
-                        (format "/usr/share/emacs/site-lisp/elpa/%s-[0-9]*" name))))
+  ;; Compiled in elpa, for the Emacs that is Debian's; else in elpa-src.
+  (push (or (car (file-expand-wildcards
+                  (format "/usr/share/emacs/site-lisp/elpa*/%s-[0-9]*" name)))
             (error "%s is not installed: tests/run does that as root" name))
         load-path))
 
