@@ -38,6 +38,9 @@
 (defvar-local smtps-notmuch--hidden nil
   "What notmuch's own functions must not find: a list (CHANGES DRAFT), or nil.")
 
+(defvar-local smtps-notmuch--root nil
+  "The directory of notmuch's mail, once it was asked for.")
+
 ;;;###autoload
 (defun smtps-notmuch-prepare ()
   "Have notmuch tag nothing in this buffer until its mail was sent.
@@ -45,7 +48,11 @@
   (add-hook 'message-send-hook #'smtps-notmuch--hide -90 t)
   (add-hook 'message-send-hook #'smtps-notmuch--show 90 t)
   ;; For mail that goes another way than by smtps, which takes this over.
-  (add-hook 'message-sent-hook #'smtps-notmuch--tag nil t))
+  (add-hook 'message-sent-hook #'smtps-notmuch--tag nil t)
+  ;; That takes some 10 ms, which the command that sends hasn't got.
+  (when (and notmuch-maildir-use-notmuch-insert
+             (not (smtps-notmuch--client t)))
+    (smtps-notmuch--root)))
 
 (defun smtps-notmuch--hide ()
   "Hide from notmuch which tags it is to change.
@@ -129,7 +136,9 @@ It is a folder of notmuch's, and tags, or else a maildir."
 
 (defun smtps-notmuch--root ()
   "Return the directory of notmuch's mail."
-  (expand-file-name (notmuch-config-get "database.mail_root") "~"))
+  (or smtps-notmuch--root
+      (setq smtps-notmuch--root
+            (expand-file-name (notmuch-config-get "database.mail_root") "~"))))
 
 (defun smtps-notmuch--create (folder directory)
   "Return properties by which FOLDER is created if its DIRECTORY is missing.

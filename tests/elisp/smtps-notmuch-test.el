@@ -134,7 +134,8 @@ What is made of it by editing is followed by all that, less the copy's tags."
 (ert-deftest smtps-notmuch-test-stopped-by-a-hook ()
   "What is hidden from notmuch is still there if another function stops it."
   (with-temp-buffer
-    (setq-local notmuch-draft-id "id:draft")
+    (setq-local notmuch-draft-id "id:draft"
+                notmuch-maildir-use-notmuch-insert nil)
     (smtps-notmuch-prepare)
     (add-hook 'message-send-hook (lambda () (user-error "No")) nil t)
     (should-error (run-hooks 'message-send-hook))
