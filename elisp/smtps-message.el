@@ -71,7 +71,8 @@
   "Return the forms for what message.el would do with the current buffer."
   (append
    (mapcar #'smtps-message-file-form (smtps-message-field-values "Fcc"))
-   (when (or (smtps-message--hooked-p) message-send-actions)
+   (when (and (smtps-afterwork-defers-functions-p)
+              (or (smtps-message--hooked-p) message-send-actions))
      `((action :client message :kind hook :here ,(smtps-afterwork-here)
                :what ,(string-join
                        (delq nil
@@ -128,8 +129,9 @@ file, it is made if CREATE, or if the user says so; else signal."
    (list :hook message-sent-hook :actions message-send-actions
          :programs (smtps-message--programs)))
   (smtps-afterwork-take-header "Fcc")
-  (smtps-afterwork-take-variable 'message-sent-hook nil)
-  (smtps-afterwork-take-variable 'message-send-actions nil))
+  (when (smtps-afterwork-defers-functions-p)
+    (smtps-afterwork-take-variable 'message-sent-hook nil)
+    (smtps-afterwork-take-variable 'message-send-actions nil)))
 
 ;;; Later
 
