@@ -296,6 +296,12 @@ They come back when it is given back."
 
 ;;; Doing it
 
+(defun smtps-afterwork-defers-functions-p ()
+  "Return non-nil if a client's functions are to be run later.
+In batch the send function returns only once the mail was accepted: the
+client then runs them itself."
+  (not noninteractive))
+
 (defun smtps-afterwork-here ()
   "Return what names this Emacs: the `:here' of what only it can do."
   (format "%d.%s" (emacs-pid) (smtps-afterwork--host)))

@@ -44,14 +44,15 @@
                             (smtps-message-path-form
                              (expand-file-name path)
                              (format "Fcc: %s\n" path) t))))))
-   (when mail-send-actions
+   (when (and mail-send-actions (smtps-afterwork-defers-functions-p))
      `((action :client mail :here ,(smtps-afterwork-here)
                :what "what mail-send-actions does")))))
 
 (defun smtps-mail-take-over ()
   "Keep `mail-mode' from doing in the current buffer what is done later."
-  (smtps-afterwork-take-variable 'smtps-mail--deferred mail-send-actions)
-  (smtps-afterwork-take-variable 'mail-send-actions nil))
+  (when (smtps-afterwork-defers-functions-p)
+    (smtps-afterwork-take-variable 'smtps-mail--deferred mail-send-actions)
+    (smtps-afterwork-take-variable 'mail-send-actions nil)))
 
 (defun smtps-mail-carry-out (_form _file)
   "Run the actions of the buffer that the mail was composed in."

@@ -75,7 +75,8 @@
 
 (defun smtps-message-function-forms ()
   "Return the forms for the hook and the actions of the current buffer."
-  (when (or (smtps-message--hooked-p) message-send-actions)
+  (when (and (smtps-afterwork-defers-functions-p)
+             (or (smtps-message--hooked-p) message-send-actions))
     `((action :client message :kind hook :here ,(smtps-afterwork-here)
               :what ,(string-join
                       (delq nil
@@ -132,8 +133,9 @@ file, it is made if CREATE, or if the user says so; else signal."
    (list :hook message-sent-hook :actions message-send-actions
          :programs (smtps-message--programs)))
   (smtps-afterwork-take-header "Fcc")
-  (smtps-afterwork-take-variable 'message-sent-hook nil)
-  (smtps-afterwork-take-variable 'message-send-actions nil))
+  (when (smtps-afterwork-defers-functions-p)
+    (smtps-afterwork-take-variable 'message-sent-hook nil)
+    (smtps-afterwork-take-variable 'message-send-actions nil)))
 
 ;;; Later
 

@@ -52,6 +52,7 @@
 (defvar mail-envelope-from)
 (defvar mail-header-separator)
 (defvar mail-specify-envelope-from)
+(defvar message-buffer-list)
 (defvar message-send-actions)
 (defvar message-send-mail-function)
 (defvar message-send-mail-hook)
@@ -66,6 +67,7 @@
 (defvar smtpmail-queue-mail)
 (defvar smtpmail-sendto-domain)
 (defvar smtps-helper-death-functions)
+(defvar smtps-undo--kept)
 
 (define-error 'smtps-send-error "Mail" 'smtps-error)
 
@@ -674,6 +676,7 @@ is or can't be kept."
     (let* ((source (current-buffer))
            (composed (smtps-send--composed-in source))
            (inhibit-quit t)
+           (smtps-send--sending t)
            id envelope afterwork)
       (with-temp-buffer
         (let ((inhibit-quit nil))
@@ -696,6 +699,9 @@ is or can't be kept."
       (when (and noninteractive
                  (not (equal (smtps-outbox-states-of id) '(held))))
         (smtps-send--await id)))))
+
+(defvar smtps-send--sending nil
+  "Non-nil while a mail mode waits for `smtps-send-it' to return.")
 
 (defconst smtps-send--soon 60
   "Seconds within which mail that is to be sent is in flight for who quits.
@@ -756,6 +762,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
     (smtps-outbox-changed)
+    (when (and afterwork (not noninteractive))
+      (smtps-send--look-after id))
     (unless held
       (smtps-send--safely "its password could not be fetched"
         (let ((inhibit-quit nil))
@@ -802,6 +810,10 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
       (setq action (lambda ()
                      (setq message-send-actions
                            (remq action message-send-actions))
+                     ;; Else message.el may kill it when others are sent.
+                     (when (bound-and-true-p smtps-undo--kept)
+                       (setq message-buffer-list
+                             (delq (current-buffer) message-buffer-list)))
                      (smtps-send-tell sentence)))
       (setq-local message-send-actions (cons action message-send-actions)))))
 
@@ -954,13 +966,34 @@ Each event has the properties `:waits' (`secret' or `trust'), `:host' and
 (defun smtps-send--follow (id)
   "Do what is to follow the fate of the mail ID and can be done here and now."
   (let ((directory (plist-get (smtps-outbox-find id) :directory)))
-    (unless (and directory (smtps-afterwork-helpers-p directory))
+    (cond
+     ;; What is given back to its buffer now, the mail mode would do, too.
+     (smtps-send--sending
+      (run-at-time smtps-send--pause nil #'smtps-send--follow id))
+     ((not (and directory (smtps-afterwork-helpers-p directory)))
       (with-demoted-errors "smtps: %S"
         (smtps-send--tell-left id (smtps-afterwork-run id)))
       (dolist (buffer (buffer-list))
         (when (equal (buffer-local-value 'smtps-send--entry buffer) id)
           (smtps-undo-let-go buffer id)))
-      (smtps-outbox-changed))))
+      (smtps-outbox-changed)))))
+
+(defconst smtps-send--pause 1
+  "Seconds until it is looked again whether a mail mode has gone on.")
+
+(defconst smtps-send--look-seconds 60
+  "Seconds between looks at what is to follow the acceptance of a mail.
+Another Emacs may have it sent, or its client be started later.")
+
+(defun smtps-send--look-after (id)
+  "Look from time to time whether what follows the mail ID can be done."
+  (run-at-time
+   smtps-send--look-seconds nil
+   (lambda ()
+     (let ((directory (plist-get (smtps-outbox-find id) :directory)))
+       (when (and directory (smtps-afterwork--file directory))
+         (smtps-send--follow id)
+         (smtps-send--look-after id))))))
 
 (defun smtps-send--tell-left (id sentences)
   "Tell SENTENCES, what failed after the mail ID was accepted."

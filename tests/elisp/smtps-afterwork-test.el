@@ -215,6 +215,72 @@
       (should (equal message-send-actions (list action)))
       (should-not smtps-message--deferred))))
 
+(ert-deftest smtps-afterwork-test-batch ()
+  "In batch all is done when the send function returns; nothing is asked."
+  (smtps-afterwork-test-with
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (let ((noninteractive t)
+          (maildir (smtps-afterwork-test-maildir "Sent"))
+          (ran 0))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore))
+        (smtps-afterwork-test-compose "Fcc: ~/none")
+        (should (string-match-p
+                 "Fcc: .+none does not exist\\.  Nothing was sent"
+                 (cadr (should-error (message-send) :type 'user-error))))
+        (smtps-afterwork-test-compose "Fcc: ~/mbox" "Fcc: ~/Sent")
+        (setq message-send-actions (list (lambda () (cl-incf ran))))
+        (message-send))
+      (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox")))
+      (should (= 1 (length (smtps-afterwork-test-in maildir))))
+      (should (= ran 1))
+      (should-not (smtps-afterwork-waiting)))))
+
+(ert-deftest smtps-afterwork-test-accepted-while-a-password-is-asked-for ()
+  "What is accepted before the send function returns is filed once."
+  (smtps-afterwork-test-with
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (smtps-afterwork-test-compose "Fcc: ~/mbox")
+    (let ((ran 0))
+      (setq message-send-actions (list (lambda () (cl-incf ran))))
+      (cl-letf* ((wake (symbol-function 'smtps-send--wake))
+                 ((symbol-function 'smtps-send--wake)
+                  (lambda (&rest arguments)
+                    (apply wake arguments)
+                    (smtps-real-until (equal (smtps-real-state) '(sent)))
+                    (sit-for 0.5)
+                    (should (= ran 0)))))
+        (message-send))
+      (smtps-afterwork-test-done)
+      (should (= ran 1))
+      (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox"))))))
+
+(ert-deftest smtps-afterwork-test-a-restart ()
+  "What was left when Emacs ended is done by the next one."
+  (smtps-afterwork-test-with
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (let ((maildir (smtps-afterwork-test-maildir "Sent"))
+          (saved nil))
+      (smtps-afterwork-test-compose "Fcc: ~/mbox" "Fcc: ~/Sent")
+      (cl-letf (((symbol-function 'smtps-send--follow) #'ignore))
+        (message-send)
+        (setq saved (smtps-real-file
+                     (concat (plist-get (car (smtps-outbox-entries)) :directory)
+                             "/afterwork.sexp")))
+        (smtps-real-until (equal (smtps-real-state) '(sent)))
+        (let ((directory (plist-get (car (smtps-outbox-entries)) :directory)))
+          (smtps-real-until (not (smtps-afterwork-helpers-p directory)))
+          (smtps-helper-stop)
+          (smtps-real-until (smtps-real-ended-p "smtps-helper"))
+          ;; As if the helper had been killed before it came to it.
+          (mapc #'delete-file (directory-files-recursively maildir ""))
+          (write-region saved nil (concat directory "/afterwork.sexp")
+                        nil 'silent)))
+      (should (= 1 (length (smtps-afterwork-waiting))))
+      (smtps-send-follow-up)
+      (smtps-afterwork-test-done)
+      (should (= 1 (length (smtps-afterwork-test-in maildir))))
+      (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox"))))))
+
 ;;; Functions
 
 (ert-deftest smtps-afterwork-test-actions-run-after-the-acceptance ()
