@@ -21,6 +21,11 @@
   (mu4e t)
   (smtps-real-until mu4e--server-props))
 
+(defun smtps-mu4e-test-quit ()
+  "End mu4e, and wait until mu has ended: told twice, mu4e signals."
+  (mu4e-quit)
+  (smtps-real-until (smtps-real-ended-p mu4e--server-name)))
+
 (defmacro smtps-mu4e-test-with (&rest body)
   "Evaluate BODY with mu4e and its mail, the helper, a sandbox, an account."
   (declare (indent 0) (debug t))
@@ -47,7 +52,7 @@
              (smtps-mode 1)
              (smtps-mu4e-test-start)
              ,@body)
-         (mu4e-quit)
+         (smtps-mu4e-test-quit)
          (smtps-mode -1)))))
 
 (defun smtps-mu4e-test-reply ()
@@ -85,7 +90,7 @@
       (should (equal (smtps-real-state) '(sent)))
       (should-not (equal buffer (window-buffer)))
       ;; mu knows of it without being asked to look; it writes that down at its end.
-      (mu4e-quit)
+      (smtps-mu4e-test-quit)
       (smtps-real-until
        (eql 0 (call-process "mu" nil nil nil "find"
                             (concat "--muhome=" mu4e-mu-home) "maildir:/sent")))
@@ -152,7 +157,7 @@ What is made of it by editing is followed by all that."
     (let ((smtpmail-queue-mail t))
       (smtps-mu4e-test-reply)
       (message-send-and-exit))
-    (mu4e-quit)
+    (smtps-mu4e-test-quit)
     (smtps-send-entry (car (smtps-outbox-entries)))
     (smtps-real-until (equal (smtps-mu4e-test-done) '(0 1 1)))
     (smtps-mu4e-test-another-emacs)
