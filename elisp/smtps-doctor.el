@@ -20,6 +20,7 @@
 (require 'smtps-accounts-file)
 (require 'smtps-helper)
 (require 'smtps-outbox)
+(require 'smtps-afterwork)
 (require 'smtps-credentials)
 (require 'smtps-trust)
 
@@ -144,6 +145,11 @@
               (format "Outbox: %d left behind in tmp/ by an Emacs that was killed"
                       (funcall count 'tmp))
               "It was not sent: look into it, and send it anew")))
+     (when (and (file-directory-p root) (smtps-afterwork-waiting))
+       (list (smtps-doctor--fault
+              (format "Outbox: of %d that were accepted, a copy or a mark is missing"
+                      (length (smtps-afterwork-waiting)))
+              "M-x smtps-outbox tells why, and F there tries again")))
      (when (and (featurep 'smtps-send) (smtps-send-waiting))
        (list (smtps-doctor--fault
               (format "Outbox: %d wait for you" (length (smtps-send-waiting)))

@@ -22,6 +22,7 @@
 (require 'tabulated-list)
 (require 'smtps-outbox)
 (require 'smtps-send)
+(require 'smtps-afterwork)
 (require 'smtps-mode-line)
 
 (declare-function file-notify-add-watch "filenotify" (file flags callback))
@@ -133,7 +134,18 @@
                (or text "")))
       ((and next (eq (plist-get entry :state) 'queue))
        (format "Next try %s.  %s" (smtps-outbox-ui--time next) (or text "")))
+      ((smtps-outbox-ui--left entry)
+       (concat "The mail was accepted.  "
+               (mapconcat #'smtps-afterwork-sentence
+                          (smtps-outbox-ui--left entry) "  ")))
       (t (or text ""))))))
+
+(defun smtps-outbox-ui--left (entry)
+  "Return the forms of what was to follow ENTRY's acceptance and is not done."
+  (and (memq (plist-get entry :state) '(sent failed queue))
+       (smtps-afterwork--file (plist-get entry :directory))
+       (smtps-afterwork-accepted-p entry)
+       (smtps-afterwork-left entry)))
 
 ;;; The list
 
@@ -181,6 +193,7 @@ TIME is that of the entry's directory, which each change touches.")
     (define-key map "f" #'smtps-outbox-resend-failed)
     (define-key map "d" #'smtps-outbox-drop)
     (define-key map "m" #'smtps-outbox-mark-sent)
+    (define-key map "F" #'smtps-outbox-follow)
     (define-key map "a" #'smtps-answer)
     (define-key map "x" #'smtps-explain)
     map)
@@ -200,6 +213,8 @@ TIME is that of the entry's directory, which each change touches.")
      :help "Send this mail again to those it could not be sent to"]
     ["Mark as sent" smtps-outbox-mark-sent
      :help "Note that an uncertain mail has arrived"]
+    ["File now" smtps-outbox-follow
+     :help "Make the copies of this mail, and the marks, that are missing"]
     ["Drop" smtps-outbox-drop :help "Delete this mail"]
     ["Explain" smtps-explain :help "Tell what the server's reply means"]
     "--"
@@ -432,7 +447,7 @@ Forget what is there no longer."
 (defvar smtps-outbox-mail-mode-map
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map special-mode-map)
-    (dolist (key '("r" "o" "h" "e" "f" "d" "m" "a" "x"))
+    (dolist (key '("r" "o" "h" "e" "f" "d" "m" "F" "a" "x"))
       (define-key map key (lookup-key smtps-outbox-mode-map key)))
     map)
   "Keymap of `smtps-outbox-mail-mode'.")
@@ -608,13 +623,14 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
     entry))
 
 (defun smtps-outbox-ui--ask (method entry done)
-  "Have the helper do METHOD with ENTRY, and tell DONE, a sentence, once it has."
+  "Have the helper do METHOD with ENTRY, and tell DONE once it has.
+DONE is a sentence, or nil if an event tells."
   (require 'smtps-helper)
   (let ((buffer (current-buffer)))
     (smtps-helper-call method (list :outbox (smtps-outbox--directory)
                                     :id (plist-get entry :id))
                        :then (lambda (_)
-                               (smtps-send-tell done)
+                               (when done (smtps-send-tell done))
                                (smtps-outbox-ui--changed buffer))
                        :else (lambda (problem)
                                (smtps-send-tell (smtps-send--problem problem))
@@ -726,6 +742,37 @@ So you decide about a mail that was for all or none."
                         (smtps-outbox-ui--chosen 'uncertain)
                         "Marked as sent"))
 
+(defun smtps-outbox-follow ()
+  "Do what was to follow the acceptance of the mail at point and was not done.
+Such are copies (Fcc, Gcc), the mark of the mail that it answers, and the
+end of its draft.  What nobody can do any more is forgotten, after asking."
+  (interactive)
+  (let* ((entry (smtps-outbox-ui--chosen))
+         (id (plist-get entry :id))
+         (left (smtps-outbox-ui--left entry)))
+    (cond
+     ((not (smtps-afterwork-left entry))
+      (user-error "Nothing is left to be done of this mail"))
+     ((not left)
+      (user-error "This mail was not accepted yet: nothing follows before")))
+    (let* ((smtps-afterwork-may-ask t)
+           (failed (smtps-afterwork-run id t)))
+      (when (and (cl-some #'smtps-afterwork-lost-p left)
+                 (yes-or-no-p
+                  (format "%s.  Forget it? "
+                          (smtps-afterwork-sentence
+                           (cl-find-if #'smtps-afterwork-lost-p left)))))
+        (smtps-afterwork-forget id))
+      (cond
+       ((cl-find-if-not (lambda (form) (plist-get (cdr form) :client))
+                        (smtps-afterwork-left entry))
+        (smtps-outbox-ui--ask 'outbox-follow entry nil))
+       (failed (smtps-send--tell-left id failed))
+       ((setq left (smtps-afterwork-left entry))
+        (smtps-send-tell (smtps-afterwork-sentence (car left))))
+       (t (smtps-send-tell "Nothing is left to be done of this mail"))))
+    (smtps-outbox-ui--changed (current-buffer))))
+
 ;;; Back to a buffer
 
 (defun smtps-outbox-edit ()
@@ -776,6 +823,10 @@ OTHERS is non-nil if it had more, which are left out; else the header
 stays, and Bcc is put back."
   (save-restriction
     (message-narrow-to-headers)
+    (unless (smtps-afterwork-accepted-p entry)
+      (goto-char (point-max))
+      (insert (smtps-afterwork-header entry))
+      (setq smtps-afterwork-inherited (smtps-afterwork-heritage entry)))
     ;; It will be another mail, with a Message-ID of its own.
     (message-remove-header "Message-ID")
     (message-remove-header "Date")

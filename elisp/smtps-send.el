@@ -26,10 +26,12 @@
 (require 'smtps-wire)
 (require 'smtps-outbox)
 (require 'smtps-credentials)
+(require 'smtps-afterwork)
 
 (declare-function smtps-check-certificate "smtps-check" (account))
 (declare-function org-read-date "org")
-(declare-function smtps-undo-keep "smtps-undo" (id time))
+(declare-function smtps-undo-keep "smtps-undo" (id &optional time))
+(declare-function smtps-undo-let-go "smtps-undo" (buffer id))
 (declare-function smtps-trust-accept "smtps-trust")
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-helper-call "smtps-helper")
@@ -38,7 +40,6 @@
 (declare-function expand-mail-aliases "mailalias"
                   (beg end &optional exclude))
 (declare-function mail-insert-from-field "sendmail" ())
-(declare-function mail-do-fcc "sendmail" (header-end))
 (declare-function mail-send "sendmail" ())
 (declare-function message-send "message" (&optional arg))
 (declare-function message-encode-message-body "message" ())
@@ -51,6 +52,7 @@
 (defvar mail-envelope-from)
 (defvar mail-header-separator)
 (defvar mail-specify-envelope-from)
+(defvar message-buffer-list)
 (defvar message-send-actions)
 (defvar message-send-mail-function)
 (defvar message-send-mail-hook)
@@ -65,6 +67,7 @@
 (defvar smtpmail-queue-mail)
 (defvar smtpmail-sendto-domain)
 (defvar smtps-helper-death-functions)
+(defvar smtps-undo--kept)
 
 (define-error 'smtps-send-error "Mail" 'smtps-error)
 
@@ -479,9 +482,9 @@ A file's text becomes the octets that it was read from."
 
 (defun smtps-send--prepare (source)
   "Make the current buffer the octets of the mail in SOURCE, as they are sent.
-Return its envelope, a plist as `smtps-outbox-put' takes it, and the
-`:author', the address in From.  Signal an `smtps-error' if the mail
-can't be sent as it is."
+Return its envelope, a plist as `smtps-outbox-put' takes it, with
+`:author', the address in From, and `:bcc', that header field or nil.
+Signal an `smtps-error' if the mail can't be sent as it is."
   (let* ((multibyte (buffer-local-value 'enable-multibyte-characters source))
          (mode (buffer-local-value 'major-mode source))
          (mail-mode (provided-mode-derived-p mode 'mail-mode))
@@ -503,6 +506,7 @@ can't be sent as it is."
           ;; Where the mail was composed, variables may have local values.
           envelope (with-current-buffer source
                      (smtps-send--envelope fields)))
+    (setq envelope (plist-put envelope :bcc (smtps-send--bcc fields)))
     ;; From the last to the first, so that the places stay true.
     (pcase-dolist (`(,name ,value ,beginning ,finish) (reverse fields))
       (when (or (member name smtps-send--private-fields)
@@ -519,6 +523,21 @@ can't be sent as it is."
     (when multibyte
       (smtps-send--encode end (smtps-send--coding source)))
     envelope))
+
+(defun smtps-send--bcc (fields)
+  "Return those of FIELDS that are Bcc or Resent-Bcc, as they are sent, or nil."
+  (let ((lines (cl-loop for (name value) in fields
+                        when (and (member name '("bcc" "resent-bcc"))
+                                  (not (string-blank-p value)))
+                        concat (format "%s: %s\n" (capitalize name)
+                                       (string-trim value)))))
+    (unless (string-empty-p lines)
+      (with-temp-buffer
+        (insert lines)
+        (when (string-match-p "[^\0-\177]" lines)
+          (require 'rfc2047)
+          (rfc2047-encode-message-header))
+        (buffer-string)))))
 
 (defun smtps-send--strip-partial (fields end)
   "Delete private fields from the header that the body begins with, if it does.
@@ -658,26 +677,31 @@ is or can't be kept."
     (let* ((source (current-buffer))
            (composed (smtps-send--composed-in source))
            (inhibit-quit t)
-           id envelope)
+           (smtps-send--sending t)
+           id envelope afterwork)
       (with-temp-buffer
         (let ((inhibit-quit nil))
           (when composed
             (smtps-send--check-again composed))
           (setq envelope (smtps-send--prepare source))
-          (setq envelope (smtps-send--schedule envelope composed)))
+          (setq envelope (smtps-send--schedule envelope composed)
+                afterwork (smtps-send--collect composed envelope)))
         (setq id (smtps-outbox-put
-                  envelope nil
+                  envelope afterwork
                   (if (with-current-buffer source
                         (bound-and-true-p smtpmail-queue-mail))
                       'held
                     'queue))))
       ;; From here on, nothing may signal: the mail is in the outbox.
-      (smtps-send--after id envelope source composed)
+      (smtps-send--after id envelope composed afterwork)
       ;; A key pressed meanwhile must not have the mail taken for unsent.
       (setq quit-flag nil)
       (when (and noninteractive
                  (not (equal (smtps-outbox-states-of id) '(held))))
         (smtps-send--await id)))))
+
+(defvar smtps-send--sending nil
+  "Non-nil while a mail mode waits for `smtps-send-it' to return.")
 
 (defconst smtps-send--soon 60
   "Seconds within which mail that is to be sent is in flight for who quits.
@@ -719,10 +743,18 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
                        (null message-send-mail-real-function))))
     (run-hooks 'message-send-mail-hook)))
 
-(defun smtps-send--after (id envelope source composed)
+(defun smtps-send--collect (composed envelope)
+  "Return what is to follow the acceptance of the mail composed in COMPOSED.
+ENVELOPE is the mail's.  Signal an `smtps-error' if that can't be."
+  (condition-case problem
+      (smtps-afterwork-collect composed envelope)
+    (smtps-afterwork-error
+     (smtps-send--refuse "%s" (cadr problem)))))
+
+(defun smtps-send--after (id envelope composed afterwork)
   "Do what follows once the mail is in the outbox as ID.
-ENVELOPE is its envelope, SOURCE the buffer that was sent and COMPOSED the
-one it was composed in, or nil."
+ENVELOPE is its envelope, COMPOSED the buffer it was composed in, or nil,
+and AFTERWORK the list of forms of what is to follow its acceptance."
   (let* ((account (plist-get envelope :account))
          (held (equal (smtps-outbox-states-of id) '(held)))
          (not-before (and (not held) (plist-get envelope :not-before)))
@@ -734,14 +766,18 @@ one it was composed in, or nil."
         (setq smtps-send--entry id)
         (smtps-send--safely "what it replaces could not be deleted"
           (smtps-send--drop-replaced))
-        (when not-before
+        (smtps-send--safely "what is to be done later may be done at once"
+          (smtps-afterwork-take-over))
+        (when (or not-before
+                  (cl-some (lambda (form) (plist-get (cdr form) :here))
+                           afterwork))
           (smtps-send--safely "its buffer could not be kept"
             (smtps-undo-keep id not-before)))
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
     (smtps-outbox-changed)
-    (smtps-send--safely "its Fcc could not be written"
-      (smtps-send--mail-mode-fcc source))
+    (when (and afterwork (not noninteractive))
+      (smtps-send--look-after id))
     (unless held
       (smtps-send--safely "its password could not be fetched"
         (let ((inhibit-quit nil))
@@ -788,24 +824,12 @@ one it was composed in, or nil."
       (setq action (lambda ()
                      (setq message-send-actions
                            (remq action message-send-actions))
+                     ;; Else message.el may kill it when others are sent.
+                     (when (bound-and-true-p smtps-undo--kept)
+                       (setq message-buffer-list
+                             (delq (current-buffer) message-buffer-list)))
                      (smtps-send-tell sentence)))
       (setq-local message-send-actions (cons action message-send-actions)))))
-
-(defun smtps-send--mail-mode-fcc (source)
-  "Write the copies that SOURCE, a buffer of `mail-mode', asks for by Fcc.
-message.el does that itself when its send function has returned."
-  (when (with-current-buffer source
-          (and (derived-mode-p 'mail-mode)
-               (save-excursion
-                 (goto-char (point-min))
-                 (let ((case-fold-search t))
-                   (re-search-forward "^Fcc[ \t]*:" nil t)))))
-    (with-temp-buffer
-      (let ((separator (with-current-buffer source mail-header-separator))
-            (coding-system-for-write 'utf-8-unix))
-        (smtps-send--insert source)
-        (let ((end (smtps-send--header-end separator t)))
-          (mail-do-fcc end))))))
 
 ;;;###autoload
 (defun smtps-send-divert ()
@@ -942,6 +966,11 @@ server's `:key' and a `:text'.")
          (sentence (smtps-send--sentence event)))
     (smtps-send--note event)
     (smtps-outbox-changed)
+    (when (and (stringp id)
+               (or (plist-get event :afterwork)
+                   (memq (plist-get event :state) '(sent failed))))
+      ;; In a filter nothing may be filed, which may take long.
+      (run-at-time 0 nil #'smtps-send--follow id))
     (when (and sentence
                (not (equal sentence (cdr (assoc id smtps-send--told)))))
       (setf (alist-get id smtps-send--told nil nil #'equal) sentence)
@@ -951,6 +980,59 @@ server's `:key' and a `:text'.")
         (let ((label (smtps-send--label id)))
           (smtps-send-tell (if label (format "“%s”: %s" label sentence)
                              sentence)))))))
+
+(defun smtps-send--follow (id)
+  "Do what is to follow the fate of the mail ID and can be done here and now."
+  (let ((directory (plist-get (smtps-outbox-find id) :directory)))
+    (cond
+     ;; What is given back to its buffer now, the mail mode would do, too.
+     (smtps-send--sending
+      (run-at-time smtps-send--pause nil #'smtps-send--follow id))
+     ((not (and directory (smtps-afterwork-helpers-p directory)))
+      (with-demoted-errors "smtps: %S"
+        (smtps-send--tell-left id (smtps-afterwork-run id)))
+      (dolist (buffer (buffer-list))
+        (when (equal (buffer-local-value 'smtps-send--entry buffer) id)
+          (smtps-undo-let-go buffer id)))
+      (smtps-outbox-changed)))))
+
+(defconst smtps-send--pause 1
+  "Seconds until it is looked again whether a mail mode has gone on.")
+
+(defconst smtps-send--look-seconds 60
+  "Seconds between looks at what is to follow the acceptance of a mail.
+Another Emacs may have it sent, or its client be started later.")
+
+(defun smtps-send--look-after (id)
+  "Look from time to time whether what follows the mail ID can be done."
+  (run-at-time
+   smtps-send--look-seconds nil
+   (lambda ()
+     (let ((directory (plist-get (smtps-outbox-find id) :directory)))
+       (when (and directory (smtps-afterwork--file directory))
+         (smtps-send--follow id)
+         (smtps-send--look-after id))))))
+
+(defun smtps-send--tell-left (id sentences)
+  "Tell SENTENCES, what failed after the mail ID was accepted."
+  (when sentences
+    (let ((label (smtps-send--label id)))
+      (smtps-send-tell
+       (format-message "%s%s  The mail itself was sent; F in M-x \
+smtps-outbox tries again."
+                       (if label (format "“%s”: " label) "")
+                       (smtps-send--line (string-join sentences "  ")))))))
+
+;;;###autoload
+(defun smtps-send-follow-up ()
+  "Do what is left to be done for accepted mail, and can be done now."
+  (let ((entries (smtps-afterwork-waiting)))
+    (when (cl-some (lambda (entry)
+                     (smtps-afterwork-helpers-p (plist-get entry :directory)))
+                   entries)
+      (smtps-send--wake))
+    (dolist (entry entries)
+      (smtps-send--follow (plist-get entry :id)))))
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."
@@ -1038,6 +1120,9 @@ smtps-answer shows the certificate, and asks."
           ((and (plist-get event :next)
                 (not (eq (plist-get event :verdict) 'not-yet))
                 (smtps-send--waiting-sentence event)))
+          ((eq (plist-get event :afterwork) 'failed)
+           (format-message "%s  The mail itself was sent; F in M-x \
+smtps-outbox tries again." (smtps-send--line text)))
           ((and (stringp text) (not (string-blank-p text)))
            (smtps-send--line text)))))
 
@@ -1351,12 +1436,34 @@ the script's back."
                   t))
                ('active (not smtps-send--trouble))))
       (accept-process-output nil smtps-send--poll))
+    (smtps-send--await-afterwork id)
     (unless (eq state 'sent)
       ;; The event that tells of it may still be on its way.
       (when (eq (plist-get outcome :verdict) 'login)
         (smtps-send--forget-login id))
       (signal 'smtps-send-error
               (list (smtps-send--batch-sentence entry state outcome))))))
+
+(defconst smtps-send--helper-seconds 150
+  "Seconds in which the helper must have done what follows an acceptance.
+It gives notmuch two minutes.")
+
+(defun smtps-send--await-afterwork (id)
+  "Wait until what is to follow the fate of the mail ID is done, as far as it is."
+  (let ((deadline (time-add nil smtps-send--helper-seconds))
+        entry)
+    (while (and (setq entry (smtps-outbox-find id))
+                (smtps-afterwork-accepted-p entry)
+                (smtps-afterwork-helpers-p (plist-get entry :directory))
+                (not smtps-send--trouble)
+                (smtps-helper-live-p)
+                (time-less-p nil deadline))
+      (accept-process-output nil smtps-send--poll))
+    (smtps-send--tell-left id (smtps-afterwork-run id))
+    (when (and entry (smtps-afterwork-accepted-p entry))
+      (dolist (form (smtps-afterwork-left entry))
+        (unless (smtps-afterwork--get form :client)
+          (smtps-send-tell (smtps-afterwork-sentence form)))))))
 
 (defun smtps-send--batch-sentence (entry state outcome)
   "Return what is said in batch of ENTRY that was not accepted.

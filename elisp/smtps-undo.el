@@ -18,6 +18,7 @@
 (require 'cl-lib)
 (require 'smtps)
 (require 'smtps-outbox)
+(require 'smtps-afterwork)
 (require 'smtps-send)
 
 (declare-function smtps-outbox-ui-compose "smtps-outbox-ui" (entry))
@@ -33,17 +34,23 @@
   "Non-nil if this buffer would have been killed when its mail was sent.")
 
 ;;;###autoload
-(defun smtps-undo-keep (id time)
-  "Keep the current buffer, from which the mail ID is being sent, until TIME."
+(defun smtps-undo-keep (id &optional time)
+  "Keep the current buffer, from which the mail ID is being sent, until TIME.
+Without TIME, or if it is needed longer, `smtps-undo-let-go' ends that."
   (when (bound-and-true-p message-kill-buffer-on-exit)
     (setq-local message-kill-buffer-on-exit nil)
-    (setq smtps-undo--kept t)
+    (setq smtps-undo--kept t))
+  (when (and smtps-undo--kept time)
     ;; A mere number would be one of seconds from now.
-    (run-at-time (time-convert time 'list) nil #'smtps-undo--let-go (current-buffer) id)))
+    (run-at-time (time-convert time 'list) nil #'smtps-undo-let-go (current-buffer) id)))
 
-(defun smtps-undo--let-go (buffer id)
-  "Kill BUFFER, since its mail ID has gone, unless somebody sees to it."
+;;;###autoload
+(defun smtps-undo-let-go (buffer id)
+  "Kill BUFFER, since its mail ID has gone, unless somebody sees to it.
+That is so only if it was kept for that mail, and is needed no more."
   (when (and (buffer-live-p buffer)
+             (buffer-local-value 'smtps-undo--kept buffer)
+             (not (smtps-afterwork-needs-buffer-p id))
              (equal (buffer-local-value 'smtps-send--entry buffer) id)
              (not (buffer-modified-p buffer))
              (not (get-buffer-window buffer t)))
@@ -95,6 +102,7 @@ The mail will have those of the time when it is sent."
 (defun smtps-undo--restore (buffer id)
   "Make BUFFER, from which the mail ID was sent, one that composes it again."
   (with-current-buffer buffer
+    (smtps-afterwork-give-back)
     (setq smtps-send--entry nil
           smtps-send-replaces id)
     (when smtps-undo--kept
@@ -106,7 +114,9 @@ The mail will have those of the time when it is sent."
       (when (string-match "\\`\\*sent \\(.*\\)" (buffer-name))
         (rename-buffer (concat "*unsent " (match-string 1 (buffer-name))) t))
       (smtps-undo--remove-generated)
-      (message-set-auto-save-file-name))
+      ;; Its draft, if Gnus has one, is still its own.
+      (unless (bound-and-true-p message-draft-article)
+        (message-set-auto-save-file-name)))
     (set-buffer-modified-p t)))
 
 (provide 'smtps-undo)

@@ -72,7 +72,10 @@ The properties of each account are:
             of two files, the certificate and the key;
 `:password-command'  a shell command that prints the password, one line;
 `:send-in-clear'  t to let mail and password go without TLS to another
-            machine, where anybody on the way can read them.
+            machine, where anybody on the way can read them;
+`:server-keeps-sent'  t if the provider itself files the mail that is
+            sent: then no copy is made of it here, whatever Fcc or
+            Gcc says.
 
 Mail goes by the account whose `:from' is the sender, else by the first
 account without a `:from', else by the only one.  Where this is nil,
@@ -116,7 +119,10 @@ the smtpmail variables are the account."
                      (string :tag "Shell command"))
                (list :inline t :format "%v"
                      (const :format "%v " :send-in-clear)
-                     (const :tag "Without TLS to another machine" t))))
+                     (const :tag "Without TLS to another machine" t))
+               (list :inline t :format "%v"
+                     (const :format "%v " :server-keeps-sent)
+                     (const :tag "No copy is made here" t))))
   :risky t)
 
 (defun smtps--xdg (variable usual name)
@@ -196,14 +202,15 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
 
 (defconst smtps--account-keys
   '(:name :host :port :tls :user :from :mechanisms :ca-file :client-certificate
-    :client-key :password-command :send-in-clear)
+    :client-key :password-command :send-in-clear :server-keeps-sent)
   "What an account may have; `:name' and `:client-key' are ours.")
 
 (defun smtps--check-account (name plist)
   "Return account PLIST, called NAME, whole: its defaults filled in, checked.
 The result is a plist with `:name', `:host', `:port', `:tls', `:user',
 `:from' (a list), `:mechanisms', `:ca-file', `:client-certificate',
-`:client-key', `:password-command' and `:send-in-clear'.
+`:client-key', `:password-command', `:send-in-clear' and
+`:server-keeps-sent'.
 Signal `smtps-account-error' where a value can't be."
   (let* ((host (plist-get plist :host))
          (port (plist-get plist :port))
@@ -264,7 +271,8 @@ certificate and key."))
             :client-key (and (cdr certificate)
                              (expand-file-name (cadr certificate)))
             :password-command (plist-get plist :password-command)
-            :send-in-clear in-clear))))
+            :send-in-clear in-clear
+            :server-keeps-sent (plist-get plist :server-keeps-sent)))))
 
 (declare-function smtps-accounts-file-read "smtps-accounts-file" ())
 
@@ -356,6 +364,7 @@ where it was made from the smtpmail variables.  Signal
 ;;; The mode
 
 (declare-function smtps-send-it "smtps-send" ())
+(declare-function smtps-send-follow-up "smtps-send" ())
 (declare-function smtps-send-queued "smtps-send" (&optional quietly))
 (declare-function smtps-send-check-recipients "smtps-send" ())
 (declare-function smtps-send-divert "smtps-send" ())
@@ -378,7 +387,8 @@ Long enough for the init file and the first screen to be done.")
   "Send what waits in the outbox, if anything does, and show it."
   (when smtps-mode
     (smtps-mode-line-show t)
-    (smtps-send-queued t)))
+    (smtps-send-queued t)
+    (smtps-send-follow-up)))
 
 (defun smtps--query-quit ()
   "Return non-nil if Emacs may quit: no mail of its own is in flight."
@@ -411,6 +421,9 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
       (add-hook 'message-send-hook #'smtps-send-check-recipients)
       (add-hook 'message-setup-hook #'smtps-warm-compose)
       (add-hook 'mail-setup-hook #'smtps-warm-compose)
+      (add-hook 'mu4e-compose-mode-hook #'smtps-mu4e-prepare)
+      (add-hook 'mu4e-main-mode-hook #'smtps-mu4e-resume)
+      (add-hook 'notmuch-message-mode-hook #'smtps-notmuch-prepare)
       (add-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (unless noninteractive
         (run-with-idle-timer smtps--idle-pause nil #'smtps--take-up-queue)))
@@ -419,6 +432,9 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
       (remove-hook 'message-send-hook #'smtps-send-check-recipients)
       (remove-hook 'message-setup-hook #'smtps-warm-compose)
       (remove-hook 'mail-setup-hook #'smtps-warm-compose)
+      (remove-hook 'mu4e-compose-mode-hook #'smtps-mu4e-prepare)
+      (remove-hook 'mu4e-main-mode-hook #'smtps-mu4e-resume)
+      (remove-hook 'notmuch-message-mode-hook #'smtps-notmuch-prepare)
       (remove-hook 'kill-emacs-query-functions #'smtps--query-quit)
       (when (featurep 'smtps-mode-line)
         (smtps-mode-line-show nil))
@@ -536,10 +552,14 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 ;; path has them from here.
 (autoload 'smtps-accounts-file-read "smtps-accounts-file")
 (autoload 'smtps-send-it "smtps-send")
+(autoload 'smtps-mu4e-prepare "smtps-mu4e")
+(autoload 'smtps-mu4e-resume "smtps-mu4e")
+(autoload 'smtps-notmuch-prepare "smtps-notmuch")
 (autoload 'smtps-send-buffer "smtps-send" nil t)
 (autoload 'smtps-send-queued "smtps-send" nil t)
 (autoload 'smtps-send-divert "smtps-send")
 (autoload 'smtps-send-check-recipients "smtps-send")
+(autoload 'smtps-send-follow-up "smtps-send")
 (autoload 'smtps-answer "smtps-send" nil t)
 (autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
@@ -547,6 +567,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-undo-send "smtps-undo" nil t)
 (autoload 'smtps-undo-keep "smtps-undo")
 (autoload 'smtps-warm-compose "smtps-warm")
+(autoload 'smtps-undo-let-go "smtps-undo")
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)

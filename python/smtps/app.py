@@ -103,6 +103,7 @@ class App:
                 "outbox-retry": self.outbox_retry,
                 "outbox-drop": self.outbox_drop,
                 "outbox-mark-sent": self.outbox_mark_sent,
+                "outbox-follow": self.outbox_follow,
                 "outbox-stop": self.outbox_stop,
             },
             {"session-ack": self._acknowledged},
@@ -352,6 +353,23 @@ class App:
         from smtps.outbox import overview
 
         await self._on_entry(args, overview.mark_sent)
+        await self.outbox_follow(args)
+        return None
+
+    async def outbox_follow(self, args: dict[str, Value]) -> Value:
+        """Do what is to follow the acceptance of a mail (:outbox DIR :id ID), failed before or not.
+
+        An event tells what became of it.
+        """
+        from pathlib import Path
+
+        from smtps.outbox import afterwork, drain
+        from smtps.outbox.spool import Spool
+
+        root, name = _text(args, "outbox"), _text(args, "id")
+        done = await asyncio.to_thread(afterwork.carry_out, Spool(Path(root)), name, True)
+        if done is not None:
+            self._tell_outbox({"outbox": root, "id": name, **drain.told(done)})
         return None
 
     async def _on_entry(
@@ -489,6 +507,7 @@ def _account_plist(named: Named) -> Value:
         ],
         "password-command": named.password_command,
         "send-in-clear": named.send_in_clear,
+        "server-keeps-sent": named.server_keeps_sent,
     }
     return {key: value for key, value in facts.items() if value}
 

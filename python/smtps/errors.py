@@ -194,6 +194,12 @@ class DamagedEntryError(OutboxError):
     kind = "outbox-damaged"
 
 
+class AfterworkError(OutboxError):
+    """What was to follow the acceptance of a mail could not be done; the mail itself is sent."""
+
+    kind = "outbox-afterwork"
+
+
 # The RPC
 
 

@@ -64,7 +64,8 @@ def section(heading: str) -> str:
 def rows(heading: str) -> list[tuple[str, str]]:
     """Return the tables under HEADING: the first two columns of each row below a head."""
     found = re.findall(r"^\| *([^|\n]+?) *\| ([^|\n]+?) *\|$", section(heading), re.M)
-    heads = ("key", "command", "property", "status", "directory", "with gnutls-cli")
+    heads = ("key", "command", "property", "status", "directory", "with gnutls-cli",
+             "what names the copy")  # fmt: skip
     return [row for row in found if row[0] not in heads and not row[0].startswith("option")]
 
 
@@ -331,6 +332,25 @@ def does_with_what_is_kept(house: House, command: str) -> None:
         run("smtps outbox flush", 75)
 
 
+@tries("smtps outbox file ID")
+def makes_the_copies_that_are_missing(house: House, command: str) -> None:
+    box = house.home / "filed"
+    words = house.host(f"smtps send --host HOST --user USER -f a@b.c d@e.f --outbox {box}")
+    house.run(words, "From: a@b.c\n\nText\n", where=house.home)
+    (entry,) = (box / "sent").iterdir()
+    maildir = house.home / "Sent"
+    (entry / "afterwork.sexp").write_text(
+        f'(afterwork :version 1 :message-id "<1@x>")\n(fcc :kind maildir :path "{maildir}")\n'
+    )
+    command = f"{command.replace('ID', entry.name[-6:])} --outbox {box}"
+    assert "is no maildir" in house.run(command, status=75, where=house.home).stderr
+    for part in ("cur", "new", "tmp"):
+        (maildir / part).mkdir(parents=True)
+    house.run(command, where=house.home)
+    (copy,) = (maildir / "cur").iterdir()
+    assert copy.read_bytes() == (entry / "message.eml").read_bytes()
+
+
 @tries("smtps sandbox")
 def serves_until_its_input_ends(house: House, command: str) -> None:
     assert "a mail server on this machine only" in house.run(command, where=house.home).stdout
@@ -559,7 +579,16 @@ def test_the_properties_are_those_of_an_account(house: House) -> None:
     names = [cell.strip("=:") for cell, _ in rows("An account's properties")]
     assert names == list(accounts.PROPERTIES)
     text = (ELISP / "smtps.el").read_text("utf-8")
-    assert names == re.findall(r"^`:([a-z-]+)' ", text[: text.index(":risky")], re.M)
+    (copies,) = re.findall(r"An account with =:([a-z-]+) t=", section("What happens to Fcc"))
+    here = re.findall(r"^`:([a-z-]+)' ", text[: text.index(":risky")], re.M)
+    assert here == [*names, copies]
+
+
+def test_what_files_copies_is_bound_as_told(house: House) -> None:
+    ((key, command),) = re.findall(r"=([A-Z])= in\n=M-x (.*?)=", section("What happens to Fcc"))
+    load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-outbox-ui)))'
+    bound = f'(princ (format "%s\\n" (lookup-key {command}-mode-map (kbd "{key}"))))'
+    assert in_emacs(house, load, bound) == ["smtps-outbox-follow"]
 
 
 def test_a_line_of_authinfo_is_found(house: House) -> None:

@@ -25,6 +25,7 @@
      "user = \"me\"" "from = [\"me@example.org\", \"@lists.example.org\"]"
      "mechanisms = [\"plain\"]" "ca-file = \"ca.pem\""
      "client-certificate = [\"c.pem\", \"k.pem\"]" "password-command = \"pass x\""
+     "server-keeps-sent = true"
      "[home]" "host = \"localhost\"" "tls = \"none\"")
     (let ((near (lambda (name)
                   (expand-file-name name (file-name-directory (smtps-accounts-file))))))
@@ -34,7 +35,8 @@
                            :mechanisms '("PLAIN") :ca-file (funcall near "ca.pem")
                            :client-certificate (funcall near "c.pem")
                            :client-key (funcall near "k.pem")
-                           :password-command "pass x" :send-in-clear nil))))
+                           :password-command "pass x" :send-in-clear nil
+                           :server-keeps-sent t))))
     (should (equal (plist-get (smtps-account-for "other@example.net") :name) "home"))
     (should (equal (plist-get (smtps-account "home") :port) 25))
     ;; What Emacs has itself goes before, the whole of it.

@@ -37,6 +37,14 @@
 (defvar smtps-real-questions nil
   "The questions that a person was asked, last first.")
 
+(defun smtps-real-package (name)
+  "Have Debian's package elpa-NAME, or NAME, on the load path."
+  ;; Compiled in elpa, for the Emacs that is Debian's; else in elpa-src.
+  (push (or (car (file-expand-wildcards
+                  (format "/usr/share/emacs/site-lisp/elpa*/%s-[0-9]*" name)))
+            (error "%s is not installed: tests/run does that as root" name))
+        load-path))
+
 (defmacro smtps-real-until (condition)
   "Wait, at most 20 seconds, until CONDITION is non-nil; return its value."
   (declare (debug t))
@@ -160,6 +168,68 @@ open('key.pem', 'wb').write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PK
     (write-region (concat (string-join lines "\n") "\n") nil
                   (car auth-sources) nil 'silent))
   (auth-source-forget-all-cached))
+
+(defun smtps-real-own-account ()
+  "Have the sandbox as account, and its password in ~/.authinfo."
+  (smtps-real-account :ca-file (smtps-real-property :ca-file))
+  (smtps-real-authinfo
+   (format "machine localhost login %s password %s"
+           (smtps-real-property :user) (smtps-real-property :password))))
+
+(defun smtps-real-maildir (folder)
+  "Have FOLDER in ~/Mail, a maildir."
+  (dolist (part '("cur" "new" "tmp"))
+    (make-directory (format "%sMail/%s/%s" smtps-real-home folder part) t)))
+
+(defun smtps-real-mail (folder)
+  "Return the messages in FOLDER of ~/Mail, files relative to that."
+  (let ((mail (expand-file-name "Mail" smtps-real-home)))
+    (mapcar (lambda (file) (file-relative-name file mail))
+            (directory-files-recursively (expand-file-name folder mail)
+                                         "\\`[^.]"))))
+
+(defun smtps-real-parent ()
+  "Have in ~/Mail/inbox a mail that can be answered: parent@other-host.it."
+  (smtps-real-write "Mail/inbox/cur/1.parent.host:2,S"
+                    "From: A <a@other-host.it>" "To: from-address@poste.it"
+                    "Subject: A question" "Message-ID: <parent@other-host.it>"
+                    "Date: Mon, 02 Nov 2026 10:00:00 +0000" "" "What?"))
+
+(defun smtps-real-write (name &rest lines)
+  "Write LINES into the file NAME below the home."
+  (let ((file (expand-file-name name smtps-real-home)))
+    (make-directory (file-name-directory file) t)
+    (write-region (concat (string-join lines "\n") "\n") nil file nil 'silent)))
+
+(defun smtps-real-run (program &rest arguments)
+  "Run PROGRAM with ARGUMENTS; return what it prints."
+  (with-temp-buffer
+    (should (eql 0 (apply #'call-process program nil t nil arguments)))
+    (buffer-string)))
+
+(defun smtps-real-refuse (process text)
+  "Be a server that answers TEXT, what PROCESS says, and takes no recipient."
+  (dolist (line (split-string text "\r\n" t))
+    (process-send-string
+     process (pcase (upcase (substring line 0 4))
+               ("RCPT" "550 5.1.1 There is nobody of that name\r\n")
+               ("DATA" "554 5.5.1 No valid recipients\r\n")
+               (_ "250 relay.poste.it\r\n")))))
+
+(defmacro smtps-real-refusing (&rest body)
+  "Evaluate BODY with an account whose server takes no recipient."
+  (declare (indent 0) (debug t))
+  `(let ((server (make-network-process
+                  :name "refusing" :server t :host 'local :service t
+                  :family 'ipv4 :filter #'smtps-real-refuse :noquery t
+                  :log (lambda (_server client _text)
+                         (process-send-string client "220 relay.poste.it\r\n")))))
+     (unwind-protect
+         (progn
+           (smtps-real-account :port (process-contact server :service)
+                               :tls 'none :user nil)
+           ,@body)
+       (delete-process server))))
 
 (defun smtps-real-send (&optional subject)
   "Send a mail with SUBJECT, from the account's user."

@@ -593,7 +593,7 @@ Nothing may be left of that mail."
 (ert-deftest smtps-send-test-nothing-signals-once-it-is-kept ()
   "Whatever goes wrong after the rename: the send function returns."
   (dolist (step '(smtps-credentials-fetch smtps-send--wake
-                  smtps-send--mail-mode-fcc smtps-send--say-when-done
+                  smtps-afterwork-take-over smtps-send--say-when-done
                   call-process smtps-helper-call))
     (dolist (problem '((error "Oh no") (quit) (file-missing "x" "y")))
       (smtps-send-test-with 'nothing

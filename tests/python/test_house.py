@@ -130,7 +130,10 @@ def test_elisp_is_lexical_and_licensed(path: Path) -> None:
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in text
 
 
-@pytest.mark.parametrize("name", ["wire", "rpc", "helper", "credentials", "outbox"])
+@pytest.mark.parametrize(
+    "name",
+    ["wire", "rpc", "helper", "credentials", "outbox", "afterwork", "message", "mail", "gnus"],
+)
 def test_the_core_opens_no_window(name: str) -> None:
     text = (ROOT / "elisp" / f"smtps-{name}.el").read_text("utf-8")
     assert not re.search(r"\((pop-to-buffer|switch-to-buffer|display-buffer)\b", text)

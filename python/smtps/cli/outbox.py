@@ -14,7 +14,8 @@ from smtps.cli.front import complain
 from smtps.client import trusting
 from smtps.client.account import Account
 from smtps.errors import UsageError
-from smtps.outbox import overview, spool
+from smtps.outbox import afterwork, overview, spool
+from smtps.outbox.afterwork import Pending
 from smtps.outbox.drain import Drainer
 from smtps.outbox.overview import Listed
 from smtps.protocol.outcome import Verdict
@@ -24,11 +25,11 @@ from smtps.rpc.codec import Value, plist
 if TYPE_CHECKING:
     from smtps.explain.replies import Explanation
 
-HELP = "list, show, retry, drop or flush the mails that are kept"
-USAGE = "[OPTION...] [list | show ID | retry ID | drop ID | flush]"
+HELP = "list, show, retry, drop, file or flush kept mails"
+USAGE = "[OPTION...] [list | flush | {show,retry,drop,file} ID]"
 EXAMPLE = "smtps outbox show ab12cd"
 
-NEEDS_ID = ("show", "retry", "drop")
+NEEDS_ID = ("show", "retry", "drop", "file")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="list",
         help=argparse.SUPPRESS,
-        choices=("list", "show", "retry", "drop", "flush"),
+        choices=("list", "show", "retry", "drop", "file", "flush"),
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")
     parser.add_argument(
@@ -64,9 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.action == "retry":
         overview.retry(box, entry, arguments.others, not arguments.others)
         print(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
-    else:
+    elif arguments.action == "drop":
         overview.drop(box, entry)
         print(f"{entry.name} was dropped.")
+    else:
+        return _file(box, entry)
     return 0
 
 
@@ -94,7 +97,28 @@ def facts(entry: Listed) -> dict[str, Any]:
             {"address": address} | fates.get(index, {})
             for index, address in enumerate(mail.envelope.recipients if mail else ())
         ],
+        "left": [{"what": one.what, "reason": one.reason} for one in entry.pending],
     }
+
+
+def _file(box: spool.Spool, entry: Listed) -> int:
+    """Do what was to follow the acceptance of ENTRY; return 75 if something is left, else 0."""
+    afterwork.carry_out(box, entry.name, again=True)
+    left = overview.found(box, entry.name).pending
+    if not left:
+        print(f"Nothing is left to be done of {entry.name}.")
+    for one in left:
+        complain(visible(_pending(one), 2000))
+    return 75 if left else 0
+
+
+def _pending(one: Pending) -> str:
+    """Return a sentence that ONE was not done, and why."""
+    if one.reason:
+        return f"Not done yet: {one.what}: {one.reason}"
+    return f"Not done yet: {one.what}" + (
+        f" (an Emacs with {one.client} does it)" if one.client else ""
+    )
 
 
 def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
@@ -108,7 +132,8 @@ def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
     for entry in entries:
         to = entry.mail.envelope.recipients if entry.mail else ()
         others = f" and {len(to) - 1} more" if len(to) > 1 else ""
-        print(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}")
+        left = f"; not done yet: {visible(entry.pending[0].what, 200)}" if entry.pending else ""
+        print(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}{left}")
     return 0
 
 
@@ -133,6 +158,8 @@ def _show(arguments: argparse.Namespace, entry: Listed) -> None:
         if meaning and meaning != last:
             print(f"    {meaning.short}\n    Next: {meaning.next}")
         last = meaning
+    for one in entry.pending:
+        print(visible(_pending(one), 2000))
     for name, rest in entry.records:
         told = plist(rest)
         if name == "attempt":
@@ -162,7 +189,7 @@ async def _flush(box: spool.Spool) -> int:
     def tell(told: Mapping[str, Value]) -> None:
         text = visible(str(told["text"]), 2000)
         # What is to be mended is so for all of them, and told once.
-        if str(told["state"]) == "active" or text in mended:
+        if not text or str(told["state"]) == "active" or text in mended:
             return
         if str(told.get("waits")) == "setup":
             mended.add(text)

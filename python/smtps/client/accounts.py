@@ -47,6 +47,8 @@ class Named(NamedTuple):
     client_key: str | None = None
     password_command: str | None = None
     send_in_clear: bool = False
+    server_keeps_sent: bool = False
+    """For Emacs: no copy is to be made of what was sent."""
 
     def is_for(self, sender: str) -> bool:
         """Return True if mail from SENDER goes by this account."""
@@ -222,6 +224,7 @@ PROPERTIES = {
     ),
     "password-command": _Property(("password_command",), _text, _LINE),
     "send-in-clear": _Property(("send_in_clear",), _truth, "true or false"),
+    "server-keeps-sent": _Property(("server_keeps_sent",), _truth, "true or false"),
 }
 """The properties of an account: what they are to `Named`, and what they have to be."""
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from smtps.client.pool import Pool
 from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError
 from smtps.net.loop import Loop
-from smtps.outbox import judge
+from smtps.outbox import afterwork, judge
 from smtps.outbox.entry import Entry
 from smtps.outbox.journal import Journal
 from smtps.outbox.lane import Ask, Lane, asking
@@ -57,6 +58,9 @@ class Drainer:
         self._damaged: set[str] = set()
         self._stopping = False
         self._looked = False
+        self._accepted: deque[str] = deque()
+        """Those of which something is to be done now that they were accepted."""
+        self._following: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> int:
@@ -83,12 +87,18 @@ class Drainer:
         self._woken.set()
         await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
+        if self._following is not None:
+            await self._following
         await self._pool.close()
         await self._log.close(self._spool.root)
 
     async def drained(self) -> None:
         """Return when nothing is under way, and nothing due now."""
-        while not self._settled or any(lane.busy for lane in self._lanes.values()):  # noqa: ASYNC110
+        while (  # noqa: ASYNC110
+            not self._settled
+            or any(lane.busy for lane in self._lanes.values())
+            or self._following is not None
+        ):
             await asyncio.sleep(DRAINED_SECONDS)
 
     @property
@@ -108,6 +118,7 @@ class Drainer:
                     looked = time.monotonic()
                     for name, text, verdict in await asyncio.to_thread(judge.recover, self._spool):
                         self._report(name, "failed", text, verdict=Symbol(verdict.value))
+                    self._follow(*await asyncio.to_thread(afterwork.due, self._spool))
                 pause = self._dispatch()
                 self._looked = True
             except SmtpsError as error:
@@ -155,6 +166,7 @@ class Drainer:
                 self._ask,
                 self._report,
                 self._wait,
+                self._was_accepted,
             )
         lane.add(mail)
 
@@ -165,6 +177,26 @@ class Drainer:
             # The lane says so when its time has come.
             return False
 
+    def _was_accepted(self, directory: Path) -> None:
+        if (directory / afterwork.NAME).exists():
+            self._follow(directory.name)
+
+    def _follow(self, *names: str) -> None:
+        """Do what is to follow the acceptance of the mails NAMES, one after the other."""
+        self._accepted.extend(name for name in names if name not in self._accepted)
+        if self._accepted and self._following is None:
+            self._following = asyncio.create_task(self._carry_out())
+
+    async def _carry_out(self) -> None:
+        try:
+            while self._accepted:
+                name = self._accepted.popleft()
+                done = await asyncio.to_thread(afterwork.carry_out, self._spool, name)
+                if done is not None:
+                    self._tell({"outbox": self._root, "id": name, **told(done)})
+        finally:
+            self._following = None
+
     def _wait(self, name: str, seconds: float | None) -> None:
         self._due[name] = math.inf if seconds is None else time.monotonic() + seconds
         self._woken.set()
@@ -173,3 +205,12 @@ class Drainer:
         self._tell(
             {"outbox": self._root, "id": name, "state": Symbol(state), "text": text, **facts}
         )
+
+
+def told(done: afterwork.Done) -> dict[str, Value]:
+    """Return what is told of an accepted mail's afterwork that is DONE as far as it goes here."""
+    return {
+        "afterwork": Symbol("failed" if done.failed else "left" if done.left else "done"),
+        "state": Symbol("sent"),
+        "text": " ".join(done.failed),
+    }

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 from smtps.client.account import Account
@@ -87,7 +88,7 @@ class Lane:
     """Sends ACCOUNT's mails out of SPOOL.
 
     WAIT is called with a mail's name and the seconds until it is due again, None when it
-    waits for its user.
+    waits for its user; ACCEPTED with the directory of a mail that somebody has accepted.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Lane:
         ask: Ask,
         report: Report,
         wait: Callable[[str, float | None], None],
+        accepted: Callable[[Path], None],
     ) -> None:
         self._account = account
         self._spool = spool
@@ -107,6 +109,7 @@ class Lane:
         self._ask = ask
         self._report = report
         self._wait = wait
+        self._accepted = accepted
         self._waiting: deque[Entry] = deque()
         self._under_way: dict[asyncio.Task[None], _Mail | None] = {}
         self._most = CONNECTIONS
@@ -359,7 +362,7 @@ class Lane:
             text += f" {error.text}"
             if state == "queue" and Verdict.ACCEPTED in verdicts:
                 state, pause = "failed", None
-        owned.finish(state)
+        lies = owned.finish(state)
         if state == "held":
             text += " The mail is held in the outbox until you decide."
         elif waits:
@@ -384,6 +387,8 @@ class Lane:
             port=account.port,
             key=outcome.refused_key,
         )
+        if Verdict.ACCEPTED in verdicts:
+            self._accepted(lies)
 
 
 def _waits_for(outcome: Outcome) -> str | None:

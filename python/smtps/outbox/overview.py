@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple
 
 from smtps.errors import OutboxError, SmtpsError, UsageError
+from smtps.outbox.afterwork import Pending, accepted, pending
 from smtps.outbox.entry import Entry
 from smtps.outbox.forms import Record, form
 from smtps.outbox.journal import Journal, attempts
@@ -37,6 +38,7 @@ class Listed(NamedTuple):
     mail: Entry | None
     records: list[Record]
     damage: str | None
+    pending: list[Pending]
 
     @property
     def outcome(self) -> dict[str, Value]:
@@ -83,9 +85,11 @@ def found(spool: Spool, name: str) -> Listed:
 def _one(spool: Spool, state: str, name: str) -> Listed:
     directory = spool.root / state / name
     try:
-        return Listed(name, state, spool.entry(directory), Journal(directory).records(), None)
+        found = Journal(directory).records()
+        left = pending(directory) if accepted(state, found) else []
+        return Listed(name, state, spool.entry(directory), found, None, left)
     except SmtpsError as error:
-        return Listed(name, state, None, [], error.text)
+        return Listed(name, state, None, [], error.text, [])
 
 
 def retry(spool: Spool, entry: Listed, others: bool = False, now: bool = True) -> None:
