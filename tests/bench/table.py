@@ -134,7 +134,7 @@ def smtplib(port: int, ca_file: Path, *mails: tuple[Path, int]) -> tuple[float, 
     Return the CPU seconds of the last one, and the peak RSS in MB.
     """
     words = [f"{path}:{count}" for path, count in mails]
-    spent, peak = program("peer.py", port, ca_file, USER, PASSWORD, *words)
+    spent, peak, _ = program("peer.py", port, ca_file, USER, PASSWORD, *words)
     return spent, peak
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import time
@@ -11,7 +12,8 @@ from typing import NamedTuple
 
 from smtps.client.account import Account
 from smtps.errors import DamagedEntryError, SmtpsError, WireError
-from smtps.outbox.forms import form, records
+from smtps.outbox import forms
+from smtps.outbox.forms import form
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.parameters import NO_WISHES, Notices, Wishes
 from smtps.rpc import codec
@@ -157,19 +159,19 @@ def read(directory: Path) -> Entry:
 
 
 def _read(directory: Path) -> Entry:
-    account: Account | None = None
+    written = forms.whole_lines((directory / "envelope.sexp").read_bytes())
+    accounts = [line for line in written if line.startswith("(account ")]
+    account = _account(accounts[-1]) if accounts else None
     sender: str | None = None
     wishes = NO_WISHES
     recipients: list[str] = []
     notices: list[Notices] = []
     head: dict[str, Value] = {}
     ended = False
-    for name, rest in records((directory / "envelope.sexp").read_bytes()):
+    for name, rest in forms.read([line for line in written if line not in accounts]):
         match name:
             case "envelope":
                 head = codec.plist(rest)
-            case "account":
-                account = _account(codec.plist(rest))
             case "mail":
                 sender = str(rest[0])
                 wishes = _read_wishes(codec.plist(rest[1:]))
@@ -189,7 +191,11 @@ def _read(directory: Path) -> Entry:
     return Entry(directory, account, envelope, int(str(head["size"])), not_before)
 
 
-def _account(plist: dict[str, Value]) -> Account:
+@functools.lru_cache(maxsize=16)
+def _account(line: str) -> Account:
+    """Return what LINE says, which is the same in mail after mail of a long queue."""
+    plist = codec.plist(forms.parsed(line)[1])
+
     def text(name: str) -> str | None:
         value = plist.get(name)
         return str(value) if isinstance(value, str) else None
