@@ -611,7 +611,7 @@ Nothing may be left of that mail."
 
 (ert-deftest smtps-send-test-a-step-that-fails-before ()
   "Whatever fails before the rename: the mail is in its buffer, unsent."
-  (dolist (step '(write-region rename-file smtps-outbox--sha256
+  (dolist (step '(write-region rename-file make-empty-file
                   make-directory smtps-wire-print smtps-account-for))
     (smtps-send-test-with 'nothing
       (smtps-outbox-ready)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -34,23 +33,21 @@ def new_id() -> str:
     )
 
 
-def write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
-    """Write CHUNKS to a new private file at PATH, flushed; return its size and SHA-256."""
-    digest = hashlib.sha256()
+def write(path: Path, chunks: Iterable[bytes]) -> int:
+    """Write CHUNKS to a new private file at PATH, flushed; return its size."""
     size = 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
-            digest.update(chunk)
             size += len(chunk)
         file.flush()
         os.fsync(file.fileno())
-    return size, digest.hexdigest()
+    return size
 
 
 def envelope_lines(
-    entry_id: str, account: Account, envelope: Envelope, message_id: str, size: int, sha256: str
+    entry_id: str, account: Account, envelope: Envelope, message_id: str, size: int
 ) -> list[str]:
     """Return the lines of envelope.sexp."""
     frozen: Mapping[str, Value] = account._asdict() | {
@@ -65,7 +62,6 @@ def envelope_lines(
             created=int(time.time()),
             message_id=message_id,
             size=size,
-            sha256=sha256,
         ),
         form("account", **frozen),
         form("mail", envelope.sender, **_wishes(envelope.wishes)),

@@ -143,8 +143,8 @@ class Spool:
         making = self.root / "tmp" / name
         try:
             making.mkdir(mode=0o700)
-            size, sha256 = entry.write(making / entry.MESSAGE, chunks())
-            lines = entry.envelope_lines(name, account, envelope, message_id, size, sha256)
+            size = entry.write(making / entry.MESSAGE, chunks())
+            lines = entry.envelope_lines(name, account, envelope, message_id, size)
             entry.write(making / "envelope.sexp", (line.encode() for line in lines))
             # Whoever sends it makes no file then: that costs more than all else that it writes.
             (making / JOURNAL).touch(0o600)
