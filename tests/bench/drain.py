@@ -81,15 +81,21 @@ def served_by_postfix() -> Iterator[Server]:
         yield Server(running.port, running.ca_file, "tester", servers.USERS["tester"])
 
 
+def small(directory: Path) -> Path:
+    """Write a mail of 2 KB below DIRECTORY."""
+    path = directory / "queued.eml"
+    path.write_bytes(messages.HEADER + messages.LINE * LINES)
+    return path
+
+
 def paces(directory: Path, server: Server, mails: int, runs: int) -> Iterator[Pace]:
     """Have MAILS mails sent by the helper and by smtplib in turn, RUNS times."""
-    small = directory / "queued.eml"
-    small.write_bytes(messages.HEADER + messages.LINE * LINES)
-    wire = messages.wire(directory / "queued-wire.eml", small)
+    queued = small(directory)
+    wire = messages.wire(directory / "queued-wire.eml", queued)
     for run in range(runs):
         with Helper(directory / f"queue-{server.port}-{run}", *server) as helper:
             helper.ready()
-            names = [helper.queue(small) for _ in range(mails)]
+            names = [helper.queue(queued) for _ in range(mails)]
             begun = time.perf_counter()
             helper.drain(*names)
             ours = time.perf_counter() - begun
