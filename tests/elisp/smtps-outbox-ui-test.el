@@ -256,6 +256,19 @@ filename=a.c\n\nint x;\n--=-=--\n" 'utf-8-unix))))
       (should (equal (message-fetch-field "To") "b@x.example, c@x.example"))
       (should (smtps-real-told-p "1 of its recipients")))))
 
+(ert-deftest smtps-outbox-ui-test-moved-meanwhile ()
+  "What was moved since it was listed is not read before it is listed anew."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox)
+      (smtps-outbox-move id 'queue 'held)
+      (cl-letf (((symbol-function 'smtps-outbox-find)
+                 (lambda (_id) (error "It was read"))))
+        (smtps-outbox-ui--learn id '(queue)))
+      (smtps-outbox-ui--look nil)
+      (should (smtps-outbox-ui-test-line "^ held ")))))
+
 (ert-deftest smtps-outbox-ui-test-thousands ()
   "A look at a thousand mails, of which one has changed, is a short one."
   (smtps-real-with
@@ -265,6 +278,10 @@ filename=a.c\n\nint x;\n--=-=--\n" 'utf-8-unix))))
                           collect (smtps-outbox-ui-test-put 'queue))))
           (least 1))
       (smtps-outbox)
+      ;; However long it took to open, what changes is seen soon.
+      (smtps-outbox-ui--look-soon (current-buffer))
+      (should (time-less-p (timer--time smtps-outbox-ui--timer)
+                           (time-add nil 1)))
       (cl-loop repeat 5
                do (smtps-outbox-move (pop ids) 'queue 'held)
                do (let ((began (float-time)) (gc gc-elapsed))
