@@ -336,7 +336,8 @@ there.  Return non-nil if all was read, and so is shown."
         (smtps-outbox-ui--learn id states)))
     (unless smtps-outbox-ui--unread
       (smtps-outbox-ui--print))
-    (setq smtps-outbox-ui--took (- (float-time) began))
+    ;; What a person has asked for and waited for says nothing of the rest.
+    (setq smtps-outbox-ui--took (if seconds (- (float-time) began) 0))
     (null smtps-outbox-ui--unread)))
 
 (defun smtps-outbox-ui--print ()
@@ -412,8 +413,11 @@ Forget what is there no longer."
                  (file-attribute-modification-time (file-attributes directory))))
          (known (gethash id smtps-outbox-ui--known))
          (same (and (equal states (car known)) (equal time (nth 1 known)))))
-    ;; What a time passes over is in another state without a change.
-    (unless (and same (null (plist-get (nth 2 known) :not-before)))
+    ;; Moved meanwhile, it is left to the next look, which lists it anew: of
+    ;; a long queue that is sent, most need not be read then.
+    (unless (or (null time)
+                ;; What a time passes over is in another state without a change.
+                (and same (null (plist-get (nth 2 known) :not-before))))
       (let ((entry (if (eq (car states) 'tmp) (smtps-outbox--left-behind id)
                      (smtps-outbox-find id))))
         (if (null entry)

@@ -23,9 +23,6 @@
 (require 'smtps)
 (require 'smtps-wire)
 
-(declare-function gnutls-hash-digest "ext:gnutls.c" (digest-method input))
-(declare-function gnutls-digests "ext:gnutls.c" ())
-
 (define-error 'smtps-outbox-error "Outbox" 'smtps-error)
 
 (defconst smtps-outbox-states '(queue held active sent failed)
@@ -130,15 +127,6 @@ can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
                            (random (length smtps-outbox--id-digits)))))
     (concat (format-time-string "%Y%m%dT%H%M%S-" nil t) random)))
 
-(defun smtps-outbox--sha256 ()
-  "Return the SHA-256 of the octets of the current buffer, in hexadecimal."
-  ;; GnuTLS takes a quarter of the time, where Emacs is linked with it.
-  (if (and (fboundp 'gnutls-digests) (assq 'SHA256 (gnutls-digests)))
-      (mapconcat (lambda (octet) (format "%02x" octet))
-                 (gnutls-hash-digest 'SHA256 (current-buffer)) "")
-    (let ((coding-system-for-write 'no-conversion))
-      (secure-hash 'sha256 (current-buffer)))))
-
 (defun smtps-outbox--write-file (file)
   "Write the octets of the current buffer to the new FILE and flush it."
   (let ((coding-system-for-write 'no-conversion)
@@ -148,6 +136,15 @@ can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
         (write-region-post-annotation-function nil))
     (with-file-modes #o600
       (write-region nil nil file nil 'no-message nil 'excl))))
+
+(defun smtps-outbox--make-journal (directory)
+  "Make the journal of the entry in DIRECTORY, with nothing in it.
+To whoever sends the mail, making files is what takes longest."
+  (let ((write-region-inhibit-fsync t)
+        (write-region-annotate-functions nil)
+        (write-region-post-annotation-function nil))
+    (with-file-modes #o600
+      (make-empty-file (concat directory "/journal.sexp")))))
 
 (defun smtps-outbox--write-forms (file forms)
   "Write FORMS, one a line, to the new FILE and flush it."
@@ -174,7 +171,6 @@ The current buffer holds the message's octets."
               :created ,(time-convert nil 'integer)
               :message-id ,(plist-get envelope :message-id)
               :size ,(buffer-size)
-              :sha256 ,(smtps-outbox--sha256)
               ,@(and (plist-get envelope :not-before)
                      (list :not-before (plist-get envelope :not-before))))
     (account ,@(smtps-outbox-account-form (plist-get envelope :account)))
@@ -220,6 +216,7 @@ later is left in `quit-flag'."
                 (when afterwork
                   (smtps-outbox--write-forms
                    (concat temporary "/afterwork.sexp") afterwork))
+                (smtps-outbox--make-journal temporary)
                 ;; Last, since it makes the entry a whole one.
                 (smtps-outbox--write-forms
                  (concat temporary "/envelope.sexp")

@@ -1208,17 +1208,19 @@ outbox, and is sent from there later."
 If QUIETLY, say nothing where nothing waits, and look for no passwords,
 which might ask: mail that needs one then waits for `smtps-answer'."
   (interactive)
-  (smtps-send--door
-    (let ((entries (cl-remove-if (lambda (entry) (plist-get entry :damaged))
-                                 (smtps-outbox-entries '(queue active)))))
-      (if (null entries)
-          (unless quietly
-            (smtps-send-tell "Nothing waits in the outbox"))
-        (unless quietly
+  (if quietly
+      ;; In a timer: thousands of mails would take too long to read.
+      (when (or (smtps-outbox--names "queue") (smtps-outbox--names "active"))
+        (smtps-send--wake))
+    (smtps-send--door
+      (let ((entries (cl-remove-if (lambda (entry) (plist-get entry :damaged))
+                                   (smtps-outbox-entries '(queue active)))))
+        (if (null entries)
+            (smtps-send-tell "Nothing waits in the outbox")
           (dolist (account (smtps-send--accounts-of entries))
             (smtps-credentials-fetch account
-                                     :from (plist-get account :sender))))
-        (smtps-send--try-again entries)))))
+                                     :from (plist-get account :sender)))
+          (smtps-send--try-again entries))))))
 
 (defun smtps-send--try-again (entries)
   "Have the helper send ENTRIES, which were tried before or not."

@@ -34,15 +34,24 @@ def command(*words: str) -> list[str]:
 class Helper:
     """A helper process with an outbox at DIRECTORY, as a context manager."""
 
-    def __init__(self, directory: Path, port: int, ca_file: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        ca_file: Path,
+        user: str = sink.USER,
+        password: str = sink.PASSWORD,
+    ) -> None:
         self._outbox = directory
         self._spool = Spool(directory)
         self._account = Account(
-            sink.HOST, port, "implicit", user=sink.USER, name="bench", ca_file=str(ca_file)
+            sink.HOST, port, "implicit", user=user, name="bench", ca_file=str(ca_file)
         )
+        self._secret = {"user": user, "password": password}
         self._lines = Lines()
         self._calls = 0
         self._fates: dict[str, tuple[str, str]] = {}
+        self._returned = 0
 
     def __enter__(self) -> Helper:
         self._process = subprocess.Popen(
@@ -71,6 +80,12 @@ class Helper:
             "<bench@example.org>",
             "queue",
         ).name
+
+    def ready(self) -> None:
+        """Wait until the helper has started."""
+        self._calls += 1
+        self._write([Symbol("call"), self._calls, Symbol("alive"), None])
+        self._until(lambda: self._returned == self._calls)
 
     def drain(self, *names: str) -> None:
         """Have what is queued sent, and wait until the mails NAMES are accepted."""
@@ -115,8 +130,9 @@ class Helper:
         assert isinstance(form, list)
         match form:
             case ["call", int(uid), "credentials", *_]:
-                secret = {"user": sink.USER, "password": sink.PASSWORD}
-                self._write([Symbol("return"), uid, secret])
+                self._write([Symbol("return"), uid, self._secret])
+            case ["return", int(uid), *_]:
+                self._returned = uid
             case ["event", "outbox", *properties]:
                 told = codec.plist(properties)
                 if told["state"] != "active":

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -225,6 +226,13 @@ def postfix_server() -> Iterator[Postfix]:
         pytest.skip("Postfix and Dovecot are not installed: tests/run installs them as root.")
     if os.geteuid() != 0:
         pytest.skip("Postfix can be started only by root.")
+    with started() as running:
+        yield running
+
+
+@contextmanager
+def started() -> Iterator[Postfix]:
+    """Run Postfix and Dovecot's SASL within a with statement."""
     # Postfix wants a path that its own user can walk, and a short one for its sockets.
     root = Path(tempfile.mkdtemp(prefix="smtps-e2e-", dir="/tmp"))
     root.chmod(0o755)

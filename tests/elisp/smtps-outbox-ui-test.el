@@ -320,6 +320,19 @@ To put so many would take as long as the disk needs for thousands of flushes."
                       (concat to "/envelope.sexp") nil 'silent)
         (push copy ids)))))
 
+(ert-deftest smtps-outbox-ui-test-moved-meanwhile ()
+  "What was moved since it was listed is not read before it is listed anew."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox)
+      (smtps-outbox-move id 'queue 'held)
+      (cl-letf (((symbol-function 'smtps-outbox-find)
+                 (lambda (_id) (error "It was read"))))
+        (smtps-outbox-ui--learn id '(queue)))
+      (smtps-outbox-ui--look nil)
+      (should (smtps-outbox-ui-test-line "^ held ")))))
+
 (ert-deftest smtps-outbox-ui-test-thousands ()
   "A look at a thousand mails, of which one has changed, is a short one."
   (smtps-real-with
@@ -329,6 +342,10 @@ To put so many would take as long as the disk needs for thousands of flushes."
           (least 1))
       (smtps-outbox)
       (should (= 1000 (how-many "^ waits .+From a file" (point-min) (point-max))))
+      ;; However long it took to open, what changes is seen soon.
+      (smtps-outbox-ui--look-soon (current-buffer))
+      (should (time-less-p (timer--time smtps-outbox-ui--timer)
+                           (time-add nil 1)))
       (cl-loop repeat 5
                do (smtps-outbox-move (pop ids) 'queue 'held)
                do (let ((began (float-time)) (gc gc-elapsed))

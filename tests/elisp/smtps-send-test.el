@@ -611,7 +611,7 @@ Nothing may be left of that mail."
 
 (ert-deftest smtps-send-test-a-step-that-fails-before ()
   "Whatever fails before the rename: the mail is in its buffer, unsent."
-  (dolist (step '(write-region rename-file smtps-outbox--sha256
+  (dolist (step '(write-region rename-file make-empty-file
                   make-directory smtps-wire-print smtps-account-for))
     (smtps-send-test-with 'nothing
       (smtps-outbox-ready)
@@ -1080,6 +1080,24 @@ The server is the variable `server', and the account's."
         (smtps-answer))
       (should (smtps-outbox-wait 20))
       (smtps-send-test-entry 'sent))))
+
+(ert-deftest smtps-send-test-taken-up-unread ()
+  "What a timer finds in the outbox it does not read, which may take long."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (woken 0))
+      (cl-letf (((symbol-function 'smtps-outbox-entries)
+                 (lambda (&rest _) (error "They were read")))
+                ((symbol-function 'smtps-send--wake)
+                 (lambda () (cl-incf woken))))
+        (smtps-outbox-ready)
+        (smtps-send-queued t)
+        (should (eql woken 0))
+        (smtps-send-test-compose "to@y.example")
+        (should (message-send))
+        (should (eql woken 1))
+        (smtps-send-queued t)
+        (should (eql woken 2))))))
 
 (ert-deftest smtps-send-test-real-killed-helper ()
   "A helper that is killed loses nothing; the mail goes with the next one, once."

@@ -143,7 +143,7 @@ class Drainer:
 
     def _give(self, name: str) -> None:
         try:
-            mail = self._spool.entry(self._spool.root / "queue" / name)
+            mail = self._spool.entry(self._spool.place("queue", name))
         except SmtpsError as error:
             self._due[name] = math.inf
             # Taken by another, it is not damaged.

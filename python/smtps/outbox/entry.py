@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from smtps.client.account import Account
 from smtps.errors import DamagedEntryError, SmtpsError, WireError
-from smtps.outbox.forms import form, records
+from smtps.outbox import forms
+from smtps.outbox.forms import form
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.parameters import NO_WISHES, Notices, Wishes
 from smtps.rpc import codec
@@ -36,23 +37,21 @@ def new_id() -> str:
     )
 
 
-def write(path: Path, chunks: Iterable[bytes]) -> tuple[int, str]:
-    """Write CHUNKS to a new private file at PATH, flushed; return its size and SHA-256."""
-    digest = hashlib.sha256()
+def write(path: Path, chunks: Iterable[bytes]) -> int:
+    """Write CHUNKS to a new private file at PATH, flushed; return its size."""
     size = 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
-            digest.update(chunk)
             size += len(chunk)
         file.flush()
         os.fsync(file.fileno())
-    return size, digest.hexdigest()
+    return size
 
 
 def envelope_lines(
-    entry_id: str, account: Account, envelope: Envelope, message_id: str, size: int, sha256: str
+    entry_id: str, account: Account, envelope: Envelope, message_id: str, size: int
 ) -> list[str]:
     """Return the lines of envelope.sexp."""
     frozen: Mapping[str, Value] = account._asdict() | {
@@ -67,7 +66,6 @@ def envelope_lines(
             created=int(time.time()),
             message_id=message_id,
             size=size,
-            sha256=sha256,
         ),
         form("account", **frozen),
         form("mail", envelope.sender, **_wishes(envelope.wishes)),
@@ -169,19 +167,19 @@ def read(directory: Path) -> Entry:
 
 
 def _read(directory: Path) -> Entry:
-    account: Account | None = None
+    written = forms.whole_lines((directory / "envelope.sexp").read_bytes())
+    accounts = [line for line in written if line.startswith("(account ")]
+    account = _account(accounts[-1]) if accounts else None
     sender: str | None = None
     wishes = NO_WISHES
     recipients: list[str] = []
     notices: list[Notices] = []
     head: dict[str, Value] = {}
     ended = False
-    for name, rest in records((directory / "envelope.sexp").read_bytes()):
+    for name, rest in forms.read([line for line in written if line not in accounts]):
         match name:
             case "envelope":
                 head = codec.plist(rest)
-            case "account":
-                account = frozen(codec.plist(rest))
             case "mail":
                 sender = str(rest[0])
                 wishes = _read_wishes(codec.plist(rest[1:]))
@@ -199,6 +197,12 @@ def _read(directory: Path) -> Entry:
     if not isinstance(not_before, int):
         raise WireError("its time to be sent is none.")
     return Entry(directory, account, envelope, int(str(head["size"])), not_before)
+
+
+@functools.lru_cache(maxsize=16)
+def _account(line: str) -> Account:
+    """Return what LINE says, which is the same in mail after mail of a long queue."""
+    return frozen(codec.plist(forms.parsed(line)[1]))
 
 
 def frozen(plist: dict[str, Value]) -> Account:

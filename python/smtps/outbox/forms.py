@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 from smtps.errors import WireError
 from smtps.rpc import codec
@@ -34,14 +35,22 @@ def _named(value: Value) -> Record:
     return str(value[0]), value[1:]
 
 
-def records(data: bytes) -> list[Record]:
-    """Return the whole lines in DATA.  Raises WireError for one that is no form.
+def whole_lines(data: bytes) -> list[str]:
+    """Return the whole lines in DATA, without their LF.
 
     A last line without LF was never finished: it does not exist.
     """
-    text = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
-    lines = text.split("\n")[:-1]
-    if len(text) <= AT_ONCE:
+    return data[: data.rfind(b"\n") + 1].decode("utf-8", "replace").split("\n")[:-1]
+
+
+def records(data: bytes) -> list[Record]:
+    """Return the forms in DATA, a whole line each.  Raises WireError for one that is no form."""
+    return read(whole_lines(data))
+
+
+def read(lines: Sequence[str]) -> list[Record]:
+    """Return the forms in LINES.  Raises WireError for one that is no form."""
+    if sum(map(len, lines)) <= AT_ONCE:
         # To read them together takes half the time; what is not as it should be is found below.
         with contextlib.suppress(WireError):
             forms = codec.loads(f"({' '.join(lines)})")

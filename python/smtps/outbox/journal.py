@@ -10,7 +10,10 @@ from smtps.errors import DamagedEntryError, OutboxError, WireError
 from smtps.outbox.forms import Record, form, records
 from smtps.protocol.outcome import Outcome
 from smtps.rpc import codec
-from smtps.rpc.codec import Symbol, Value
+from smtps.rpc.codec import Symbol
+
+JOURNAL = "journal.sexp"
+"""The file of an entry that its journal is."""
 
 RESERVED = 64 * 1024
 """Octets set aside before a commit, so that the result fits on a disk that fills up."""
@@ -42,7 +45,7 @@ class Journal:
     """The journal of the entry in DIRECTORY; written by the entry's owner only."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "journal.sexp"
+        self._path = directory / JOURNAL
         self._directory = directory
 
     def records(self) -> list[Record]:
@@ -95,22 +98,18 @@ def results(
     outcome: Outcome,
     next_time: int | None = None,
     indexes: Sequence[int] | None = None,
-    name: str | None = None,
 ) -> list[str]:
-    """Return the lines for the OUTCOME of an attempt.
+    """Return the lines for the OUTCOME of an attempt: one a recipient, and one for all.
 
-    INDEXES are its recipients' places in the envelope, all of them when None.  In a log the
-    entry's NAME goes with each, and each recipient's is enough.
+    INDEXES are its recipients' places in the envelope, all of them when None.
     """
     lines = []
-    known: dict[str, Value] = {} if name is None else {"id": name}
     for place, fate in enumerate(outcome.fates):
         index = place if indexes is None else indexes[place]
         reply = fate.reply
         lines.append(
             form(
                 "result",
-                **known,
                 attempt=attempt,
                 recipient=index,
                 verdict=Symbol(fate.verdict.value),
@@ -119,8 +118,6 @@ def results(
                 text=reply.text if reply else None,
             )
         )
-    if name is not None:
-        return lines
     lines.append(
         form(
             "outcome",

@@ -19,7 +19,7 @@ from smtps.outbox import judge
 from smtps.outbox.entry import MESSAGE, Entry
 from smtps.outbox.forms import form
 from smtps.outbox.journal import attempts, results, transcript
-from smtps.outbox.log import Log
+from smtps.outbox.log import Log, named
 from smtps.outbox.spool import Owned, Spool, octets
 from smtps.protocol import body
 from smtps.protocol.envelope import Envelope, Message
@@ -289,10 +289,10 @@ class Lane:
         commits: list[str] = []
 
         async def commit(recipients: tuple[int, ...]) -> None:
-            named: list[Value] = [left[i] for i in recipients]
-            line = form("commit", attempt=attempt, recipients=named)
+            indexes: list[Value] = [left[i] for i in recipients]
+            line = form("commit", attempt=attempt, recipients=indexes)
             commits.append(line)
-            await self._log.commit(line.replace("(commit", f'(commit :id "{name}"', 1))
+            await self._log.commit(named(line, name))
             mail.binding = True
 
         said: list[str] = []
@@ -350,11 +350,13 @@ class Lane:
             pause = left_time if Verdict.NOT_YET in verdicts else min(pause, left_time)
         next_time = int(time.time()) + pause if pause else None
         text = outcome.text
+        ends = results(attempt, outcome, next_time, left)
         try:
-            self._log.note(*results(attempt, outcome, next_time, left, name))
+            # Each recipient's is enough there.
+            self._log.note(*(named(line, name) for line in ends[:-1]))
             # Who is not sent to again must be known after a power cut too.
             flush = state != "sent" and Verdict.ACCEPTED in verdicts
-            owned.journal.append(*lines, *results(attempt, outcome, next_time, left), flush=flush)
+            owned.journal.append(*lines, *ends, flush=flush)
         except OutboxError as error:
             # In sent/ it was accepted, whatever its journal lacks (DECISIONS-core 9); what its
             # log tells is written to the others later.

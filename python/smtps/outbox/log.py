@@ -24,6 +24,12 @@ from smtps.rpc.codec import plist
 _ID = re.compile(rb':id "([a-zA-Z0-9-]+)"')
 
 
+def named(line: str, name: str) -> str:
+    """Return a LINE of the journal of the entry NAME as it stands in a log."""
+    kind, _, rest = line.partition(" ")
+    return f'{kind} :id "{name}" {rest}'
+
+
 class Log:
     """The log of this process in DIRECTORY.  Raises OutboxError if it can't be made."""
 

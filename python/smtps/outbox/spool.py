@@ -18,7 +18,7 @@ from smtps.errors import MessageUnreadableError, OutboxError
 from smtps.outbox import entry
 from smtps.outbox.entry import Entry
 from smtps.outbox.forms import form
-from smtps.outbox.journal import Journal, flush_path
+from smtps.outbox.journal import JOURNAL, Journal, flush_path
 from smtps.protocol.envelope import Envelope
 
 STATES = ("tmp", "queue", "held", "active", "sent", "failed", "log")
@@ -35,8 +35,12 @@ def default() -> Path:
     return found
 
 
+LOCKED = "envelope.sexp"
+"""The file of an entry that its owner locks: every whole entry has it, and nobody replaces it."""
+
+
 class Owned:
-    """An entry that this process owns, by the lock on its file ``lock``."""
+    """An entry that this process owns, by the lock on its envelope."""
 
     def __init__(self, spool: Spool, directory: Path, lock: int | None) -> None:
         self._spool = spool
@@ -46,7 +50,7 @@ class Owned:
 
     def activate(self) -> bool:
         """Move the entry to active/; give it up and return False if it was moved meanwhile."""
-        target = self._spool.root / "active" / self.directory.name
+        target = self._spool.place("active", self.directory.name)
         try:
             self.directory.rename(target)
         except OSError:
@@ -58,12 +62,11 @@ class Owned:
 
     def finish(self, state: str) -> Path:
         """Move the entry to STATE, give it up, and return where it lies."""
-        target = self._spool.root / state / self.directory.name
+        target = self._spool.place(state, self.directory.name)
         try:
             # No flush: what a power cut undoes here, journals and logs tell again.
             # The lock goes last: without it somebody could judge the entry before it is moved.
             self.directory.rename(target)
-            (target / "lock").unlink(missing_ok=True)
         except OSError as error:
             raise OutboxError(
                 f"The mail {self.directory.name} can't be moved to {state}/ "
@@ -118,7 +121,7 @@ class Spool:
         """
         with self._new(account, envelope, chunks, message_id) as making:
             Journal(making).append(form("attempt", number=1, time=int(time.time()), once=True))
-            lock = _locked(making / "lock")
+            lock = _locked(making / LOCKED)
             try:
                 return Owned(self, self._put(making, "active"), lock)
             except BaseException:
@@ -137,9 +140,11 @@ class Spool:
         making = self.root / "tmp" / name
         try:
             making.mkdir(mode=0o700)
-            size, sha256 = entry.write(making / entry.MESSAGE, chunks())
-            lines = entry.envelope_lines(name, account, envelope, message_id, size, sha256)
+            size = entry.write(making / entry.MESSAGE, chunks())
+            lines = entry.envelope_lines(name, account, envelope, message_id, size)
             entry.write(making / "envelope.sexp", (line.encode() for line in lines))
+            # Whoever sends it makes no file then: that costs more than all else that it writes.
+            (making / JOURNAL).touch(0o600)
             yield making
         except OSError as error:
             _discard(making)
@@ -160,7 +165,7 @@ class Spool:
 
     def own(self, directory: Path) -> Owned | None:
         """Lock the entry at DIRECTORY; None if it is not there or somebody else has it."""
-        path = directory / "lock"
+        path = directory / LOCKED
         try:
             lock = _locked(path)
         except (FileNotFoundError, BlockingIOError):
@@ -177,16 +182,21 @@ class Spool:
             return None
         return Owned(self, directory, lock)
 
+    def place(self, state: str, name: str) -> Path:
+        """Return the directory of the entry NAME in STATE."""
+        return self.root.joinpath(state, name)
+
     def take(self, name: str, state: str = "queue") -> Owned | None:
         """Take the entry NAME out of STATE; None if it is no longer there."""
         # Locked first: in active/ without an owner, what was held would be judged, and sent.
-        owned = self.own(self.root / state / name)
+        owned = self.own(self.place(state, name))
         return owned if owned is not None and owned.activate() else None
 
     def names(self, state: str) -> list[str]:
         """Return the entries' names in STATE, oldest first."""
         try:
-            return sorted(p.name for p in (self.root / state).iterdir() if p.is_dir())
+            with os.scandir(self.root / state) as found:
+                return sorted(each.name for each in found if each.is_dir())
         except OSError as error:
             raise OutboxError(f"The outbox {self.root} can't be read: {error.strerror}.") from None
 
@@ -196,7 +206,10 @@ class Spool:
 
 
 def _locked(path: Path) -> int:
-    """Return a descriptor of the file at PATH, locked.  Raises BlockingIOError if another is."""
+    """Return a descriptor of the file at PATH, locked.  Raises BlockingIOError if another is.
+
+    Where it is missing it is made, empty: an entry that lacks it is owned by one, too.
+    """
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

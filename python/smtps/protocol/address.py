@@ -20,6 +20,7 @@ _QUOTED = r'"(?:[^\x00-\x1f"\\\x7f]|\\[ -~])*"'
 _LABEL = r"[^\x00-,./:-@\[-^`{-\x7f]+"
 _LABELS = rf"{_LABEL}(?:\.{_LABEL})*"
 _LITERAL = r"\[[!-Z^-~]+\]"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAILBOX = re.compile(f"(?P<local>{_ATOM}|{_QUOTED})(?:@(?P<domain>{_LABELS}|{_LITERAL}))?")
 
 
@@ -32,7 +33,7 @@ def check(address: str) -> str:
     shown = visible(address, 100)
     if not address:
         raise AddressError("The address is empty.")
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in address):
+    if _CONTROL.search(address):
         raise AddressError(
             f"The address “{shown}” has a control character or a line break in it.",
             address=shown,

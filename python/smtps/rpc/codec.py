@@ -87,6 +87,9 @@ def _octets(text: str) -> None:
 
 
 def _dump(value: Value, depth: int) -> str:
+    # Of all that is written most is text.
+    if type(value) is str:
+        return _string(value)
     if value is None or value is False:
         return "nil"
     if value is True:

@@ -243,6 +243,40 @@ def test_a_damaged_entry_is_told_once_and_left_alone(sandbox: Sandbox, tmp_path:
     assert sorted(states(box)) == ["queue", "sent"]
 
 
+def test_to_send_makes_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    queued(sandbox, box)
+
+    def files() -> dict[str, int]:
+        return {path.name: path.stat().st_ino for path in box.root.glob("*/*/*")}
+
+    async def drain() -> None:
+        running = drainer(box)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    before = files()
+    asyncio.run(drain())
+    assert states(box) == ["sent"]
+    assert files() == before
+
+
+def test_who_owns_a_mail_keeps_others_from_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = queued(sandbox, box)
+    owned = box.take(name)
+    assert owned is not None
+    assert box.own(owned.directory) is None
+    owned.finish("held")
+    # One that lacks its envelope is owned by one, too.
+    (box.root / "held" / name / "envelope.sexp").unlink()
+    damaged = box.take(name, "held")
+    assert damaged is not None
+    assert box.own(damaged.directory) is None
+    damaged.finish("failed")
+
+
 def test_the_masked_dialogue_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     box = Spool(tmp_path / "box")
     name = queued(sandbox, box)

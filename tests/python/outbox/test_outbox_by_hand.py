@@ -77,7 +77,6 @@ def test_an_uncertain_mail_is_marked_as_sent(tmp_path: Path) -> None:
     ask("outbox_mark_sent", box, name)
     entry = overview.found(box, name)
     assert (entry.state, entry.word, entry.text) == ("sent", "was sent", overview.MARKED)
-    assert not [path for path in box.root.rglob("lock") if path.is_file()]
 
 
 def test_who_was_refused_is_so_beside_what_is_marked(tmp_path: Path) -> None:
