@@ -1025,14 +1025,18 @@ smtps-outbox tries again."
 
 ;;;###autoload
 (defun smtps-send-follow-up ()
-  "Do what is left to be done for accepted mail, and can be done now."
-  (let ((entries (smtps-afterwork-waiting)))
-    (when (cl-some (lambda (entry)
-                     (smtps-afterwork-helpers-p (plist-get entry :directory)))
-                   entries)
-      (smtps-send--wake))
-    (dolist (entry entries)
-      (smtps-send--follow (plist-get entry :id)))))
+  "Do what is left to be done for accepted mail, and can be done now.
+To look through many mails takes a while: a key ends that, and it is done
+when Emacs is idle again."
+  (let ((entries (while-no-input (smtps-afterwork-waiting))))
+    (if (eq entries t)
+        (run-with-idle-timer smtps-send--pause nil #'smtps-send-follow-up)
+      (when (cl-some (lambda (entry)
+                       (smtps-afterwork-helpers-p (plist-get entry :directory)))
+                     entries)
+        (smtps-send--wake))
+      (dolist (entry entries)
+        (smtps-send--follow (plist-get entry :id))))))
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."

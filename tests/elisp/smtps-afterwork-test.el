@@ -283,6 +283,18 @@
 
 ;;; Functions
 
+(ert-deftest smtps-afterwork-test-a-key-ends-the-look ()
+  "To look through what was sent keeps nobody from typing."
+  (let ((looked nil) (timers nil) (unread-command-events nil))
+    (cl-letf (((symbol-function 'smtps-afterwork-waiting)
+               (lambda () (setq looked t) (throw throw-on-input t)))
+              ((symbol-function 'run-with-idle-timer)
+               (lambda (&rest arguments) (push arguments timers))))
+      (smtps-send-follow-up)
+      (should looked)
+      (should (equal (mapcar (lambda (timer) (nth 2 timer)) timers)
+                     '(smtps-send-follow-up))))))
+
 (ert-deftest smtps-afterwork-test-actions-run-after-the-acceptance ()
   "Hook and actions run in their buffer, which is kept until then."
   (smtps-afterwork-test-with
