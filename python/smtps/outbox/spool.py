@@ -48,14 +48,21 @@ class Owned:
         self.journal = Journal(directory)
 
     def activate(self) -> bool:
-        """Move the entry to active/; give it up and return False if it was moved meanwhile."""
+        """Move the entry to active/; give it up and return False if it was moved meanwhile.
+
+        Raises OutboxError if it can't be moved.
+        """
         target = self._spool.root / "active" / self.directory.name
         try:
             self.directory.rename(target)
-        except OSError:
+        except OSError as error:
             if self._lock is not None:
                 os.close(self._lock)
-            return False
+            if isinstance(error, FileNotFoundError):
+                return False
+            raise OutboxError(
+                f"The outbox {self._spool.root} can't be written: {error.strerror}."
+            ) from None
         self.directory, self.journal = target, Journal(target)
         return True
 
@@ -66,7 +73,9 @@ class Owned:
             # No flush: what a power cut undoes here, journals and logs tell again.
             # The lock goes last: without it somebody could judge the entry before it is moved.
             self.directory.rename(target)
-            (target / "lock").unlink(missing_ok=True)
+            # One that stays behind hinders nobody.
+            with contextlib.suppress(OSError):
+                (target / "lock").unlink()
         except OSError as error:
             raise OutboxError(
                 f"The mail {self.directory.name} can't be moved to {state}/ "
