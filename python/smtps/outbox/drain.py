@@ -21,6 +21,7 @@ from smtps.client.trusting import Trust
 from smtps.errors import SmtpsError
 from smtps.net.loop import Loop
 from smtps.outbox import judge
+from smtps.outbox.journal import Journal
 from smtps.outbox.lane import Ask, Lane
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Spool
@@ -127,6 +128,8 @@ class Drainer:
     def _give(self, name: str) -> None:
         try:
             mail = self._spool.entry(self._spool.root / "queue" / name)
+            # What it tells of is judged when it is sent; here, that it can be.
+            Journal(mail.directory).records()
         except SmtpsError as error:
             self._due[name] = math.inf
             # Taken by another, it is not damaged.

@@ -29,8 +29,8 @@ from smtps.rpc.codec import Symbol, Value
 QUEUED = 12
 """Mails that are queued for each life of the helper: more than it gets to."""
 
-LIFE = 0.35
-"""Seconds that a helper lives at most; it needs some 0.1 to start."""
+LIFE = 0.25
+"""Seconds that a helper lives at most, once it has started."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 
@@ -51,14 +51,17 @@ class Life:
         self.process = subprocess.Popen(
             [*HELPER, "rpc"],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         call: list[Value] = [Symbol("call"), 1, Symbol("outbox-drain"), {"outbox": str(outbox)}]
         with suppress(BrokenPipeError):
             self.process.stdin.write(codec.dumps(call).encode() + b"\n")
             self.process.stdin.flush()
+        # Its first word: it has begun.
+        self.process.stdout.readline()
 
     def end(self, number: signal.Signals | None) -> None:
         """Kill it, or tell it by the end of its input to go."""
@@ -67,6 +70,8 @@ class Life:
             self.process.send_signal(number)
         with suppress(BrokenPipeError):
             self.process.stdin.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self.process.wait(END_SECONDS)
 
 

@@ -54,6 +54,15 @@ def test_who_sends_hears_of_the_250_though_the_mail_cannot_be_moved() -> None:
     assert counts.clean
 
 
+def test_a_drainer_that_cannot_take_a_mail_does_not_wait_for_ever() -> None:
+    process = steps.PROCESSES["outbox flush"]
+    with Server(random.Random(0), reliable=True) as server:  # noqa: S311
+        taken = next(step for step in steps.steps(process, server) if step.call == "rename")
+        counts = steps.refuse(process, taken, server)
+    assert counts.accepted == steps.MAILS
+    assert counts.clean
+
+
 @pytest.mark.parametrize("kind", cuts.WAYS)
 def test_a_cut_at_a_step_loses_nothing_and_doubles_nothing(tmp_path: Path, kind: str) -> None:
     counts, bad = cuts.each(cuts.WAYS[kind], tmp_path, 11)
