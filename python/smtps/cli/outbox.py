@@ -135,7 +135,8 @@ async def _flush(box: spool.Spool) -> int:
     """Send what is due; return 75 if something still waits, else 0."""
 
     def tell(told: Mapping[str, Value]) -> None:
-        if str(told["state"]) != "active":
+        # That one is being sent has no verdict; that one is stuck there has.
+        if str(told["state"]) != "active" or told.get("verdict"):
             name = f"{told['id']}: " if told["id"] else ""
             print(f"{name}{visible(str(told['text']), 2000)}", flush=True)
 

@@ -322,7 +322,13 @@ class Lane:
             text += f" {error.text}"
             if state == "queue" and Verdict.ACCEPTED in verdicts:
                 state, pause = "failed", None
-        owned.finish(state)
+        try:
+            owned.finish(state)
+        except OutboxError as error:
+            # What became of it is known; whoever judges the ownerless next, puts it there.
+            self._log.keep()
+            state, pause, waits = "active", None, None
+            text += f" {error.text}"
         if waits:
             self._wait(name, None)
             text += " The mail waits for you in the outbox."

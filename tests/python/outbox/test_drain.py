@@ -264,3 +264,34 @@ def test_without_room_for_its_commit_nothing_is_sent_and_the_mail_waits(
     assert not sandbox.accepted
     assert "No space left on device" in str(told[-1]["text"])
     assert "Next try in 60 seconds" in str(told[-1]["text"])
+
+
+def test_a_mail_that_was_accepted_and_cannot_be_moved_is_told_to_be_both(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    queued(sandbox, box)
+    told: list[Event] = []
+    rename = Path.rename
+
+    def stuck(path: Path, target: Path) -> Path:
+        if target.parent.name == "sent":
+            raise OSError(30, "Read-only file system")
+        return rename(path, target)
+
+    async def drain() -> None:
+        running = drainer(box, told.append)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stuck)
+        asyncio.run(drain())
+    assert str(told[-1]["verdict"]) == "accepted"
+    assert "accepted the message" in str(told[-1]["text"])
+    assert "can't be moved to sent/ (Read-only file system)" in str(told[-1]["text"])
+    assert states(box) == ["active"]
+    asyncio.run(drain())
+    assert states(box) == ["sent"]
+    assert len(sandbox.accepted) == 1
