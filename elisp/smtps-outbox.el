@@ -28,8 +28,9 @@
 (defconst smtps-outbox-states '(queue held active sent failed)
   "The states of an entry, which are directories of the outbox.")
 
-(defconst smtps-outbox--id-regexp "\\`[0-9A-Za-z][0-9A-Za-z-]*\\'"
-  "What an entry's name looks like; anything else in there is not ours.")
+(defconst smtps-outbox--name-regexp "\\`[^.]"
+  "What the names of entries match, and of what does not belong there.
+Hidden files are file managers' and file systems' own.")
 
 (defconst smtps-outbox--id-digits "abcdefghijklmnopqrstuvwxyz0123456789"
   "The characters of the random part of an entry's name.")
@@ -268,12 +269,18 @@ process moved it first, return nil."
 
 ;;; Reading
 
+(defun smtps-outbox--size (file)
+  "Return the octets of FILE, or nil if there is none."
+  (let* ((file-name-handler-alist nil)
+         (attributes (file-attributes file)))
+    (and attributes (file-attribute-size attributes))))
+
 (defun smtps-outbox--forms (file limit)
   "Return the forms in FILE, or `damaged', or nil if there is no such file.
 Only whole lines count.  Of a file longer than LIMIT octets, the end is
 read; then the first form is `omitted'."
   (let* ((file-name-handler-alist nil)
-         (size (file-attribute-size (or (file-attributes file) '(nil)))))
+         (size (smtps-outbox--size file)))
     (when size
       (condition-case nil
           (with-temp-buffer
@@ -318,10 +325,15 @@ rest.  Return nil if there is no entry."
                                        smtps-outbox--journal-limit))
          (entry (list :id id :directory directory)))
     (cond
-     ((not (file-directory-p directory)) nil)
+     ((not (file-exists-p directory)) nil)
+     ((not (file-directory-p directory))
+      `(,@entry :damaged ,(format-message "the file “%s” is no mail" id)))
      ((not (smtps-outbox--envelope-p envelope id))
       `(,@entry :damaged ,(if envelope "its envelope.sexp is damaged"
                             "its envelope.sexp is missing")))
+     ((not (eql (smtps-outbox--size (concat directory "/message.eml"))
+                (plist-get (smtps-outbox--form 'envelope envelope) :size)))
+      `(,@entry :damaged "its message.eml is missing, or was changed"))
      (t
       (let ((head (smtps-outbox--form 'envelope envelope)))
         `(,@entry
@@ -426,7 +438,7 @@ With OTHERS, leave out those who were refused for good."
   (let ((file-name-handler-alist nil))
     (ignore-error file-error
       (directory-files (smtps-outbox--directory state) nil
-                       smtps-outbox--id-regexp))))
+                       smtps-outbox--name-regexp))))
 
 (defconst smtps-outbox--looks 5
   "Looks at an entry that its owner may be renaming meanwhile.
@@ -436,7 +448,7 @@ A look can miss it or see it twice; so many in a row can't well all do.")
   "Return the list of states in whose directories entry ID is seen now."
   (cl-remove-if-not
    (lambda (state)
-     (file-directory-p (smtps-outbox--directory (symbol-name state) id)))
+     (file-exists-p (smtps-outbox--directory (symbol-name state) id)))
    smtps-outbox-states))
 
 (defun smtps-outbox-states-of (id)

@@ -1101,7 +1101,7 @@ when Emacs is idle again."
   "Return what is to be told of EVENT, the properties of an event, or nil."
   (let ((state (plist-get event :state))
         (text (plist-get event :text)))
-    (cond ((eq state 'active) nil)
+    (cond ((and (eq state 'active) (null (plist-get event :verdict))) nil)
           ((and (eq (plist-get event :waits) 'secret)
                 (not (eq (plist-get event :verdict) 'login)))
            (format-message "Mail waits in the outbox for a password (%s): \

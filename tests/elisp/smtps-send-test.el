@@ -780,6 +780,13 @@ Nothing may be left of that mail."
       (should (equal smtps-send-test-told
                      '("Accepted for 1 recipient by h as Q1."))))))
 
+(ert-deftest smtps-send-test-told-of-what-is-stuck ()
+  "What became of a mail is told though it could not be moved."
+  (should-not (smtps-send--sentence '(:id "x" :state active :text "Sending")))
+  (should (equal (smtps-send--sentence '(:id "x" :state active
+                                             :verdict accepted :text "It is."))
+                 "It is.")))
+
 (ert-deftest smtps-send-test-told-of-which-mail ()
   (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") ("" "It is accepted.")))
     (smtps-send-test-with 'sent

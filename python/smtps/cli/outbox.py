@@ -188,8 +188,10 @@ async def _flush(box: spool.Spool) -> int:
 
     def tell(told: Mapping[str, Value]) -> None:
         text = visible(str(told["text"]), 2000)
+        # That one is being sent has no verdict; that one is stuck there has.
+        under_way = str(told["state"]) == "active" and not told.get("verdict")
         # What is to be mended is so for all of them, and told once.
-        if not text or str(told["state"]) == "active" or text in mended:
+        if not text or under_way or text in mended:
             return
         if str(told.get("waits")) == "setup":
             mended.add(text)

@@ -232,8 +232,7 @@ def _carried_out(
         outcome = _deliver(delivery, envelope, owned)
         _hold_signals()
     except SmtpsError as error:
-        kept = owned.finish("failed")
-        complain(f"{error.text} {_kept(kept)}")
+        complain(f"{error.text} {_kept(_put(owned, 'failed'))}")
         return error.status
     except KeyboardInterrupt:
         _hold_signals()
@@ -256,8 +255,7 @@ def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
 
     doubtful = journal.unanswered(owned.journal.records())
     if not doubtful:
-        kept = owned.finish("failed")
-        complain(f"Interrupted before the message was sent. {_kept(kept)}")
+        complain(f"Interrupted before the message was sent. {_kept(_put(owned, 'failed'))}")
         return INTERRUPTED
     outcome = Outcome(
         tuple(Fate(envelope.recipients[index], Verdict.UNCERTAIN) for index in doubtful),
@@ -318,7 +316,7 @@ def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
         owned.journal.append(journal.transcript(1, sending.said), *journal.results(1, outcome))
     except OutboxError as error:
         complain(error.text.replace("was not sent and is kept", "has its result only here"))
-    kept = owned.finish(state)
+    kept = _put(owned, state)
     if arguments.report:
         output.report(arguments.report, facts(kept.name, outcome))
     if outcome.status:
@@ -326,6 +324,15 @@ def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
     elif sys.stderr is not None and sys.stderr.isatty():
         complain(outcome.text)
     return outcome.status
+
+
+def _put(owned: spool.Owned, state: str) -> Path:
+    """Put the mail into STATE and return where it lies now: what became of it is certain."""
+    try:
+        return owned.finish(state)
+    except OutboxError as error:
+        complain(error.text)
+        return owned.directory
 
 
 def _kept(directory: Path, outcome: Outcome | None = None) -> str:

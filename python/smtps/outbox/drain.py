@@ -144,6 +144,8 @@ class Drainer:
     def _give(self, name: str) -> None:
         try:
             mail = self._spool.entry(self._spool.place("queue", name))
+            # What it tells of is judged when it is sent; here, that it can be.
+            Journal(mail.directory).records()
         except SmtpsError as error:
             self._due[name] = math.inf
             # Taken by another, it is not damaged.

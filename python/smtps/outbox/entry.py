@@ -161,9 +161,17 @@ def read(directory: Path) -> Entry:
     try:
         return _read(directory)
     except (OSError, SmtpsError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
-        raise DamagedEntryError(
-            f"The mail {directory.name} in the outbox is damaged and was left alone: {error}"
-        ) from None
+        why = str(error)
+        if isinstance(error, OSError):
+            why = f"its {Path(str(error.filename)).name}: {error.strerror}."
+        raise damaged(directory, why) from None
+
+
+def damaged(directory: Path, why: str) -> DamagedEntryError:
+    """Return the error that the entry in DIRECTORY is damaged, and WHY, in a sentence."""
+    return DamagedEntryError(
+        f"The mail {directory.name} in the outbox is damaged and was left alone: {why}"
+    )
 
 
 def _read(directory: Path) -> Entry:
@@ -190,6 +198,8 @@ def _read(directory: Path) -> Entry:
                 ended = True
     if head.get("version") != VERSION or account is None or sender is None or not ended:
         raise WireError("its envelope is incomplete or of another version.")
+    if head.get("id") != directory.name or not recipients:
+        raise WireError("its envelope is another mail's, or names nobody.")
     if (directory / MESSAGE).stat().st_size != head["size"]:
         raise WireError("its message has another size than its envelope says.")
     envelope = Envelope(sender, tuple(recipients), wishes, tuple(notices))

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from smtps.errors import DamagedEntryError, OutboxError, WireError
+from smtps.errors import OutboxError, WireError
+from smtps.outbox.entry import damaged
 from smtps.outbox.forms import Record, form, records
 from smtps.protocol.outcome import Outcome
 from smtps.rpc import codec
@@ -57,9 +58,7 @@ class Journal:
         try:
             return records(data)
         except WireError as error:
-            raise DamagedEntryError(
-                f"The journal of {self._directory.name} is damaged: {error.text}"
-            ) from None
+            raise damaged(self._directory, f"its journal: {error.text}") from None
 
     def append(self, *lines: str, reserve: bool = False, flush: bool = True) -> None:
         """Append LINES, and flush them if FLUSH; RESERVE room for the result first.

@@ -102,18 +102,22 @@ def recover(spool: Spool) -> list[Judged]:
     by_entry, doubtful, logs = log.told(spool.root / "log")
     try:
         for name in spool.names("active"):
+            if spool.twice(name):
+                # In which state it is nobody can tell; it is shown, and left to its user.
+                by_entry.pop(name, None)
+                continue
             owned = spool.own(spool.root / "active" / name)
             if owned is not None:
                 _judge(spool, owned, by_entry.pop(name, []), name in doubtful, judged)
         # A rename can be undone by a power cut, a log can't.
         for name, told in by_entry.items():
-            owned = spool.take(name)
+            owned = None if spool.twice(name) else spool.take(name)
             if owned is not None:
                 _judge(spool, owned, told, False, judged)
             elif (spool.root / "failed" / name).is_dir():
                 _complete(spool, name, told)
         for name in doubtful:
-            owned = spool.take(name)
+            owned = None if spool.twice(name) else spool.take(name)
             if owned is not None:
                 _judge(spool, owned, [], True, judged)
         if logs:

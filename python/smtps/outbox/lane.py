@@ -364,7 +364,14 @@ class Lane:
             text += f" {error.text}"
             if state == "queue" and Verdict.ACCEPTED in verdicts:
                 state, pause = "failed", None
-        lies = owned.finish(state)
+        lies: Path | None = None
+        try:
+            lies = owned.finish(state)
+        except OutboxError as error:
+            # What became of it is known; whoever judges the ownerless next, puts it there.
+            self._log.keep()
+            state, pause, waits = "active", None, None
+            text += f" {error.text}"
         if state == "held":
             text += " The mail is held in the outbox until you decide."
         elif waits:
@@ -389,7 +396,7 @@ class Lane:
             port=account.port,
             key=outcome.refused_key,
         )
-        if Verdict.ACCEPTED in verdicts:
+        if lies is not None and Verdict.ACCEPTED in verdicts:
             self._accepted(lies)
 
 

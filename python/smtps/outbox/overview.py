@@ -68,12 +68,21 @@ class Listed(NamedTuple):
 
 def listed(spool: Spool) -> list[Listed]:
     """Return what lies in the outbox, the oldest first within each state."""
-    return [_one(spool, state, name) for state in SHOWN for name in spool.names(state)]
+    return [
+        _one(spool, state, name)
+        for state in SHOWN
+        for name in spool.names(state) + spool.foreign(state)
+    ]
 
 
 def found(spool: Spool, name: str) -> Listed:
     """Return the entry NAME, or the one whose name ends so.  Raises UsageError."""
-    matches = [(s, n) for s in SHOWN for n in spool.names(s) if n == name or n.endswith(name)]
+    matches = [
+        (state, found)
+        for state in SHOWN
+        for found in spool.names(state) + spool.foreign(state)
+        if found.endswith(name)
+    ]
     if len({n for _, n in matches}) != 1:
         what = "no mail" if not matches else "more than one mail"
         raise UsageError(f"There is {what} {name!r} in the outbox {spool.root}.")
@@ -84,6 +93,8 @@ def found(spool: Spool, name: str) -> Listed:
 
 def _one(spool: Spool, state: str, name: str) -> Listed:
     directory = spool.root / state / name
+    if directory.is_file():
+        return Listed(name, state, None, [], f"The file {directory} is no mail.", [])
     try:
         found = Journal(directory).records()
         left = pending(directory) if accepted(state, found) else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,7 +22,13 @@ from smtps.outbox.forms import form
 from smtps.outbox.journal import JOURNAL, Journal, flush_path
 from smtps.protocol.envelope import Envelope
 
-STATES = ("tmp", "queue", "held", "active", "sent", "failed", "log")
+MAILS = ("queue", "held", "active", "sent", "failed")
+"""The states of a mail, each a directory."""
+
+STATES = ("tmp", *MAILS, "log")
+
+LOOKS = 5
+"""Looks at an entry that may be on its way from one state to another."""
 
 
 def default() -> Path:
@@ -49,14 +56,21 @@ class Owned:
         self.journal = Journal(directory)
 
     def activate(self) -> bool:
-        """Move the entry to active/; give it up and return False if it was moved meanwhile."""
+        """Move the entry to active/; give it up and return False if it was moved meanwhile.
+
+        Raises OutboxError if it can't be moved.
+        """
         target = self._spool.place("active", self.directory.name)
         try:
             self.directory.rename(target)
-        except OSError:
+        except OSError as error:
             if self._lock is not None:
                 os.close(self._lock)
-            return False
+            if isinstance(error, FileNotFoundError):
+                return False
+            raise OutboxError(
+                f"The outbox {self._spool.root} can't be written: {error.strerror}."
+            ) from None
         self.directory, self.journal = target, Journal(target)
         return True
 
@@ -86,7 +100,9 @@ class Spool:
         try:
             for state in STATES:
                 (root / state).mkdir(mode=0o700, parents=True, exist_ok=True)
-            root.chmod(0o700)
+            # One that is read-only can be looked at.
+            if stat.S_IMODE(root.stat().st_mode) != 0o700:
+                root.chmod(0o700)
         except OSError as error:
             raise OutboxError(
                 f"The outbox {root} can't be written: {error.strerror}. Nothing was sent."
@@ -200,8 +216,28 @@ class Spool:
         except OSError as error:
             raise OutboxError(f"The outbox {self.root} can't be read: {error.strerror}.") from None
 
+    def foreign(self, state: str) -> list[str]:
+        """Return the names of the files in STATE, where only entries belong.
+
+        Hidden ones are file managers' and file systems' own.
+        """
+        try:
+            found = [p.name for p in (self.root / state).iterdir() if not p.is_dir()]
+        except OSError as error:
+            raise OutboxError(f"The outbox {self.root} can't be read: {error.strerror}.") from None
+        return sorted(name for name in found if not name.startswith("."))
+
+    def twice(self, name: str) -> bool:
+        """Return True if the entry NAME lies in two states at once: then it is damaged."""
+        # One that is being moved can be seen twice; so often in a row it can't well be.
+        return all(
+            sum((self.root / state / name).exists() for state in MAILS) > 1 for _ in range(LOOKS)
+        )
+
     def entry(self, directory: Path) -> Entry:
         """Return the entry at DIRECTORY.  Raises DamagedEntryError."""
+        if self.twice(directory.name):
+            raise entry.damaged(directory, "it lies in two states at once.")
         return entry.read(directory)
 
 

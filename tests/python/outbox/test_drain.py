@@ -474,3 +474,34 @@ def test_that_the_others_are_to_have_it_sends_nothing_before_its_time(tmp_path: 
         drained(box)
         assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
         assert "HOLDUNTIL=20" in parameters(sandbox)
+
+
+def test_a_mail_that_was_accepted_and_cannot_be_moved_is_told_to_be_both(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    queued(sandbox, box)
+    told: list[Event] = []
+    rename = Path.rename
+
+    def stuck(path: Path, target: Path) -> Path:
+        if target.parent.name == "sent":
+            raise OSError(30, "Read-only file system")
+        return rename(path, target)
+
+    async def drain() -> None:
+        running = drainer(box, told.append)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stuck)
+        asyncio.run(drain())
+    assert str(told[-1]["verdict"]) == "accepted"
+    assert "accepted the message" in str(told[-1]["text"])
+    assert "can't be moved to sent/ (Read-only file system)" in str(told[-1]["text"])
+    assert states(box) == ["active"]
+    asyncio.run(drain())
+    assert states(box) == ["sent"]
+    assert len(sandbox.accepted) == 1
