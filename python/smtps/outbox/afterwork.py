@@ -254,7 +254,7 @@ class _Work:
         elif (name, kind) == ("fcc", "notmuch"):
             self._into_notmuch(_needed(facts, "folder"), facts, message_id, work.bcc)
         elif name == "tag":
-            notmuch("tag", *_tags(facts), "--", f"id:{_needed(facts, 'id')}")
+            notmuch("tag", *_tags(facts), "--", f"id:{_quoted(_needed(facts, 'id'))}")
         else:
             raise AfterworkError("this version of smtps does not know how.")
 
@@ -296,10 +296,10 @@ class _Work:
         """Insert the copy into FOLDER of notmuch's database, with its tags."""
         tags = _tags(facts)
         mail = message_id.strip("<>")
-        query = f'id:"{mail}" and folder:"{folder}"'
+        query = f"id:{_quoted(mail)} and folder:{_quoted(folder)}"
         if mail and notmuch("search", "--output=files", "--exclude=false", query).strip():
             if tags:
-                notmuch("tag", *tags, "--", f'id:"{mail}"')
+                notmuch("tag", *tags, "--", f"id:{_quoted(mail)}")
             return
         create = ["--create-folder"] if facts.get("create") is True else []
         notmuch("insert", f"--folder={folder}", *create, *tags, chunks=self._copied(bcc))
@@ -431,7 +431,8 @@ def _ours(form: Record) -> bool:
 def _failed(form: Record, reason: str) -> Record:
     name, rest = form
     kept: list[Value] = []
-    for keyword, value in zip(rest[::2], rest[1::2], strict=True):
+    # A form that was damaged may lack its last value.
+    for keyword, value in zip(rest[::2], rest[1::2], strict=False):
         if keyword != Keyword("failed"):
             kept += (keyword, value)
     return name, [*kept, Keyword("failed"), reason]
@@ -452,6 +453,12 @@ def _needed(facts: dict[str, Value], name: str) -> str:
     if value is None:
         raise AfterworkError(f"it lacks its :{name}.")
     return value
+
+
+def _quoted(term: str) -> str:
+    """Return TERM as it stands in a query of notmuch (notmuch-search-terms(7))."""
+    doubled = term.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _tags(facts: dict[str, Value]) -> list[str]:

@@ -159,6 +159,7 @@ def test_a_failure_is_told_once_and_tried_again_when_asked(box: Spool, tmp_path:
     [
         fcc("nonesuch", path="/x"),
         fcc("maildir"),
+        "(fcc :kind)\n",
         form("tag", tags=["--output=x"], id="1@x"),
         form("draft", file="/etc/passwd"),
     ],
@@ -361,6 +362,14 @@ def test_tags_in_notmuch(box: Spool, mail: Path) -> None:
     there = entry(box, form("tag", tags=["+replied"], id="1@x"))
     assert afterwork.carry_out(box, there.name) == afterwork.Done((), 0)
     assert "replied" in afterwork.notmuch("search", "--output=tags", "id:1@x").split()
+
+
+def test_a_message_id_is_no_query(box: Spool, mail: Path) -> None:
+    (mail / "parent").write_bytes(TEXT)
+    afterwork.notmuch("new")
+    there = entry(box, form("tag", tags=["+replied"], id="2@x or id:1@x"))
+    assert afterwork.carry_out(box, there.name) == afterwork.Done((), 0)
+    assert "replied" not in afterwork.notmuch("search", "--output=tags", "*").split()
 
 
 def test_notmuch_without_its_folder(box: Spool, mail: Path) -> None:
