@@ -1040,7 +1040,7 @@ when Emacs is idle again."
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."
-  (and (memq (plist-get event :waits) '(secret trust))
+  (and (memq (plist-get event :waits) '(secret trust setup))
        (cl-find-if (lambda (other)
                      (and (not (equal (car other) (plist-get event :id)))
                           (cl-every (lambda (key)
