@@ -579,9 +579,10 @@ def test_the_properties_are_those_of_an_account(house: House) -> None:
     names = [cell.strip("=:") for cell, _ in rows("An account's properties")]
     assert names == list(accounts.PROPERTIES)
     text = (ELISP / "smtps.el").read_text("utf-8")
-    (copies,) = re.findall(r"An account with =:([a-z-]+) t=", section("What happens to Fcc"))
     here = re.findall(r"^`:([a-z-]+)' ", text[: text.index(":risky")], re.M)
-    assert here == [*names, copies]
+    assert here == names
+    (copies,) = re.findall(r"An account with =:([a-z-]+) t=", section("What happens to Fcc"))
+    assert copies in names
 
 
 def test_what_files_copies_is_bound_as_told(house: House) -> None:
