@@ -384,6 +384,7 @@ class App:
             "host": account.host,
             "port": account.port,
             "user": account.user,
+            "from": account.author,
         }
         try:
             answer = await self.peer.call(method, known | more)
