@@ -591,8 +591,10 @@ class Session:
 
     def _traced(self, direction: str, text: str) -> None:
         if self._leading and direction == "send":
-            verb = self.connection.owed[-1].verb
-            self._emit(Sent(text, False, verb, led=True, at=self._now))
+            command = self.connection.owed[-1]
+            line = command.line.removesuffix(b"\r\n").decode("utf-8", "surrogateescape")
+            masked = _masked(command, line)
+            self._emit(Sent(text, masked, command.verb, led=True, at=self._now))
 
     def _written(self, step: Send) -> None:
         """Show the lines of a message."""
