@@ -191,7 +191,8 @@ The current buffer holds the message's octets."
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for',
-with `:author' where it has no user: who logs in), `:from' and `:recipients' (a list), which are addresses, `:message-id', and
+with `:author' where it has no user: who logs in), `:from' and
+`:recipients' (a list), which are addresses, `:message-id', and
 `:not-before', seconds since 1970 or nil.  AFTERWORK is a list of forms for
 afterwork.sexp.  STATE is `queue' (the default) or `held'.
 

@@ -296,8 +296,9 @@ class Session:
         connection = self.connection
         # What a typed line would be: it waits until the engine is done.
         data = connection.taking_message and not self._leading
+        last = self._last_stands
         stands = Stands(
-            connection.state.value,
+            last.state if self._leading and last else connection.state.value,
             None if data or self._leading else connection.next_secret,
             data,
             len(connection.owed),
@@ -586,6 +587,8 @@ class Session:
         match event:
             case LineReceived():
                 self._received(event)
+            case ReplyReceived():
+                self._stand()
             case Violation():
                 raise RemoteProtocolError(event.text)
 
@@ -595,6 +598,7 @@ class Session:
             line = command.line.removesuffix(b"\r\n").decode("utf-8", "surrogateescape")
             masked = _masked(command, line)
             self._emit(Sent(text, masked, command.verb, led=True, at=self._now))
+            self._stand()
 
     def _written(self, step: Send) -> None:
         """Show the lines of a message."""
@@ -610,6 +614,7 @@ class Session:
             if more > 0:
                 self._told(f"- {more} more lines of the message were sent.")
             self._message_lines = 0
+            self._stand()
 
     async def _reply_or_patience(self, forever: bool) -> None:
         if self._settled.is_set():

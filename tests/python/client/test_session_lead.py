@@ -282,3 +282,20 @@ def test_what_is_offered_and_who_is_logged_in_is_told(sandbox: Sandbox) -> None:
     times = [event.at for event in events if isinstance(event, Received | Sent)]
     assert times == sorted(times)
     assert times[-1] > 0
+
+
+@pytest.mark.parametrize("step", ["mail", "end"])
+def test_a_reply_that_is_owed_to_the_engine_is_told(step: str) -> None:
+    """Or whoever hangs up is asked whether nothing is waited for."""
+    events: list[Event] = []
+
+    async def hold(port: int) -> None:
+        one = Session(Account("localhost", port, "none"), events.append, 1)
+        one.lead(by_hand.transaction(Envelope("me@x.org", ("you@y.org",)), message()))
+        await asyncio.wait_for(one.run(), 20)
+
+    with Server(Script({step: (Stall(),)}, tls="none")) as server:
+        asyncio.run(hold(server.port))
+    stands = [event for event in events if isinstance(event, Stands)]
+    # While the engine leads no typed line is a message's; the last tells that it was closed.
+    assert any(one.owed == 1 and not one.data for one in stands[-3:-1])
