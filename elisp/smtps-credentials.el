@@ -60,17 +60,19 @@ It keeps a right one; if it asks again, that one was wrong.")
 ;;; Memory
 
 (defun smtps-credentials--key (account from)
-  "Return the key in memory for ACCOUNT; FROM counts where it has no user."
-  (let ((user (plist-get account :user)))
+  "Return the key in memory for ACCOUNT; FROM counts where it has no user.
+FROM is the address of who writes; nil stands for ACCOUNT's `:author'."
+  (let ((user (plist-get account :user))
+        (from (or from (plist-get account :author))))
     (list (downcase (plist-get account :host)) (plist-get account :port)
           user (and (not user) from (downcase from)))))
 
 (defun smtps-credentials--recall (account from)
   "Return (LOGIN . SECRET) for ACCOUNT and FROM, or nil if nothing is known.
-FROM nil stands for the newest one of an account without a user."
+Where ACCOUNT has no user, and nobody is known to write, it is the newest."
   (let ((key (smtps-credentials--key account from)))
     (cdr (or (assoc key smtps-credentials--memory)
-             (and (null from) (null (plist-get account :user))
+             (and (null (nth 2 key)) (null (nth 3 key))
                   (cl-find-if (lambda (known)
                                 (and (equal (nth 0 (car known)) (nth 0 key))
                                      (equal (nth 1 (car known)) (nth 1 key))
@@ -110,18 +112,19 @@ Return non-nil if there is a password."
 
 (defun smtps-credentials-forget (account)
   "Forget what is known of ACCOUNT's password: it was refused, or changed."
-  (setq smtps-credentials--memory
-        (cl-delete-if
-         (lambda (known)
-           (when (and (equal (nth 0 (car known))
-                             (downcase (plist-get account :host)))
-                      (equal (nth 1 (car known)) (plist-get account :port))
-                      (or (null (plist-get account :user))
-                          (null (nth 2 (car known)))
-                          (equal (nth 2 (car known)) (plist-get account :user))))
-             (smtps-credentials--erase known)
-             t))
-         smtps-credentials--memory))
+  (pcase-let ((`(,host ,port ,user ,author) (smtps-credentials--key account nil)))
+    (setq smtps-credentials--memory
+          (cl-delete-if
+           (pcase-lambda ((and known `((,its-host ,its-port ,its-user ,its-author)
+                                       . ,_)))
+             (when (and (equal its-host host)
+                        (equal its-port port)
+                        (cond (user (member its-user (list nil user)))
+                              (author (equal its-author author))
+                              (t t)))
+               (smtps-credentials--erase known)
+               t))
+           smtps-credentials--memory)))
   (smtps-credentials--forget-source (plist-get account :host)))
 
 (defun smtps-credentials--erase-all (&rest _)
@@ -172,9 +175,9 @@ So it is with plain files."
 
 (defun smtps-credentials-sought (account &optional from)
   "Return in words which entry of auth-source ACCOUNT's password is in.
-FROM is the sender's address, which may be the login."
+FROM, by default its `:author', may be the login."
   (let ((ports (smtps-credentials--ports account))
-        (login (or (plist-get account :user) from)))
+        (login (or (plist-get account :user) from (plist-get account :author))))
     (format "machine %s%s port %s" (plist-get account :host)
             (if login (format " login %s" login) "")
             (mapconcat #'identity ports " or "))))
@@ -303,15 +306,18 @@ LOGIN is FROM where the account has no user."
 
 (cl-defun smtps-credentials-fetch (account &key from ask)
   "See that the password of ACCOUNT is in memory; return non-nil if it is.
-ACCOUNT is a plist as from `smtps-account-for'; FROM, the sender's
-address, serves as the login where the account has no `:user'.  With ASK,
+ACCOUNT is a plist as from `smtps-account-for'; FROM, the address of who
+writes, by default its `:author', serves as the login where it has no
+`:user'.  With ASK,
 ask the user for what is nowhere to be found; without, only an account
 with a `:user' is asked for, since others may need no login at all.
 
 Call this only inside a command: what it looks in may ask, too.  In batch
 and in keyboard macros it asks nothing.  Signal `smtps-credentials-error'
 if a password command fails."
-  (let ((known (smtps-credentials--recall account from)))
+  (let* ((from (or from (plist-get account :author)))
+         (account (if from (append (list :author from) account) account))
+         (known (smtps-credentials--recall account from)))
     (cond
      ((cdr known) t)
      ((and known (not ask)) nil)
@@ -339,24 +345,25 @@ if a password command fails."
             (put (cdr (smtps-credentials--recall account from)) 'typed t))
           (and (or found typed) t)))))))
 
-(defun smtps-credentials-at-hand (account &optional from)
+(defun smtps-credentials-at-hand (account)
   "See that the password of ACCOUNT is in memory, if that asks nothing.
-Return non-nil if it is, or if it is known that there is none.  FROM is as
-in `smtps-credentials-fetch'.  It is looked for only in plain files, and
+Return non-nil if it is, or if it is known that there is none.  ACCOUNT is
+as in `smtps-credentials-fetch'.  It is looked for only in plain files, and
 not behind a source that might ask, and have another password."
-  (or (smtps-credentials--recall account from)
-      (and (null (plist-get account :password-command))
-           (let ((auth-sources (progn
-                                 (require 'auth-source)
-                                 (cl-loop for source in auth-sources
-                                          while (smtps-credentials--quiet-source-p
-                                                 source)
-                                          collect source))))
-             (and auth-sources
-                  (let ((found (smtps-credentials--from-source account from)))
-                    (and found
-                         (smtps-credentials--keep account from (car found)
-                                                  (cdr found)))))))))
+  (let ((from (plist-get account :author)))
+    (or (smtps-credentials--recall account from)
+        (and (null (plist-get account :password-command))
+             (let ((auth-sources (progn
+                                   (require 'auth-source)
+                                   (cl-loop for source in auth-sources
+                                            while (smtps-credentials--quiet-source-p
+                                                   source)
+                                            collect source))))
+               (and auth-sources
+                    (let ((found (smtps-credentials--from-source account from)))
+                      (and found
+                           (smtps-credentials--keep account from (car found)
+                                                    (cdr found))))))))))
 
 (defun smtps-credentials-login (account &optional from)
   "Return the login of ACCOUNT and FROM if its password is in memory, or nil."
@@ -485,9 +492,7 @@ nothing in batch and in keyboard macros."
 
 (defun smtps-credentials-same-p (a b)
   "Return non-nil if A and B log in at the same place with the same name."
-  (and (equal (plist-get a :host) (plist-get b :host))
-       (equal (plist-get a :port) (plist-get b :port))
-       (equal (plist-get a :user) (plist-get b :user))))
+  (equal (smtps-credentials--key a nil) (smtps-credentials--key b nil)))
 
 (defun smtps-credentials--not-wanted (account)
   "Take ACCOUNT off the list of those to ask about."
@@ -509,11 +514,12 @@ person must be asked."
   (let* ((account (list :name (plist-get plist :account)
                         :host (plist-get plist :host)
                         :port (plist-get plist :port)
-                        :user (plist-get plist :user)))
+                        :user (plist-get plist :user)
+                        :author (plist-get plist :from)))
          (known nil))
     (when (plist-get plist :again)
       (smtps-credentials-forget account))
-    (setq known (smtps-credentials--recall account (plist-get plist :from)))
+    (setq known (smtps-credentials--recall account nil))
     (cond
      ((cdr known)
       (list :user (car known) :password (symbol-value (cdr known))))

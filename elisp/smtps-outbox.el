@@ -161,7 +161,7 @@ To whoever sends the mail, making files is what takes longest."
    (cl-loop for key in '(:name :host :port :tls :user :ca-file
                                :mechanisms :password-command)
             append (list key (plist-get account key)))
-   (cl-loop for key in '(:client-certificate :client-key :send-in-clear)
+   (cl-loop for key in '(:author :client-certificate :client-key :send-in-clear)
             for value = (plist-get account key)
             when value append (list key value))))
 
@@ -190,10 +190,11 @@ The current buffer holds the message's octets."
 (defun smtps-outbox-put (envelope &optional afterwork state)
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
-ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for'),
-`:from' and `:recipients' (a list), which are addresses, `:message-id',
-`:not-before', seconds since 1970 or nil, and `:wishes', the properties of
-the form `mail' in envelope.sexp.  AFTERWORK is a list of forms for
+ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for',
+with `:author' where it has no user: who logs in), `:from' and
+`:recipients' (a list), which are addresses, `:message-id', `:not-before',
+seconds since 1970 or nil, and `:wishes', the properties of the form `mail'
+in envelope.sexp.  AFTERWORK is a list of forms for
 afterwork.sexp.  STATE is `queue' (the default) or `held'.
 
 Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing

@@ -571,11 +571,18 @@ It is read off in the buffer where the mail was composed.  Signal an
           :author author
           :from (smtps-send--sender author)
           :wishes (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))
-          :account (or (smtps-send--method-account fields)
-                       (smtps-account-for author))
+          :account (smtps-send--by (or (smtps-send--method-account fields)
+                                       (smtps-account-for author))
+                                   author)
           :message-id (if (string-empty-p given)
                           (smtps-send--message-id author)
                         (smtps-send--visible given)))))
+
+(defun smtps-send--by (account author)
+  "Return ACCOUNT with AUTHOR, an address, who logs in where it has no user."
+  (if (or (plist-get account :user) (plist-get account :author))
+      account
+    (append account (list :author author))))
 
 ;;; The buffer that the mail was composed in
 
@@ -781,7 +788,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (unless held
       (smtps-send--safely "its password could not be fetched"
         (let ((inhibit-quit nil))
-          (smtps-credentials-fetch account :from (plist-get envelope :author))
+          (smtps-credentials-fetch account)
           (smtps-credentials-fetch-passphrase account)))
       ;; What was told while a person was being asked, nobody has read.
       (smtps-send--tell-anew id)
@@ -1056,7 +1063,7 @@ when Emacs is idle again."
          (verdict (plist-get event :verdict))
          (account (and (stringp id)
                        (memq verdict '(login later accepted))
-                       (plist-get (smtps-outbox-find id) :account))))
+                       (smtps-send--account (smtps-outbox-find id)))))
     (setf (alist-get id smtps-send--waiting nil t #'equal)
           (and waits event))
     (when account
@@ -1141,7 +1148,7 @@ smtps-outbox tries again." (smtps-send--line text)))
 
 (defun smtps-send--forget-login (id)
   "Forget the password of the mail ID's account, which may have been refused."
-  (let ((account (plist-get (smtps-outbox-find id) :account)))
+  (let ((account (smtps-send--account (smtps-outbox-find id))))
     (when account
       (smtps-credentials-forget account))))
 
@@ -1197,14 +1204,16 @@ outbox, and is sent from there later."
 
 ;;; What waits
 
+(defun smtps-send--account (entry)
+  "Return the account of ENTRY, and who logs in there, or nil if it has none.
+That is its sender where it was frozen without an author, as for the helper."
+  (let ((account (plist-get entry :account)))
+    (and account (smtps-send--by account (plist-get entry :from)))))
+
 (defun smtps-send--accounts-of (entries)
-  "Return the accounts, each with its `:sender', of ENTRIES, each once."
-  (cl-delete-duplicates
-   (mapcar (lambda (entry)
-             `(:sender ,(plist-get entry :from) ,@(plist-get entry :account)))
-           (cl-remove-if-not (lambda (entry) (plist-get entry :account))
-                             entries))
-   :test #'equal))
+  "Return the accounts of ENTRIES, each once."
+  (cl-delete-duplicates (delq nil (mapcar #'smtps-send--account entries))
+                        :test #'equal))
 
 ;;;###autoload
 (defun smtps-send-queued (&optional quietly)
@@ -1222,8 +1231,7 @@ which might ask: mail that needs one then waits for `smtps-answer'."
         (if (null entries)
             (smtps-send-tell "Nothing waits in the outbox")
           (dolist (account (smtps-send--accounts-of entries))
-            (smtps-credentials-fetch account
-                                     :from (plist-get account :sender)))
+            (smtps-credentials-fetch account))
           (smtps-send--try-again entries))))))
 
 (defun smtps-send--try-again (entries)
@@ -1245,7 +1253,7 @@ PROPERTIES are `:now' t, to send it before its time, and `:others' t: those
 who were refused are left out, and the rest get it even if it was for all
 or none.  Its password is looked for, which may ask."
   (dolist (account (smtps-send--accounts-of (list entry)))
-    (smtps-credentials-fetch account :from (plist-get account :sender))
+    (smtps-credentials-fetch account)
     (smtps-credentials-fetch-passphrase account))
   (let ((id (plist-get entry :id)))
     (setf (alist-get id smtps-send--again nil nil #'equal)
@@ -1367,7 +1375,7 @@ sentence if something is lacking."
      ((not (smtps-credentials-fetch-passphrase account))
       (format-message "The passphrase of the client key for %s was not given."
                       (plist-get account :host)))
-     ((smtps-credentials-fetch account :from (plist-get account :sender)
+     ((smtps-credentials-fetch account
                                ;; With a certificate, it may be enough.
                                :ask (not passphrase))
       'again)
@@ -1378,7 +1386,7 @@ sentence if something is lacking."
   "Return a sentence that ACCOUNT's password is not known."
   (format-message "No password for %s: auth-source has no entry “%s”."
                   (plist-get account :host)
-                  (smtps-credentials-sought account (plist-get account :sender))))
+                  (smtps-credentials-sought account)))
 
 (defun smtps-send--waits-for-you-p (entry)
   "Return non-nil if ENTRY was tried, and is not tried again by itself."

@@ -108,9 +108,13 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
         (list :host host :port port))))
 
 (defun smtps-session-lead--read-user (account)
-  "Return the name to log in with to ACCOUNT: its own, or ask."
+  "Return the name to log in with to ACCOUNT: its own, auth-source's, or ask."
   (or (plist-get account :user)
       (smtps-credentials-login account)
+      ;; A password command knows no name.
+      (and (not (plist-get account :password-command))
+           (smtps-credentials-fetch account :from user-mail-address)
+           (smtps-credentials-login account user-mail-address))
       (read-string (format-prompt "User" user-mail-address) nil nil
                    user-mail-address)))
 
@@ -215,8 +219,13 @@ With a prefix argument, return the name of a file."
 SOURCE is a buffer or a file.  The envelope is nil for a file that is no
 whole mail.  What ends it is a function that removes what was made."
   (let* ((file (make-temp-file "smtps-message"))
-         (remove (lambda () (ignore-errors (delete-file file))))
+         (remove nil)
          (given nil))
+    (setq remove (lambda ()
+                   (remove-hook 'kill-emacs-hook remove)
+                   (ignore-errors (delete-file file))))
+    ;; Nobody hears of the end of a session that Emacs does not outlive.
+    (add-hook 'kill-emacs-hook remove)
     (unwind-protect
         (let ((envelope (condition-case problem
                             (if (bufferp source)

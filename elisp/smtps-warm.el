@@ -24,9 +24,9 @@
 
 (declare-function mail-fetch-field "mail-utils"
                   (field-name &optional last all list delete))
-(declare-function smtps-credentials-at-hand "smtps-credentials"
-                  (account &optional from))
+(declare-function smtps-credentials-at-hand "smtps-credentials" (account))
 (declare-function smtps-helper-call "smtps-helper")
+(declare-function smtps-send--by "smtps-send" (account author))
 (declare-function smtps-outbox--directory "smtps-outbox" (&rest names))
 (declare-function smtps-outbox-account-form "smtps-outbox" (account))
 (declare-function smtps-send--listen "smtps-send" ())
@@ -92,11 +92,11 @@ That is one whose password is at hand."
   (require 'smtps-helper)
   (ignore-error smtps-error
     (let* ((from (car (smtps-send-addresses (or (smtps-warm--from) "") "From")))
-           (account (and from (smtps-account-for from))))
+           (account (and from (smtps-send--by (smtps-account-for from) from))))
       (and account
            ;; Its key may want a passphrase.
            (not (plist-get account :client-certificate))
-           (smtps-credentials-at-hand account from)
+           (smtps-credentials-at-hand account)
            account))))
 
 (defun smtps-warm--from ()

@@ -216,8 +216,9 @@ class App:
         """
         from smtps.protocol import by_hand
 
-        part = by_hand.greet("starttls" if args.get("starttls") else "none")
-        return await _led(self._held(args).session.lead(part))
+        tls = bool(args.get("starttls"))
+        part = by_hand.greet("starttls" if tls else "none")
+        return await _led(self._held(args).session.lead(part, for_tls=tls))
 
     async def session_log_in(self, args: dict[str, Value]) -> Value:
         """Log in (:session) as :user by :mechanisms, a list; or as the credentials call says."""
@@ -419,6 +420,7 @@ class App:
             "host": account.host,
             "port": account.port,
             "user": account.user,
+            "from": account.author,
         }
         try:
             answer = await self.peer.call(method, known | more)

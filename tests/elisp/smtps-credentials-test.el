@@ -47,6 +47,30 @@
                               :user (plist-get account :user) :from from))))
            (list (plist-get answer :user) (plist-get answer :password))))))
 
+(ert-deftest smtps-credentials-test-two-authors-of-one-account ()
+  "Each has a login, whoever wrote last; a refused one is forgotten alone."
+  (smtps-credentials-test-with
+      '("machine relay.poste.it login a@poste.it password one"
+        "machine relay.poste.it login b@poste.it password two")
+    (let ((account (smtps-credentials-test-account))
+          (passwords (lambda ()
+                       (mapcar (lambda (author)
+                                 (let ((answer (smtps-credentials-test-answer :from author)))
+                                   (if (listp answer) (plist-get answer :password)
+                                     answer)))
+                               '("a@poste.it" "B@poste.it")))))
+      (dolist (author '("a@poste.it" "b@poste.it"))
+        (should (smtps-credentials-fetch (append account (list :author author)))))
+      (should (equal (funcall passwords) '("one" "two")))
+      (smtps-credentials-forget (append account '(:author "a@poste.it")))
+      (should (equal (funcall passwords) '(later "two")))
+      (should (equal (mapcar (lambda (wanted) (plist-get wanted :author))
+                             (smtps-credentials-wanted))
+                     '("a@poste.it")))
+      (should (smtps-credentials-fetch (car (smtps-credentials-wanted))))
+      (should-not (smtps-credentials-wanted))
+      (should (equal (funcall passwords) '("one" "two"))))))
+
 (ert-deftest smtps-credentials-test-ports-and-services ()
   (dolist (case '((465 "465" t) (465 "smtps" t) (465 "submissions" t)
                   (587 "587" t) (587 "submission" t) (587 "smtp" t)

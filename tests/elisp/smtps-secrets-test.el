@@ -14,6 +14,7 @@
 
 (require 'smtps-real)
 (require 'smtps-session)
+(require 'smtps-session-lead)
 (require 'smtps-check)
 (require 'smtps-eshell-driver)
 (require 'url-util)
@@ -466,6 +467,36 @@ The sandbox offers every mechanism."
       (smtps-session-quit)
       (smtps-real-until (not (smtps-session--open-p)))
       (smtps-secrets-test-search user secret))))
+
+;;; In a session, at a key
+
+(defun smtps-secrets-test-log-in (mechanism shown)
+  "Have smtps log in by MECHANISM in a new session, and wait for SHOWN."
+  (set-buffer (smtps-session "localhost" (smtps-real-property :port) :tls 'implicit
+                             :ca-file (smtps-real-property :ca-file)))
+  (smtps-real-until (eq smtps-session-state 'greeted))
+  (smtps-session-log-in mechanism)
+  (smtps-real-until (string-match-p shown (buffer-string)))
+  (smtps-real-until (= smtps-session--owed 0))
+  ;; What was masked can't be sent again as what stands there.
+  (goto-char (point-min))
+  (when (re-search-forward "^send> .*<the-.+>" nil t)
+    (should-error (smtps-session--old-input) :type 'user-error))
+  (goto-char (point-max))
+  (smtps-session-quit)
+  (smtps-real-until (not (smtps-session--open-p))))
+
+(ert-deftest smtps-secrets-test-at-a-key ()
+  (smtps-secrets-test-with
+    (dolist (mechanism (smtps-secrets-test-mechanisms secret))
+      (smtps-secrets-test-save user secret)
+      (smtps-secrets-test-log-in mechanism "^- Logged in by ")
+      (smtps-real-authinfo "machine else login u password p")
+      (smtps-credentials-forget-all)
+      (setq smtps-real-answers (list (smtps-secrets-test-wrong-for mechanism)))
+      (smtps-secrets-test-log-in mechanism "^! .+ refused the login")
+      (smtps-real-until (null smtps-credentials--memory)))
+    (smtps-secrets-test-search user secret)))
 
 ;;; In Eshell
 

@@ -709,14 +709,29 @@ Nothing may be left of that mail."
           (seen nil))
       (smtps-send-test-compose "to@y.example")
       (cl-letf (((symbol-function 'smtps-credentials-fetch)
-                 (lambda (account &rest keys)
+                 (lambda (account &rest _)
                    (push (list (plist-get account :host)
-                               (plist-get keys :from)
+                               (plist-get account :user)
                                (plist-get (smtps-send-test-entry) :state)
                                smtps-send-test-calls inhibit-quit)
                          seen))))
         (message-send))
-      (should (equal seen '(("relay.poste.it" "me@poste.it" queue nil nil)))))))
+      (should (equal seen '(("relay.poste.it" "u" queue nil nil)))))))
+
+(ert-deftest smtps-send-test-who-logs-in-is-frozen ()
+  "The author, where the account has no user; the envelope's sender may be another."
+  (smtps-send-test-with 'nothing
+    (dolist (case '(("u" . nil) (nil . "me@poste.it")))
+      (let ((noninteractive nil)
+            (smtps-accounts `(("poste" :host "relay.poste.it" :user ,(car case))))
+            (mail-specify-envelope-from t)
+            (mail-envelope-from "bounces@poste.it"))
+        (smtps-send-test-compose "to@y.example")
+        (message-send)
+        (let ((entry (car (smtps-outbox-entries))))
+          (should (equal (plist-get entry :from) "bounces@poste.it"))
+          (should (equal (plist-get (plist-get entry :account) :author) (cdr case)))
+          (delete-directory (smtps-outbox--directory "queue" (plist-get entry :id)) t))))))
 
 (ert-deftest smtps-send-test-answer ()
   "Mail that waits for a password goes when `smtps-answer' gets it."

@@ -37,6 +37,11 @@
   (smtps-real-until (and (string-match-p regexp (smtps-session-lead-test-text))
                          (zerop smtps-session--owed))))
 
+(defun smtps-session-lead-test-until-sent (line)
+  "Wait until LINE has left."
+  (smtps-real-until (cl-some (lambda (sent) (string-prefix-p line sent))
+                             (smtps-session-lead-test-sent))))
+
 (defun smtps-session-lead-test-press (keys)
   "Press KEYS, as in `kbd'."
   (execute-kbd-macro (kbd keys)))
@@ -139,6 +144,15 @@
     (smtps-session-lead-test-press "C-c C-a")
     (smtps-session-lead-test-until "^- Logged in by ")))
 
+(ert-deftest smtps-session-lead-test-the-user-is-in-auth-source ()
+  "Where the account has none, the only entry for the server has it."
+  (smtps-session-lead-test-with :port
+    (setf (plist-get (cdar smtps-accounts) :user) nil)
+    (cl-letf (((symbol-function 'read-string) #'smtps-real-answer))
+      (smtps-session-lead-test-press "C-c C-a")
+      (smtps-session-lead-test-until "^- Logged in by "))
+    (smtps-real-until (equal smtps-session-user (smtps-real-property :user)))))
+
 (ert-deftest smtps-session-lead-test-a-mechanism-by-choice ()
   (smtps-session-lead-test-with :port
     (should-error (let ((current-prefix-arg '(4)))
@@ -162,6 +176,37 @@
     (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
     (smtps-session-lead-test-press "C-c C-r")
     (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))))
+
+(defun smtps-session-lead-test-while-it-sends (function)
+  "Have a mail sent to a server that no longer answers, and call FUNCTION.
+Fail unless the file that it was in is gone soon."
+  (let* ((directory (file-name-as-directory (make-temp-file "smtps-test" t)))
+         (temporary-file-directory directory)
+         (files (lambda () (directory-files directory nil "\\`smtps-message"))))
+    (unwind-protect
+        (with-temp-buffer
+          (insert "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n")
+          (let ((mail (current-buffer)))
+            (with-current-buffer (car (smtps-session-lead-test-buffers))
+              (signal-process "smtps-sandbox" 'SIGSTOP)
+              (cl-letf (((symbol-function 'read-string)
+                         (lambda (_prompt initial &rest _) initial)))
+                (smtps-session-send-transaction mail))
+              (smtps-session-lead-test-until-sent "MAIL FROM:<a@b.c>")
+              (should (funcall files))
+              (funcall function)
+              (smtps-real-until (null (funcall files))))))
+      (signal-process "smtps-sandbox" 'SIGCONT)
+      (delete-directory directory t))))
+
+(ert-deftest smtps-session-lead-test-no-file-is-left-behind ()
+  "The message's file goes with the session, however that ends."
+  (dolist (end (list #'smtps-session-hang-up #'kill-buffer #'smtps-helper-stop
+                     (lambda () (run-hooks 'kill-emacs-hook))))
+    (smtps-session-lead-test-with :port
+      (smtps-session-lead-test-press "C-c C-a")
+      (smtps-session-lead-test-until "^- Logged in by ")
+      (smtps-session-lead-test-while-it-sends end))))
 
 (ert-deftest smtps-session-lead-test-what-is-half-typed-stays ()
   (smtps-session-lead-test-with :port

@@ -129,6 +129,26 @@
                                         :tls 'implicit)
       (smtps-real-until (smtps-trust-test-greeted-p)))))
 
+(ert-deftest smtps-trust-test-session-starttls-at-a-key ()
+  "What a refused certificate ends, it ends whoever says STARTTLS."
+  (smtps-real-with
+    (set-buffer (smtps-session "localhost" (smtps-real-property :starttls-port)
+                               :tls 'starttls))
+    (smtps-real-until (smtps-trust-test-greeted-p))
+    (execute-kbd-macro (kbd "C-c C-s"))
+    (smtps-real-until (not (smtps-session--open-p)))
+    (should (string-match-p "^! The certificate of localhost .+Nothing was sent"
+                            (buffer-string)))
+    (should-not (string-match-p "^send> \\(?:EHLO\\|[^EHS]\\)"
+                                (substring (buffer-string)
+                                           (string-match "^send> STARTTLS" (buffer-string)))))
+    (setq smtps-real-answers '("once"))
+    (execute-kbd-macro (kbd "t"))
+    (smtps-real-until (and smtps-session--number (smtps-trust-test-greeted-p)))
+    (smtps-real-until (eq smtps-session-state 'greeted))
+    (execute-kbd-macro (kbd "C-c C-s"))
+    (smtps-real-until (and smtps-session-tls smtps-session-offers))))
+
 (ert-deftest smtps-trust-test-session-pinned-to-another-key ()
   "That is refused loudly, and is not to be asked away."
   (smtps-real-with

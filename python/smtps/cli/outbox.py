@@ -201,7 +201,7 @@ async def _flush(box: spool.Spool) -> int:
     async def ask(account: Account) -> tuple[str, str]:
         from smtps.cli.secrets import credentials
 
-        found = await asyncio.to_thread(credentials, account)
+        found = await asyncio.to_thread(credentials, account, account.author or "")
         return found.user, found.password
 
     from smtps.cli.secrets import passphrase

@@ -24,10 +24,12 @@ class _Account(NamedTuple):
     client_certificate: str | None = None
     client_key: str | None = None
     send_in_clear: bool = False
+    author: str | None = None
 
 
 class Account(_Account):
-    """A server and a login.  ``tls`` is implicit, starttls or none; ``user`` None for no login.
+    """A server and a login.  ``tls`` is implicit, starttls or none; ``user`` None for no login,
+    or for that of ``author``, the address of who writes: each has a connection of their own.
 
     Raises ConfigurationError where the parts do not fit.
     """

@@ -41,11 +41,7 @@ async def dialled(
         account.host, account.port, addresses, way, seconds(Phase.CONNECT, timeout), tell
     )
     if account.tls == "implicit":
-        try:
-            await handshake(stream, account, timeout, tell, trust)
-        except BaseException:
-            stream.abort()
-            raise
+        await handshake(stream, account, timeout, tell, trust)
     return stream
 
 
@@ -107,8 +103,19 @@ async def handshake(
 ) -> None:
     """Make STREAM a TLS connection, verified or to a pinned key, and tell what was found.
 
-    Raises CertificateError, TlsError, PassphraseError, NetworkError or ConfigurationError.
+    Raises CertificateError, TlsError, PassphraseError, NetworkError or ConfigurationError; the
+    stream is dropped then, so that nothing can be sent to whom it reached.
     """
+    try:
+        await _shaken(stream, account, timeout, tell, trust)
+    except BaseException:
+        stream.abort()
+        raise
+
+
+async def _shaken(
+    stream: Stream, account: Account, timeout: float | None, tell: Tell, trust: Trust
+) -> None:
     keys = trust.keys(account)
     made = await _context(account, trust, not keys)
     try:

@@ -137,6 +137,7 @@ class _Led(NamedTuple):
 
     part: Part
     ask: Ask | None
+    for_tls: bool
     result: asyncio.Future[Stop | SmtpsError | None]
 
     def settle(self, why: Stop | SmtpsError | None) -> None:
@@ -194,16 +195,19 @@ class Session:
         """Queue a typed LINE."""
         self._lines.put_nowait(line)
 
-    def lead(self, part: Part, ask: Ask | None = None) -> asyncio.Future[Stop | SmtpsError | None]:
+    def lead(
+        self, part: Part, ask: Ask | None = None, for_tls: bool = False
+    ) -> asyncio.Future[Stop | SmtpsError | None]:
         """Let the engine carry out PART when all that was typed before is answered.
 
-        ASK is called if it logs in, once that may be.  What comes of it is told by events;
+        ASK is called if it logs in, once that may be.  FOR_TLS tells that it is to start TLS:
+        what is typed behind it does not leave without.  What comes of it is told by events;
         the result says why it could not be done, None if it was.  It is cancelled where PART is
         not begun.
         """
         result: asyncio.Future[Stop | SmtpsError | None]
         result = asyncio.get_running_loop().create_future()
-        self._lines.put_nowait(_Led(part, ask, result))
+        self._lines.put_nowait(_Led(part, ask, for_tls, result))
         return result
 
     def end_of_input(self) -> None:
@@ -292,8 +296,9 @@ class Session:
         connection = self.connection
         # What a typed line would be: it waits until the engine is done.
         data = connection.taking_message and not self._leading
+        last = self._last_stands
         stands = Stands(
-            connection.state.value,
+            last.state if self._leading and last else connection.state.value,
             None if data or self._leading else connection.next_secret,
             data,
             len(connection.owed),
@@ -541,8 +546,11 @@ class Session:
             led.settle(error)
             raise
         except (Stop, SmtpsError) as error:
-            self._told(f"! {error.text}")
             led.settle(error)
+            self._assert_usable(stream, error)
+            self._told(f"! {error.text}")
+            if led.for_tls and not stream.protected:
+                self._drop_typed_ahead("STARTTLS")
         finally:
             led.result.cancel()
             self._leading = False
@@ -553,6 +561,16 @@ class Session:
             raise ConnectionLostError("The server closed the connection.")
         self._settle()
         self._begin_reading()
+
+    def _assert_usable(self, stream: Stream, error: Stop | SmtpsError) -> None:
+        """Raise what ERROR says unless the dialogue can go on: TLS was begun, and came to nothing.
+
+        Whom STREAM reached gets nothing more, from whoever leads.
+        """
+        if self.connection.state is State.HANDSHAKE:
+            raise RemoteProtocolError(error.text)
+        if stream.dropped and isinstance(error, SmtpsError):
+            raise error
 
     def _assert_may_log_in(self, stream: Stream) -> None:
         """Raise LoginError where a password could be read on its way."""
@@ -569,13 +587,18 @@ class Session:
         match event:
             case LineReceived():
                 self._received(event)
+            case ReplyReceived():
+                self._stand()
             case Violation():
                 raise RemoteProtocolError(event.text)
 
     def _traced(self, direction: str, text: str) -> None:
         if self._leading and direction == "send":
-            verb = self.connection.owed[-1].verb
-            self._emit(Sent(text, False, verb, led=True, at=self._now))
+            command = self.connection.owed[-1]
+            line = command.line.removesuffix(b"\r\n").decode("utf-8", "surrogateescape")
+            masked = _masked(command, line)
+            self._emit(Sent(text, masked, command.verb, led=True, at=self._now))
+            self._stand()
 
     def _written(self, step: Send) -> None:
         """Show the lines of a message."""
@@ -591,6 +614,7 @@ class Session:
             if more > 0:
                 self._told(f"- {more} more lines of the message were sent.")
             self._message_lines = 0
+            self._stand()
 
     async def _reply_or_patience(self, forever: bool) -> None:
         if self._settled.is_set():

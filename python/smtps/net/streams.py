@@ -166,6 +166,11 @@ class Stream:
         """True once the other side has closed."""
         return self._ended
 
+    @property
+    def dropped(self) -> bool:
+        """True once we have closed."""
+        return self._socket.fileno() < 0
+
     async def write(self, data: bytes, timeout: float) -> None:
         """Write all of DATA; TIMEOUT seconds may pass without any progress."""
         await self._send(self._tls.encrypt(data) if self._tls else data, timeout)

@@ -202,6 +202,8 @@ def _read(directory: Path) -> Entry:
         raise WireError("its envelope is another mail's, or names nobody.")
     if (directory / MESSAGE).stat().st_size != head["size"]:
         raise WireError("its message has another size than its envelope says.")
+    if not (account.user or account.author):
+        account = account._replace(author=sender or None)
     envelope = Envelope(sender, tuple(recipients), wishes, tuple(notices))
     not_before = head.get("not-before") or 0
     if not isinstance(not_before, int):
@@ -235,6 +237,7 @@ def frozen(plist: dict[str, Value]) -> Account:
         mechanisms=tuple(str(m).upper() for m in mechanisms),
         ca_file=text("ca-file"),
         password_command=text("password-command"),
+        author=text("author"),
         client_certificate=text("client-certificate"),
         client_key=text("client-key"),
         send_in_clear=plist.get("send-in-clear") is True,

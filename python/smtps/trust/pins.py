@@ -24,6 +24,9 @@ from pathlib import Path
 from smtps import xdg
 from smtps.errors import ConfigurationError
 
+_HOST = re.compile(r"[^\0-\x20\x7f*/]+")
+"""What a host can be written with.  No pattern is one: it would look as if it pinned."""
+
 _PIN = re.compile(r"sha256//([A-Za-z0-9+/]{43}=)")
 
 HEAD = """\
@@ -50,7 +53,7 @@ def of(path: Path | None, host: str, port: int) -> tuple[str, ...]:
     """
     found = []
     for number, words in _lines(path):
-        if len(words) != 3 or not words[1].isdecimal() or not _is_pin(words[2]):
+        if not _is_line(words):
             raise ConfigurationError(
                 f"Line {number} of {path} is no pin: HOST PORT sha256//KEY was expected."
             )
@@ -82,10 +85,23 @@ def _lines(path: Path | None) -> list[tuple[int, list[str]]]:
 
 def _check(path: Path, status: os.stat_result) -> None:
     """Refuse a file of pins in which anybody could have put one."""
-    if status.st_mode & stat.S_IWOTH or status.st_uid not in (0, os.geteuid()):
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or status.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(
             f"{path} can be written by others, so its pins are not used: chmod 600 {path}."
         )
+
+
+def _is_line(words: list[str]) -> bool:
+    return (
+        len(words) == 3
+        and _HOST.fullmatch(words[0]) is not None
+        and _is_port(words[1])
+        and _is_pin(words[2])
+    )
+
+
+def _is_port(word: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", word) is not None and 0 < int(word) < 65536
 
 
 def _is_pin(word: str) -> bool:
@@ -156,8 +172,24 @@ def _write(path: Path, lines: list[str]) -> None:
 
 def _is_for(words: list[str], host: str, port: int) -> bool:
     """Return True if WORDS, a line's, are of HOST at PORT."""
-    return (
-        len(words) == 3
-        and words[0].lower().removesuffix(".") == host.lower().removesuffix(".")
-        and int(words[1]) == port
-    )
+    return len(words) == 3 and _plain(words[0]) == _plain(host) and int(words[1]) == port
+
+
+def _plain(host: str) -> str:
+    """Return HOST in the one spelling in which hosts are compared.
+
+    Case, the dot behind the root, brackets around an address and the ways to write one of IPv6
+    tell no difference, nor does it how a name beyond ASCII is written (RFC 5891).
+    """
+    name = host.lower().removesuffix(".")
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    if ":" in name:
+        import ipaddress
+
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(name))
+    if not name.isascii():
+        with contextlib.suppress(UnicodeError):
+            return name.encode("idna").decode("ascii")
+    return name

@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hostile.server import Close, Script, Server, Steps
+from hostile.server import Close, Say, Script, Server, Stall, Steps
 
 from smtps.client import session
 from smtps.client.account import Account
 from smtps.client.login import Credentials
 from smtps.client.session import Event, Offered, Received, Sent, Session, Stands, Told
 from smtps.client.trusting import Trust
-from smtps.errors import SmtpsError
+from smtps.errors import CertificateError, SmtpsError
 from smtps.protocol import body, by_hand
 from smtps.protocol.by_hand import Part
 from smtps.protocol.envelope import Envelope, Message
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
+from smtps.trust import pins
 
 TEXT = b"Subject: x\n\n.dot\nText\n"
 LOGIN = object()
@@ -30,7 +31,11 @@ def message(octets: bytes = TEXT) -> Message:
 
 
 def held(
-    account: Account, typed: Sequence[Typed], password: str = PASSWORD
+    account: Account,
+    typed: Sequence[Typed],
+    password: str = PASSWORD,
+    trust: Trust | None = None,
+    for_tls: bool = False,
 ) -> tuple[list[str], SmtpsError | None]:
     """Type and hand over in turn; return what was shown, and the error at the end."""
     shown: list[str] = []
@@ -48,14 +53,14 @@ def held(
         return Credentials(USER, password)
 
     async def hold() -> SmtpsError | None:
-        one = Session(account, emit, 5, trust=Trust())
+        one = Session(account, emit, 5, trust=trust or Trust())
         for what in typed:
             if isinstance(what, str):
                 one.send(what)
             elif what is LOGIN:
                 one.lead(by_hand.log_in, ask)
             else:
-                one.lead(what)  # type: ignore[arg-type]
+                one.lead(what, for_tls=for_tls)  # type: ignore[arg-type]
         one.end_of_input()
         return await asyncio.wait_for(one.run(), 20)
 
@@ -137,6 +142,40 @@ def test_starttls_and_the_login_behind_it(sandbox: Sandbox) -> None:
     )
     assert sum(line.startswith("led> EHLO") for line in shown) == 2
     assert any(line.startswith("- Logged in by ") for line in shown)
+
+
+def test_a_server_that_tls_does_not_find_right_gets_nothing_more(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """By the authorities it is not right; by the pin, though the handshake as such is done."""
+    account = at(sandbox, "starttls", "PLAIN")
+    pins.add(tmp_path / "pins", account.host, account.port, "sha256//" + "A" * 43 + "=")
+    for one, trust in (
+        (account._replace(ca_file=None), Trust()),
+        (account, Trust(tmp_path / "pins")),
+    ):
+        shown, error = held(one, [by_hand.greet("starttls"), LOGIN, "noop"], trust=trust)
+        assert isinstance(error, CertificateError)
+        left = [line for line in shown if line.startswith(("led>", "send>"))]
+        assert left == ["led> EHLO [127.0.0.1]", "led> STARTTLS"]
+
+
+STARTTLS_FAILS: dict[str, Steps] = {
+    "more text behind it": {"starttls": (Say(b"220 go\r\n250 as if under TLS\r\n"), Stall())},
+    "refused": {"starttls": b"454 4.7.0 not now\r\n"},
+    "no longer offered": {"ehlo": b"250 mx.test\r\n"},
+    "answered by what is none": {"starttls": b"354 hm\r\n"},
+}
+
+
+@pytest.mark.parametrize("steps", STARTTLS_FAILS.values(), ids=STARTTLS_FAILS)
+def test_what_is_typed_behind_starttls_does_not_leave_without_it(steps: Steps) -> None:
+    with Server(Script(steps, tls="starttls")) as server:
+        held(
+            Account("localhost", server.port, "starttls"),
+            [by_hand.greet("starttls"), "mail from:<me@x.org>"], for_tls=True,
+        )  # fmt: skip
+    assert b"MAIL" not in server.records[0].clear.upper()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5"])
@@ -243,3 +282,20 @@ def test_what_is_offered_and_who_is_logged_in_is_told(sandbox: Sandbox) -> None:
     times = [event.at for event in events if isinstance(event, Received | Sent)]
     assert times == sorted(times)
     assert times[-1] > 0
+
+
+@pytest.mark.parametrize("step", ["mail", "end"])
+def test_a_reply_that_is_owed_to_the_engine_is_told(step: str) -> None:
+    """Or whoever hangs up is asked whether nothing is waited for."""
+    events: list[Event] = []
+
+    async def hold(port: int) -> None:
+        one = Session(Account("localhost", port, "none"), events.append, 1)
+        one.lead(by_hand.transaction(Envelope("me@x.org", ("you@y.org",)), message()))
+        await asyncio.wait_for(one.run(), 20)
+
+    with Server(Script({step: (Stall(),)}, tls="none")) as server:
+        asyncio.run(hold(server.port))
+    stands = [event for event in events if isinstance(event, Stands)]
+    # While the engine leads no typed line is a message's; the last tells that it was closed.
+    assert any(one.owed == 1 and not one.data for one in stands[-3:-1])

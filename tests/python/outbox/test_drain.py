@@ -19,7 +19,7 @@ from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.parameters import Wishes
 from smtps.rpc.codec import Value, plist
-from smtps.sandbox.server import PASSWORD, USER, Sandbox
+from smtps.sandbox.server import LOGINS, PASSWORD, USER, Sandbox
 
 TEXT = b"Subject: x\r\n\r\nx\r\n"
 
@@ -293,6 +293,40 @@ def test_the_masked_dialogue_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
     assert PASSWORD not in text
     told = [plist(rest) for kind, rest in Journal(box.root / "sent" / name).records()]
     assert told[-1]["verdict"] == "accepted"
+
+
+def test_each_sender_of_an_account_without_a_user_logs_in_as_themselves(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Where no author was frozen, as by the command, it is the envelope's sender."""
+    box = Spool(tmp_path / "box")
+    account = Account("localhost", sandbox.port, "implicit", ca_file=str(sandbox.ca_file))
+    accented = "accented@poste.it"
+    for number, (author, sender) in enumerate(
+        [(USER, "bounces@x"), (None, accented), (None, USER), (accented, "bounces@x")]
+    ):
+        box.take_in(
+            account._replace(author=author), Envelope(sender, ("a@x",)), lambda: [TEXT],
+            f"<{number}@x>", "queue",
+        )  # fmt: skip
+
+    async def ask(asked: Account) -> tuple[str, str]:
+        assert asked.author is not None
+        return asked.author, LOGINS[asked.author]
+
+    async def drain() -> None:
+        running = Drainer(str(box.root), lambda event: None, ask)
+        async with asyncio.timeout(10):
+            await running.drained()
+        await running.stop()
+
+    asyncio.run(drain())
+    assert sorted((mail.user or "", mail.mail_from) for mail in sandbox.accepted) == [
+        (accented, accented),
+        (accented, "bounces@x"),
+        (USER, "bounces@x"),
+        (USER, USER),
+    ]
 
 
 def test_without_room_for_its_commit_nothing_is_sent_and_the_mail_waits(

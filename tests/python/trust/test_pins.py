@@ -35,7 +35,21 @@ def test_a_pin_is_kept_and_replaced_and_the_rest_left_alone(tmp_path: Path) -> N
     assert "# mine\n" in path.read_text()
 
 
-@pytest.mark.parametrize("bad", ["mx 465", "mx x " + KEY, "mx 465 sha256//AAAA", "mx 465 x y"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "mx 465",
+        "mx x " + KEY,
+        "mx 465 sha256//AAAA",
+        "mx 465 x y",
+        "mx:465 " + KEY,
+        f"mx {'4' * 5000} {KEY}",
+        "mx 0 " + KEY,
+        "mx 65536 " + KEY,
+        "*.test 465 " + KEY,
+        "m\0x 465 " + KEY,
+    ],
+)
 def test_a_bad_line_is_told_and_never_overlooked(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "pins"
     path.write_text(f"# one\n{bad}\n")
@@ -52,6 +66,25 @@ def test_a_pin_replaces_the_same_host_s_however_it_is_written(tmp_path: Path) ->
     assert pins.of(path, "mx", 465) == (KEY,)
     pins.add(path, "mx", 465, OTHER)
     assert pins.of(path, "mx.", 465) == (OTHER,)
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8:0:0:0:0:0:1"),
+        ("fe80::1%lo", "FE80:0::1%lo"),
+        ("bücher.test", "xn--bcher-kva.test"),
+        ("xn--bcher-kva.test", "BÜCHER.test."),
+    ],
+)
+def test_a_pin_is_not_overlooked_for_its_spelling(tmp_path: Path, written: str, named: str) -> None:
+    path = tmp_path / "pins"
+    path.write_bytes(f"{written} 465 {KEY}\r\n".encode())
+    assert pins.of(path, named, 465) == (KEY,)
+    pins.add(path, named, 465, OTHER)
+    assert pins.of(path, written, 465) == (OTHER,)
 
 
 ADD = """
@@ -98,9 +131,10 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 def test_pins_that_others_can_write_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "pins"
     path.write_text(f"mx 465 {KEY}\n")
-    path.chmod(0o666)
-    with pytest.raises(ConfigurationError, match="can be written by others"):
-        pins.of(path, "mx", 465)
+    for mode in (0o666, 0o660):
+        path.chmod(mode)
+        with pytest.raises(ConfigurationError, match="can be written by others"):
+            pins.of(path, "mx", 465)
 
 
 @pytest.mark.parametrize("where", ["loop", "file/pins"])
