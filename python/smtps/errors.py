@@ -178,6 +178,13 @@ class CredentialsLaterError(SmtpsError):
     status = 77
 
 
+class OutputError(SmtpsError):
+    """What was asked for can't be written to standard output."""
+
+    kind = "output"
+    status = 73
+
+
 # The outbox
 
 

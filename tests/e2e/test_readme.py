@@ -209,6 +209,15 @@ def is_the_dialogue(house: House, command: str) -> None:
     assert printed.endswith("\nrecv> - Peer has closed the TLS connection\n")
 
 
+@tries("smtps HOST --user USER")
+def begins_behind_the_login(house: House, command: str) -> None:
+    words = f"{house.host(command)}".replace("smtps localhost --port ", "smtps localhost:")
+    printed = house.run(words, "quit\n", where=house.home).stdout
+    assert "\nrecv> 235 " in printed
+    assert "\n- Logged in by " in printed
+    assert printed.endswith("\nrecv> - Peer has closed the TLS connection\n")
+
+
 @tries("smtps send -t --host HOST --user USER")
 def sends_what_is_on_standard_input(house: House, command: str) -> None:
     before = len(house.sandbox.accepted)

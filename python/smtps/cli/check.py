@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def tell(line: str) -> None:
         if not arguments.report:
-            print(line, flush=True)
+            output.line(line)
 
     from smtps.cli.secrets import passphrase
 

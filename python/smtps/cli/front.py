@@ -67,8 +67,7 @@ def run(words: list[str]) -> int:
         complain(error.text)
         return error.status
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # Whoever read our output has gone, and wants no more.
         return 0
     except Exception as error:
         if os.environ.get("SMTPS_DEBUG"):
@@ -82,7 +81,9 @@ def run(words: list[str]) -> int:
 
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
+        from smtps.cli import output
+
+        output.line(_overview())
         return 0 if words else 64
     if words[0] == "--version":
         print(f"smtps {VERSION}")

@@ -38,9 +38,11 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_login(parser: argparse.ArgumentParser) -> None:
-    """Add the options that tell who logs in and how."""
-    parser.add_argument("--user", help="log in so; --auth MECH[,MECH]: by these, or fast")
+def add_login(
+    parser: argparse.ArgumentParser, told: str = "log in so; --auth MECH[,MECH]: by these, or fast"
+) -> None:
+    """Add the options that tell who logs in and how; TOLD explains --user and --auth."""
+    parser.add_argument("--user", help=told)
     parser.add_argument("--auth", metavar="MECH[,MECH]", help=argparse.SUPPRESS)
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="a command that prints the password"

@@ -60,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         _show(arguments, entry)
     elif arguments.action == "retry":
         overview.retry(box, entry)
-        print(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
+        output.line(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
     else:
         overview.drop(box, entry)
-        print(f"{entry.name} was dropped.")
+        output.line(f"{entry.name} was dropped.")
     return 0
 
 
@@ -101,11 +101,11 @@ def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
             output.report(arguments.report, facts(entry))
         return 0
     if not entries:
-        print(f"The outbox {box.root} is empty.")
+        output.line(f"The outbox {box.root} is empty.")
     for entry in entries:
         to = entry.mail.envelope.recipients if entry.mail else ()
         others = f" and {len(to) - 1} more" if len(to) > 1 else ""
-        print(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}")
+        output.line(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}")
     return 0
 
 
@@ -114,30 +114,30 @@ def _show(arguments: argparse.Namespace, entry: Listed) -> None:
     if arguments.report:
         output.report(arguments.report, known)
         return
-    print(f"{entry.name} {entry.word}")
+    output.line(f"{entry.name} {entry.word}")
     if entry.text:
-        print(visible(entry.text, 2000))
+        output.line(visible(entry.text, 2000))
     if entry.mail is not None:
-        print(f"Server: {entry.mail.account.address}")
-        print(f"From: {visible(entry.mail.envelope.sender)}")
-        print(f"Message: {entry.mail.message}")
+        output.line(f"Server: {entry.mail.account.address}")
+        output.line(f"From: {visible(entry.mail.envelope.sender)}")
+        output.line(f"Message: {entry.mail.message}")
     last = None
     for fate in known["recipients"]:
         words = [fate.get("verdict"), fate.get("code"), fate.get("enhanced"), fate.get("text")]
         fate_text = " ".join(str(word) for word in words if word)
-        print(f"To: {visible(fate['address'])}  {visible(fate_text)}")
+        output.line(f"To: {visible(fate['address'])}  {visible(fate_text)}")
         meaning = _explained(fate, known["host"])
         if meaning and meaning != last:
-            print(f"    {meaning.short}\n    Next: {meaning.next}")
+            output.line(f"    {meaning.short}\n    Next: {meaning.next}")
         last = meaning
     for name, rest in entry.records:
         told = plist(rest)
         if name == "attempt":
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(str(told["time"]))))
-            print(f"Attempt {told['number']} at {when}:")
+            output.line(f"Attempt {told['number']} at {when}:")
         elif name == "transcript":
             for line in str(told["text"]).split("\n"):
-                print(f"  {visible(line)}")
+                output.line(f"  {visible(line)}")
 
 
 def _explained(fate: Mapping[str, Any], host: str) -> Explanation | None:
@@ -164,7 +164,7 @@ async def _flush(box: spool.Spool) -> int:
         if str(told.get("waits")) == "setup":
             mended.add(text)
         name = f"{told['id']}: " if told["id"] else ""
-        print(f"{name}{text}", flush=True)
+        output.line(f"{name}{text}")
 
     async def ask(account: Account) -> tuple[str, str]:
         from smtps.cli.secrets import credentials
