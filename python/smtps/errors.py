@@ -55,6 +55,12 @@ class MessageError(SmtpsError):
     status = 65
 
 
+class AgainError(MessageError):
+    """The same mail was handed in before, and may arrive by that."""
+
+    kind = "again"
+
+
 class AddressError(MessageError):
     """An address, or a parameter beside it, that could change the command it stands in."""
 

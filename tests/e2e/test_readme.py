@@ -231,6 +231,7 @@ def sends_what_is_on_standard_input(house: House, command: str) -> None:
 
 
 @tries("smtps send -t --account work")
+@tries("smtps send -t --queue --account work")
 def sends_by_an_account(house: House, command: str) -> None:
     (block,) = blocks("toml")
     for told, here in (
@@ -244,11 +245,20 @@ def sends_by_an_account(house: House, command: str) -> None:
     file = house.home / told_file
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(block + '[other]\nhost = "nosuch.invalid"\nfrom = "x@y.z"\n')
-    for words, sender in ((command, "a@b.c"), ("smtps send -t", "me@example.org")):
+    mine = "From: me@example.org\nTo: d@e.f\n\nText\n"
+    for words, sender in (
+        ("smtps send -t --account work", "a@b.c"),
+        ("smtps send -t", "me@example.org"),
+    ):
         before = len(house.sandbox.accepted)
         house.run(words, f"From: {sender}\nTo: d@e.f\n\nText\n", where=house.home)
         (mail,) = house.sandbox.accepted[before:]
         assert mail.user == house.sandbox.user
+    before = len(house.sandbox.accepted)
+    house.run("smtps send -t --queue --account work", mine, where=house.home)
+    assert len(house.sandbox.accepted) == before
+    house.run("smtps outbox flush", where=house.home)
+    assert len(house.sandbox.accepted) == before + 1
     file.unlink()
 
 

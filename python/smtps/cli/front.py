@@ -10,7 +10,7 @@ import sys
 from typing import NoReturn
 
 from smtps import VERSION
-from smtps.cli import VERBS
+from smtps.cli import VERBS, colours
 from smtps.errors import SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
@@ -121,6 +121,11 @@ def complain(text: str) -> None:
         # print() would take standard output instead, which is a program's.
         return
     try:
-        print(f"smtps: {visible(text, 2000)}", file=sys.stderr, flush=True)
+        line = f"smtps: {visible(text, 2000)}"
+        print(
+            colours.painted(line) if colours.wanted(sys.stderr) else line,
+            file=sys.stderr,
+            flush=True,
+        )
     except (OSError, ValueError):
         return

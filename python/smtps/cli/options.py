@@ -74,10 +74,10 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
         "--hold-for", metavar="SECONDS", type=int, help="let the server wait; --hold-until TIME"
     )
     group.add_argument("--hold-until", metavar="TIME", help=argparse.SUPPRESS)
-    group.add_argument("--priority", metavar="N", type=int, help="-9 to 9")
     group.add_argument(
-        "--require-tls", action="store_true", help="under verified TLS to the end, or not at all"
+        "--require-tls", action="store_true", help="verified TLS to the end; --priority N: -9 to 9"
     )
+    group.add_argument("--priority", metavar="N", type=int, help=argparse.SUPPRESS)
 
 
 def wishes(arguments: argparse.Namespace) -> tuple[Wishes, Notices]:
@@ -144,7 +144,12 @@ def account(
     WHERE stands as HOST or HOST:PORT.  Raises UsageError or ConfigurationError.
     """
     named = accounts.chosen(among, sender) if among else Named()
-    name, number = split_host(where or arguments.host or named.host or "")
+    try:
+        name, number = split_host(where or arguments.host or named.host or "")
+    except ConfigurationError as error:
+        if where or arguments.host:
+            raise UsageError(error.text) from None
+        raise
     if number is not None and arguments.port not in (None, number):
         raise UsageError(f"Two ports are given, {number} and {arguments.port}.")
     number, tls = _way(arguments.tls, number or arguments.port, named)

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
     parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
     options.add_connection(parser)
-    options.add_login(parser, "greet and log in before you type; --auth MECH[,MECH]: by these")
+    options.add_login(parser, "who logs in before you type; --auth MECH[,MECH]")
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
     parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
 

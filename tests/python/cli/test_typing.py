@@ -14,10 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from servers import PYTHON
+from servers import PYTHON, Run
 from terminal import Terminal
+from test_statuses import server
 
 from smtps.cli import colours
+from smtps.cli.progress import Progress
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 LOGIN = [base64.b64encode(text.encode()).decode() for text in (USER, PASSWORD)]
@@ -166,3 +168,34 @@ def test_a_colour_changes_no_letter(line: str) -> None:
         ["sed", "s/\x1b\\[[0-9]*m//g"], input=shown, capture_output=True, text=True, check=True
     ).stdout
     assert stripped == line
+
+
+@pytest.mark.parametrize("verb", [["send", "-f", "a@b.c", "d@e.f", "--host"], ["check"]])
+def test_what_takes_longer_is_told_on_a_terminal(
+    smtps: Run, tmp_path: Path, verb: list[str]
+) -> None:
+    message = tmp_path / "mail"
+    message.write_text("From: a@b.c\n\nText\n")
+    with server([b"220 hi\r\n"]) as port:
+        words = [*verb, f"127.0.0.1:{port}", "--tls", "none", "--timeout", "2"]
+        command = shlex.join([sys.executable, "-I", str(PYTHON), *words])
+        with Terminal(f"{command} <{message}", os.environ | {"HOME": str(tmp_path)}) as terminal:
+            terminal.until(r"^Waiting for 127\.0\.0\.1.*\.\.\. 1 s$")
+            # What is told in the end takes its place.
+            assert "Waiting" not in terminal.until("^status=69$")
+    with server([b"220 hi\r\n"]) as port:
+        words = [*verb, f"127.0.0.1:{port}", "--tls", "none", "--timeout", "1.5"]
+        done = smtps(*words, text=message.read_text())
+        assert "Waiting" not in done.stdout + done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_large_mail_is_told_by_octets(tmp_path: Path) -> None:
+    progress = Progress()
+    progress.sending(250, 1000)
+    progress.sending(250, 1000)
+    assert progress.line(2.0) == "500 of 1,000 octets have left, 50 %"
+    progress.sending(500, 1000)
+    assert progress.line(2.0) == "All of it has left; waiting for the answer... 2 s"
+    progress.doing("Waiting for \x1b[31m")
+    assert progress.line(2.0) == "Waiting for ^[[31m... 2 s"
