@@ -64,7 +64,8 @@ def section(heading: str) -> str:
 def rows(heading: str) -> list[tuple[str, str]]:
     """Return the tables under HEADING: the first two columns of each row below a head."""
     found = re.findall(r"^\| *([^|\n]+?) *\| ([^|\n]+?) *\|$", section(heading), re.M)
-    heads = ("key", "command", "property", "status", "directory", "with gnutls-cli")
+    heads = ("key", "command", "property", "status", "directory", "with gnutls-cli",
+             "with sendmail-mbfl.sh")  # fmt: skip
     return [row for row in found if row[0] not in heads and not row[0].startswith("option")]
 
 
@@ -191,7 +192,7 @@ def prints_what_is_measured(house: House, command: str) -> None:
 
 
 @tries("python3 -m venv ~/smtps")
-@tries("~/smtps/bin/pip install '.[sandbox]'")
+@tries("~/smtps/bin/pip install '.[sandbox,generate]'")
 def makes_the_command(house: House, command: str) -> None:
     done = house.run("command -v smtps; smtps --version", where=house.home)
     assert done.stdout.startswith(f"{house.home}/smtps/bin/smtps\nsmtps ")
@@ -278,6 +279,46 @@ def begins_in_clear(house: House, command: str) -> None:
     assert alike(printed) == alike(told)
 
 
+@tries("smtps send -t --host HOST --port 465 --user USER")
+@tries("smtps send -t --host HOST --port 587 --user USER")
+@tries("smtps send -t --host HOST --user USER --auth plain")
+@tries("smtps send -t --host HOST --user USER --auth login")
+@tries("smtps send -t --host HOST --user USER --password-command COMMAND")
+@tries("smtps send --from FROM --to TO --host HOST --user USER")
+@tries("smtps send -t FILE --host HOST --user USER")
+@tries("smtps send --test-message --from FROM --to TO --host HOST --user USER")
+@tries("smtps send -t --host HOST --user USER --timeout 30")
+def does_what_the_script_did(house: House, command: str) -> None:
+    sandbox, text = house.sandbox, "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
+    file, transcript = house.home / "FILE", house.home / "transcript"
+    file.write_text(text)
+    here = {
+        "--port 465": f"--port {sandbox.port} --tls implicit",
+        "--port 587": f"--port {sandbox.starttls_port} --tls starttls",
+        "FROM": "a@b.c", "TO": "d@e.f", "HOST": "localhost", "USER": sandbox.user,
+        "COMMAND": shlex.quote(f"echo {sandbox.password}"),
+    }  # fmt: skip
+    words = re.sub("|".join(here), lambda match: here[match[0]], command)
+    if "--port" not in words:
+        words += f" --port {sandbox.port} --tls implicit"
+    before = len(sandbox.accepted)
+    words += f" --ca-file {sandbox.ca_file} --transcript {transcript}"
+    house.run(words, "" if "FILE" in words or "--test" in words else text, where=house.home)
+    (mail,) = sandbox.accepted[before:]
+    assert (mail.user, mail.mail_from, mail.recipients) == (sandbox.user, "a@b.c", ("d@e.f",))
+    said = transcript.read_text()
+    assert ("send> STARTTLS\n" in said) == ("--port 587" in command)
+    if "--auth" in command:
+        assert f"send> AUTH {command.split()[-1].upper()}" in said
+
+
+@tries("smtps send -t --host localhost --port 25 --tls none")
+def does_without_tls_on_this_machine(house: House, command: str) -> None:
+    with Server(Script()) as server:
+        words = command.replace("--port 25", f"--port {server.port}")
+        house.run(words, "From: a@b.c\nTo: d@e.f\n\nText\n", where=house.home)
+
+
 @tries("smtps send")
 def is_sendmail(house: House, command: str) -> None:
     words = house.host(f"{command} -oi -oem -bm -f a@b.c --host HOST --user USER d@e.f")
@@ -352,6 +393,19 @@ def does_with_what_is_kept(house: House, command: str) -> None:
 @tries("smtps sandbox")
 def serves_until_its_input_ends(house: House, command: str) -> None:
     assert "a mail server on this machine only" in house.run(command, where=house.home).stdout
+
+
+@tries("smtps generate bash > ~/.local/share/bash-completion/completions/smtps")
+@tries("smtps generate zsh > ~/.zsh/_smtps")
+@tries("smtps generate fish > ~/.config/fish/completions/smtps.fish")
+@tries("smtps generate man > ~/smtps/share/man/man1/smtps.1")
+def makes_what_shells_and_man_read(house: House, command: str) -> None:
+    file = house.home / command.split("~/")[1]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    house.run(command, where=house.home)
+    assert "outbox" in file.read_text("utf-8")
+    if "man/" in command:
+        assert "SMTPS(1)" in house.run("man smtps", where=house.home).stdout
 
 
 @tries("smtps VERB --help")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smtps.cli import options, output
-from smtps.cli.front import complain
+from smtps.cli.front import Aside, complain
 from smtps.cli.progress import Progress
 from smtps.client import trusting
 from smtps.client.account import Account
@@ -23,7 +23,7 @@ EXAMPLE = "smtps check relay.example.org --user me@example.org"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]", help=Aside("the server"))
     options.add_connection(parser)
     options.add_login(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")

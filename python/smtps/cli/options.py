@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from smtps.cli.front import Aside
 from smtps.client import accounts
 from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
 from smtps.client.accounts import Named
@@ -21,7 +22,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         "--account", metavar="NAME", help="an account of accounts.toml; what follows wins"
     )
     parser.add_argument("--host", help="the server; --port PORT: else 465 (starttls 587)")
-    parser.add_argument("--port", type=port, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=port, help=Aside("its port: 465, or with starttls 587"))
     parser.add_argument(
         "--tls", choices=tuple(PORTS), metavar="HOW", help="implicit (at once), starttls, or none"
     )
@@ -32,7 +33,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--client-certificate", metavar="FILE", help="show this (PEM), if asked; --client-key FILE"
     )
-    parser.add_argument("--client-key", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--client-key", metavar="FILE", help=Aside("the key of the certificate shown (PEM)")
+    )
     parser.add_argument(
         "--timeout", type=timeout, metavar="SECONDS", help="one time-out for every wait"
     )
@@ -43,7 +46,9 @@ def add_login(
 ) -> None:
     """Add the options that tell who logs in and how; TOLD explains --user and --auth."""
     parser.add_argument("--user", help=told)
-    parser.add_argument("--auth", metavar="MECH[,MECH]", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--auth", metavar="MECH[,MECH]", help=Aside("log in by these mechanisms only, or fast")
+    )
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="a command that prints the password"
     )
@@ -61,7 +66,7 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-R", "--ret", metavar="WHAT", help="full or hdrs comes back; -V, --envid ID: and this"
     )
-    group.add_argument("-V", "--envid", metavar="ID", help=argparse.SUPPRESS)
+    group.add_argument("-V", "--envid", metavar="ID", help=Aside("this comes back in notices"))
     group.add_argument(
         "--orcpt",
         metavar="TYPE;ADDRESS",
@@ -73,11 +78,11 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--hold-for", metavar="SECONDS", type=int, help="let the server wait; --hold-until TIME"
     )
-    group.add_argument("--hold-until", metavar="TIME", help=argparse.SUPPRESS)
+    group.add_argument("--hold-until", metavar="TIME", help=Aside("let the server wait until then"))
     group.add_argument(
         "--require-tls", action="store_true", help="verified TLS to the end; --priority N: -9 to 9"
     )
-    group.add_argument("--priority", metavar="N", type=int, help=argparse.SUPPRESS)
+    group.add_argument("--priority", metavar="N", type=int, help=Aside("how urgent, from -9 to 9"))
 
 
 def wishes(arguments: argparse.Namespace) -> tuple[Wishes, Notices]:

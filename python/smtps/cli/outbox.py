@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smtps.cli import output
-from smtps.cli.front import complain
+from smtps.cli.front import Aside, complain
 from smtps.client import trusting
 from smtps.client.account import Account
 from smtps.errors import UsageError
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         default="list",
-        help=argparse.SUPPRESS,
+        help=Aside("what to do; without a word, list"),
         choices=("list", "show", "retry", "drop", "flush"),
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from smtps.cli import INTERRUPTED, message, options, output, sendmail
-from smtps.cli.front import complain
+from smtps.cli.front import Aside, complain
 from smtps.cli.progress import Progress
 from smtps.client import trusting
 from smtps.client.dialling import Ahead
@@ -46,23 +46,32 @@ EXAMPLE = "smtps send -t --host relay.example.org --user me < mail"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("recipients", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "recipients",
+        nargs="*",
+        metavar="RECIPIENT",
+        help=Aside("who gets it; with -t, the message's file"),
+    )
     parser.add_argument(
         "-t",
         dest="from_header",
         action="store_true",
         help="recipients of To, Cc and Bcc; -f, --from FROM",
     )
-    parser.add_argument("-f", "-r", "--from", dest="sender", metavar="FROM", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--to", metavar="ADDRESS", action="append", default=[], help=argparse.SUPPRESS
+        "-f", "-r", "--from", dest="sender", metavar="FROM", help=Aside("the sender")
+    )
+    parser.add_argument(
+        "--to", metavar="ADDRESS", action="append", default=[], help=Aside("who gets it")
     )
     parser.add_argument(
         "--queue",
         action="store_true",
         help="to the outbox, and go; --again: though it's there",
     )
-    parser.add_argument("--again", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--again", action="store_true", help=Aside("even what may be on its way already")
+    )
     parser.add_argument(
         "--test-message", action="store_true", help="one that is made up, --to ADDRESS"
     )
@@ -73,8 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--transcript", metavar="FILE", help="masked dialogue; --report json|sexp; --outbox DIR"
     )
-    parser.add_argument("--report", choices=("sexp", "json"), help=argparse.SUPPRESS)
-    parser.add_argument("--outbox", metavar="DIR", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--report", choices=("sexp", "json"), help=Aside("tell each fate for a program")
+    )
+    parser.add_argument(
+        "--outbox", metavar="DIR", type=Path, help=Aside("the outbox, if not yours")
+    )
 
 
 class _Sending:

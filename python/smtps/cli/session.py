@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from smtps.cli import INTERRUPTED, colours, editing, options, output
-from smtps.cli.front import complain
+from smtps.cli.front import Aside, complain
 from smtps.cli.secrets import credentials, passphrase
 from smtps.client import session, trusting
 from smtps.client.account import Account
@@ -51,7 +51,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]", help=Aside("the server"))
     options.add_connection(parser)
     options.add_login(parser, "who logs in before you type; --auth MECH[,MECH]")
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
