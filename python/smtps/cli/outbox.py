@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from smtps.cli import output
 from smtps.cli.front import Aside, complain
 from smtps.client import trusting
 from smtps.client.account import Account
+from smtps.client.login import Credentials
 from smtps.errors import UsageError
 from smtps.outbox import overview, spool
 from smtps.outbox.drain import Drainer
@@ -54,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         return _list(arguments, box)
     if arguments.action == "flush":
-        return asyncio.run(_flush(box))
+        with _terminal_kept():
+            return asyncio.run(_flush(box))
     entry = overview.found(box, arguments.id)
     if arguments.action == "show":
         _show(arguments, entry)
@@ -151,6 +155,55 @@ def _explained(fate: Mapping[str, Any], host: str) -> Explanation | None:
     return explained(" ".join(str(word) for word in words if word), verb, host)
 
 
+@contextlib.contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """Leave the terminal as it was, should a password be asked for that nobody waits for."""
+    import termios
+
+    try:
+        modes = termios.tcgetattr(2)
+    except (OSError, termios.error):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(2, termios.TCSADRAIN, modes)
+
+
+async def _asked(account: Account) -> Credentials:
+    """Return the credentials for ACCOUNT, while other mails go on.
+
+    By a thread that is not waited for at the end: whoever is asked may interrupt instead.
+    """
+    from smtps.cli.secrets import credentials
+
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Credentials] = loop.create_future()
+
+    def settle(found: Credentials | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def ask() -> None:
+        found: Credentials | Exception
+        try:
+            found = credentials(account)
+        except Exception as error:
+            found = error
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return await answer
+
+
 async def _flush(box: spool.Spool) -> int:
     """Send what is due; return 75 if something still waits, else 0."""
 
@@ -167,9 +220,7 @@ async def _flush(box: spool.Spool) -> int:
         output.line(f"{name}{text}")
 
     async def ask(account: Account) -> tuple[str, str]:
-        from smtps.cli.secrets import credentials
-
-        found = await asyncio.to_thread(credentials, account)
+        found = await _asked(account)
         return found.user, found.password
 
     from smtps.cli.secrets import passphrase

@@ -160,6 +160,20 @@ def test_with_a_user_the_first_prompt_stands_behind_the_login(
         terminal.until("^status=130$")
 
 
+def test_a_flush_can_be_interrupted_while_it_asks(sandbox: Sandbox, tmp_path: Path) -> None:
+    program = shlex.join([sys.executable, "-I", str(PYTHON)])
+    host, *words = on(sandbox)
+    queue = shlex.join(["send", "--queue", "--host", host, *words, "--user", USER, "d@e.f"])
+    command = (
+        f"trap : INT; stty -g >before; printf 'From: a@b.c\\n\\nText\\n' | {program} {queue}; "
+        f"{program} outbox flush; echo status=$?; stty -g >after; cmp before after && echo same"
+    )
+    with Terminal(f"cd {tmp_path}; {command}", os.environ | {"HOME": str(tmp_path)}) as terminal:
+        terminal.until("^Password for .*:$")
+        terminal.keys("C-c")
+        terminal.until("status=130\nsame$")
+
+
 @pytest.mark.parametrize("line", ["send>", "recv> 250 ok", "recv> 550 no", "! what", "- TLS: x"])
 def test_a_colour_changes_no_letter(line: str) -> None:
     shown = colours.painted(line)
