@@ -55,6 +55,12 @@ class MessageError(SmtpsError):
     status = 65
 
 
+class AgainError(MessageError):
+    """The same mail was handed in before, and may arrive by that."""
+
+    kind = "again"
+
+
 class AddressError(MessageError):
     """An address, or a parameter beside it, that could change the command it stands in."""
 
@@ -176,6 +182,13 @@ class CredentialsLaterError(SmtpsError):
 
     kind = "credentials-later"
     status = 77
+
+
+class OutputError(SmtpsError):
+    """What was asked for can't be written to standard output."""
+
+    kind = "output"
+    status = 73
 
 
 # The outbox

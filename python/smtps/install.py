@@ -1,7 +1,8 @@
 """Install the helper's libraries: ``python3 -I DIR/python/smtps/install.py TARGET [EXTRA]``.
 
 Makes a virtual environment in TARGET and installs into it what the helper needs, and what
-the EXTRA (``sandbox`` or ``test``) needs beside that, in whatever way this machine has.
+the EXTRA (``sandbox``, ``generate`` or ``test``) needs beside that, in whatever way this
+machine has.
 Needs nothing but the standard library; and where everything is there already, no network.
 
 This file keeps to syntax that Python 3.6 can read, so that an old one is told so.
@@ -27,11 +28,17 @@ NEWER = 9
 REQUIREMENTS: Dict[str, Tuple[str, ...]] = {
     "": ("sexpdata>=1.0.2", "asn1crypto>=1.5", "scramp>=1.5"),
     "sandbox": ("trustme>=1.1",),
+    "generate": ("shtab>=1.13", "argparse-manpage>=4.7"),
     "test": ("pytest>=8", "hypothesis>=6.100", "mypy>=1.10", "ruff>=0.6"),
 }
 """What pyproject.toml declares, which is not there in an installed package."""
 
-EXTRAS = {"": ("",), "sandbox": ("", "sandbox"), "test": ("", "sandbox", "test")}
+EXTRAS = {
+    "": ("",),
+    "sandbox": ("", "sandbox"),
+    "generate": ("", "generate"),
+    "test": ("", "sandbox", "generate", "test"),
+}
 """Which groups of REQUIREMENTS an extra takes in."""
 
 STAMP = "smtps-requirements.txt"

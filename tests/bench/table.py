@@ -33,6 +33,7 @@ from sink import HOST, PASSWORD, USER, Sink, Taken
 
 SECONDS = 120
 
+PYTHON = Path(__file__).parents[2] / "python"
 SEND_IT = Path(__file__).parent / "send-it.el"
 
 SPAWNS = 15
@@ -319,6 +320,19 @@ def _until_connected(listening: socket.socket, words: list[str], message: Path) 
     return taken
 
 
+def version_row(runs: int) -> Row:
+    """Measure what ``smtps --version`` takes of the CPU, against a Python that does nothing."""
+    ours: list[float] = []
+    base: list[float] = []
+    for _ in range(runs):
+        for words, taken in (([str(PYTHON), "--version"], ours), (["-c", "pass"], base)):
+            before = cost.children()
+            subprocess.run([sys.executable, "-I", *words], check=True, stdout=subprocess.DEVNULL)
+            taken.append(cost.children() - before)
+    ratio = statistics.median(ours) / statistics.median(base)
+    return Row("smtps --version, CPU, to python3 -c pass", ratio, 2.0, None, "x")
+
+
 def hello_row(runs: int) -> Row:
     """Measure the helper's hello, beside a Python that does nothing."""
     ours = statistics.median(hello.hello() for _ in range(runs))
@@ -397,6 +411,7 @@ def rows(directory: Path, full: bool) -> Iterator[Row]:
     for chunking in (True, False) if full else (True,):
         yield from memory(directory, chunking)
     yield first_byte(directory, 41 if full else SPAWNS)
+    yield version_row(41 if full else SPAWNS)
     yield hello_row(41 if full else SPAWNS)
     yield from send_it(directory, 20)
     yield from typing_on(directory, full)

@@ -70,6 +70,10 @@ class Terminal:
         lines = self._do("capture-pane", "-p").split("\n")
         return "\n".join(line.rstrip() for line in lines).rstrip("\n") + "\n"
 
+    def coloured(self) -> str:
+        """Return what is seen, with the escape sequences of its colours."""
+        return self._do("capture-pane", "-p", "-e")
+
     def keys(self, *keys: str) -> None:
         """Press KEYS, as tmux names them: ``C-x`` or ``Enter``."""
         self._do("send-keys", *keys)

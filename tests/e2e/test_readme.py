@@ -65,7 +65,7 @@ def rows(heading: str) -> list[tuple[str, str]]:
     """Return the tables under HEADING: the first two columns of each row below a head."""
     found = re.findall(r"^\| *([^|\n]+?) *\| ([^|\n]+?) *\|$", section(heading), re.M)
     heads = ("key", "command", "property", "status", "directory", "with gnutls-cli",
-             "what names the copy")  # fmt: skip
+             "with sendmail-mbfl.sh", "what names the copy")  # fmt: skip
     return [row for row in found if row[0] not in heads and not row[0].startswith("option")]
 
 
@@ -192,7 +192,7 @@ def prints_what_is_measured(house: House, command: str) -> None:
 
 
 @tries("python3 -m venv ~/smtps")
-@tries("~/smtps/bin/pip install '.[sandbox]'")
+@tries("~/smtps/bin/pip install '.[sandbox,generate]'")
 def makes_the_command(house: House, command: str) -> None:
     done = house.run("command -v smtps; smtps --version", where=house.home)
     assert done.stdout.startswith(f"{house.home}/smtps/bin/smtps\nsmtps ")
@@ -210,6 +210,15 @@ def is_the_dialogue(house: House, command: str) -> None:
     assert printed.endswith("\nrecv> - Peer has closed the TLS connection\n")
 
 
+@tries("smtps HOST --user USER")
+def begins_behind_the_login(house: House, command: str) -> None:
+    words = f"{house.host(command)}".replace("smtps localhost --port ", "smtps localhost:")
+    printed = house.run(words, "quit\n", where=house.home).stdout
+    assert "\nrecv> 235 " in printed
+    assert "\n- Logged in by " in printed
+    assert printed.endswith("\nrecv> - Peer has closed the TLS connection\n")
+
+
 @tries("smtps send -t --host HOST --user USER")
 def sends_what_is_on_standard_input(house: House, command: str) -> None:
     before = len(house.sandbox.accepted)
@@ -223,6 +232,7 @@ def sends_what_is_on_standard_input(house: House, command: str) -> None:
 
 
 @tries("smtps send -t --account work")
+@tries("smtps send -t --queue --account work")
 def sends_by_an_account(house: House, command: str) -> None:
     (block,) = blocks("toml")
     for told, here in (
@@ -236,11 +246,20 @@ def sends_by_an_account(house: House, command: str) -> None:
     file = house.home / told_file
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(block + '[other]\nhost = "nosuch.invalid"\nfrom = "x@y.z"\n')
-    for words, sender in ((command, "a@b.c"), ("smtps send -t", "me@example.org")):
+    mine = "From: me@example.org\nTo: d@e.f\n\nText\n"
+    for words, sender in (
+        ("smtps send -t --account work", "a@b.c"),
+        ("smtps send -t", "me@example.org"),
+    ):
         before = len(house.sandbox.accepted)
         house.run(words, f"From: {sender}\nTo: d@e.f\n\nText\n", where=house.home)
         (mail,) = house.sandbox.accepted[before:]
         assert mail.user == house.sandbox.user
+    before = len(house.sandbox.accepted)
+    house.run("smtps send -t --queue --account work", mine, where=house.home)
+    assert len(house.sandbox.accepted) == before
+    house.run("smtps outbox flush", where=house.home)
+    assert len(house.sandbox.accepted) == before + 1
     file.unlink()
 
 
@@ -258,6 +277,46 @@ def begins_in_clear(house: House, command: str) -> None:
     ).replace("<the-encoded-auth-credentials>", credentials)
     printed = house.run(house.host(command), typed, where=house.home).stdout
     assert alike(printed) == alike(told)
+
+
+@tries("smtps send -t --host HOST --port 465 --user USER")
+@tries("smtps send -t --host HOST --port 587 --user USER")
+@tries("smtps send -t --host HOST --user USER --auth plain")
+@tries("smtps send -t --host HOST --user USER --auth login")
+@tries("smtps send -t --host HOST --user USER --password-command COMMAND")
+@tries("smtps send --from FROM --to TO --host HOST --user USER")
+@tries("smtps send -t FILE --host HOST --user USER")
+@tries("smtps send --test-message --from FROM --to TO --host HOST --user USER")
+@tries("smtps send -t --host HOST --user USER --timeout 30")
+def does_what_the_script_did(house: House, command: str) -> None:
+    sandbox, text = house.sandbox, "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
+    file, transcript = house.home / "FILE", house.home / "transcript"
+    file.write_text(text)
+    here = {
+        "--port 465": f"--port {sandbox.port} --tls implicit",
+        "--port 587": f"--port {sandbox.starttls_port} --tls starttls",
+        "FROM": "a@b.c", "TO": "d@e.f", "HOST": "localhost", "USER": sandbox.user,
+        "COMMAND": shlex.quote(f"echo {sandbox.password}"),
+    }  # fmt: skip
+    words = re.sub("|".join(here), lambda match: here[match[0]], command)
+    if "--port" not in words:
+        words += f" --port {sandbox.port} --tls implicit"
+    before = len(sandbox.accepted)
+    words += f" --ca-file {sandbox.ca_file} --transcript {transcript}"
+    house.run(words, "" if "FILE" in words or "--test" in words else text, where=house.home)
+    (mail,) = sandbox.accepted[before:]
+    assert (mail.user, mail.mail_from, mail.recipients) == (sandbox.user, "a@b.c", ("d@e.f",))
+    said = transcript.read_text()
+    assert ("send> STARTTLS\n" in said) == ("--port 587" in command)
+    if "--auth" in command:
+        assert f"send> AUTH {command.split()[-1].upper()}" in said
+
+
+@tries("smtps send -t --host localhost --port 25 --tls none")
+def does_without_tls_on_this_machine(house: House, command: str) -> None:
+    with Server(Script()) as server:
+        words = command.replace("--port 25", f"--port {server.port}")
+        house.run(words, "From: a@b.c\nTo: d@e.f\n\nText\n", where=house.home)
 
 
 @tries("smtps send")
@@ -354,6 +413,19 @@ def makes_the_copies_that_are_missing(house: House, command: str) -> None:
 @tries("smtps sandbox")
 def serves_until_its_input_ends(house: House, command: str) -> None:
     assert "a mail server on this machine only" in house.run(command, where=house.home).stdout
+
+
+@tries("smtps generate bash > ~/.local/share/bash-completion/completions/smtps")
+@tries("smtps generate zsh > ~/.zsh/_smtps")
+@tries("smtps generate fish > ~/.config/fish/completions/smtps.fish")
+@tries("smtps generate man > ~/smtps/share/man/man1/smtps.1")
+def makes_what_shells_and_man_read(house: House, command: str) -> None:
+    file = house.home / command.split("~/")[1]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    house.run(command, where=house.home)
+    assert "outbox" in file.read_text("utf-8")
+    if "man/" in command:
+        assert "SMTPS(1)" in house.run("man smtps", where=house.home).stdout
 
 
 @tries("smtps VERB --help")

@@ -25,8 +25,11 @@ def test_it_asks_for_what_the_project_declares() -> None:
     extras = project["optional-dependencies"]
     assert install.required("") == project["dependencies"]
     assert install.required("sandbox") == project["dependencies"] + extras["sandbox"]
-    assert extras["test"][0] == "smtps[sandbox]"
-    assert install.required("test") == install.required("sandbox") + extras["test"][1:]
+    assert install.required("generate") == project["dependencies"] + extras["generate"]
+    assert extras["test"][0] == "smtps[sandbox,generate]"
+    assert install.required("test") == (
+        install.required("sandbox") + extras["generate"] + extras["test"][1:]
+    )
 
 
 def test_an_old_python_can_read_it() -> None:

@@ -15,15 +15,19 @@ from smtps import VERSION
 INTERRUPTED = 130
 """What shells report for SIGINT."""
 
-VERBS = ("session", "send", "check", "base64", "outbox", "sandbox", "rpc")
+VERBS = ("session", "send", "check", "base64", "outbox", "sandbox", "generate", "rpc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb in ARGV (``sys.argv[1:]`` when None) and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words == ["--version"]:
-        print(f"smtps {VERSION}")
-        return 0
+    try:
+        if words == ["--version"]:
+            print(f"smtps {VERSION}", flush=True)
+            return 0
+    except OSError:
+        # What follows says what is wrong with standard output.
+        pass
     try:
         from smtps.cli.front import run
 

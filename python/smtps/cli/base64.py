@@ -8,6 +8,7 @@ import binascii
 import os
 import sys
 
+from smtps.cli import output
 from smtps.errors import MessageError, UsageError
 
 HELP = "TEXT to base64 and back, without line breaks"
@@ -31,11 +32,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.auth_plain is not None:
         if arguments.text is not None or arguments.decode:
             raise UsageError("--auth-plain takes no text: the password is asked for.")
-        print(_auth_plain(arguments.auth_plain))
+        output.line(_auth_plain(arguments.auth_plain))
         return 0
     octets = _input(arguments.text)
     if not arguments.decode:
-        print(_encode(octets))
+        output.line(_encode(octets))
         return 0
     try:
         decoded = base64.b64decode(b"".join(octets.split()), validate=True)
@@ -44,13 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
             "This is not base64: letters, digits, + and /, with = at the end "
             "to make a multiple of four."
         ) from None
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         from smtps.protocol.visible import visible
 
-        print(visible(decoded, len(decoded)))
+        output.line(visible(decoded, len(decoded)))
     else:
-        sys.stdout.buffer.write(decoded + b"\n")
-        sys.stdout.buffer.flush()
+        output.write(decoded + b"\n")
     return 0
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from smtps.cli import options, output
-from smtps.cli.front import complain
+from smtps.cli.front import Aside, complain
+from smtps.cli.progress import Progress
 from smtps.client import trusting
+from smtps.client.account import Account
 from smtps.client.check import Checked, check
 from smtps.client.delivery import Delivery
 from smtps.client.login import Credentials
@@ -21,7 +23,7 @@ EXAMPLE = "smtps check relay.example.org --user me@example.org"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]", help=Aside("the server"))
     options.add_connection(parser)
     options.add_login(parser)
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
@@ -33,26 +35,38 @@ def run(arguments: argparse.Namespace) -> int:
     among = options.known(arguments, arguments.where)
     account = options.account(arguments, among, arguments.where)
     trace: list[str] = []
+    progress = Progress()
+    progress.doing(f"Connecting to {account.address}")
 
     named = account.user or account.mechanisms or account.password_command
 
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials
 
-        return credentials(account)
+        with progress.quiet():
+            return credentials(account)
+
+    async def ask_passphrase(account: Account, file: str) -> str:
+        from smtps.cli.secrets import passphrase
+
+        with progress.quiet():
+            return await passphrase(account, file)
 
     def tell(line: str) -> None:
         if not arguments.report:
-            print(line, flush=True)
+            with progress.quiet():
+                output.line(line)
 
-    from smtps.cli.secrets import passphrase
+    def note(direction: str, text: str) -> None:
+        trace.append(f"{direction}> {text}\n")
+        progress.doing(f"Waiting for {account.host}")
 
     delivery = Delivery(
         account,
         timeout=arguments.timeout,
         tell=tell,
-        trace=lambda direction, text: trace.append(f"{direction}> {text}\n"),
-        trust=trusting.of_user(passphrase),
+        trace=note,
+        trust=trusting.of_user(ask_passphrase),
     )
 
     async def checked() -> Checked:
@@ -64,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         found = run_blocking(checked())
     finally:
+        progress.end()
         if arguments.transcript:
             output.write_transcript(Path(arguments.transcript), trace)
     if arguments.report:

@@ -7,18 +7,29 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from smtps import VERSION
-from smtps.cli import VERBS
+from smtps.cli import VERBS, colours
 from smtps.errors import SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
 WIDTH = 80
 """Columns of --help where COLUMNS says nothing."""
 
+ALIKE = 0.7
+"""How near a word has to be to a verb to be taken for it: two letters changed of five."""
+
 HELP_COLUMN = 30
 """Where the explanation of an option begins."""
+
+
+class Aside(str):
+    """Help that --help leaves out, for it tells the option beside another: what else is made
+    of the options has it."""
+
+    __slots__ = ()
 
 
 class _Help(argparse.HelpFormatter):
@@ -29,6 +40,10 @@ class _Help(argparse.HelpFormatter):
         width = (int(columns) if columns.isdecimal() else WIDTH) - 1
         super().__init__(prog, max_help_position=HELP_COLUMN, width=width)
 
+    def add_argument(self, action: argparse.Action) -> None:
+        if not isinstance(action.help, Aside):
+            super().add_argument(action)
+
     def _format_action_invocation(self, action: argparse.Action) -> str:
         # What an option takes is told once, not behind each of its names.
         if not action.option_strings or action.nargs == 0:
@@ -37,10 +52,15 @@ class _Help(argparse.HelpFormatter):
         return f"{', '.join(action.option_strings)} {takes}"
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         # Without empty lines and plain headings, the help of each verb fits a screen.
         return re.sub(r"\n+((options|positional arguments):\n)?", "\n", super().format_help())
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        from smtps.cli import output
+
+        output.write(message)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}. “{self.prog} --help” tells the options.")
@@ -67,8 +87,7 @@ def run(words: list[str]) -> int:
         complain(error.text)
         return error.status
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # Whoever read our output has gone, and wants no more.
         return 0
     except Exception as error:
         if os.environ.get("SMTPS_DEBUG"):
@@ -82,25 +101,43 @@ def run(words: list[str]) -> int:
 
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
+        from smtps.cli import output
+
+        output.line(_overview())
         return 0 if words else 64
     if words[0] == "--version":
-        print(f"smtps {VERSION}")
+        from smtps.cli import output
+
+        output.line(f"smtps {VERSION}")
         return 0
     verb = words[0]
     if verb in VERBS:
         words = words[1:]
     else:
+        _assert_host(verb)
         verb = "session"
     module = importlib.import_module(f"smtps.cli.{verb}")
     status: int = module.run(parser(verb).parse_args(words))
     return status
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
-    """Return what parses the words behind VERB, and tells of them."""
+def _assert_host(word: str) -> None:
+    """Raise UsageError if WORD, which stands in a host's place, is a verb written wrongly."""
+    if not word.isalnum() or word == "localhost":
+        return
+    import difflib
+
+    for near in difflib.get_close_matches(word, VERBS, 1, ALIKE):
+        raise UsageError(
+            f"There is no verb “{word}”; did you mean “{near}”? "
+            f"A host of that name is “smtps session {word}”."
+        )
+
+
+def parser(verb: str, make: Callable[..., Parser] = Parser) -> Parser:
+    """Return what parses the words behind VERB, and tells of them, as MAKE makes it."""
     module = importlib.import_module(f"smtps.cli.{verb}")
-    made = _Parser(
+    made = make(
         prog=f"smtps {verb}",
         usage=f"smtps {verb} {module.USAGE}".rstrip(),
         description=module.HELP,
@@ -120,6 +157,11 @@ def complain(text: str) -> None:
         # print() would take standard output instead, which is a program's.
         return
     try:
-        print(f"smtps: {visible(text, 2000)}", file=sys.stderr, flush=True)
+        line = f"smtps: {visible(text, 2000)}"
+        print(
+            colours.painted(line) if colours.wanted(sys.stderr) else line,
+            file=sys.stderr,
+            flush=True,
+        )
     except (OSError, ValueError):
         return

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
+from smtps import VERSION
 from smtps.errors import MessageError
 from smtps.protocol import mailboxes
 
@@ -129,6 +130,16 @@ def message_id(header: Header) -> str | None:
     for body in header.values(b"message-id"):
         return body.decode("ascii", "replace").strip() or None
     return None
+
+
+def test(from_address: str, to: Sequence[str]) -> bytes:
+    """Return a message that is made up, from FROM_ADDRESS to the addresses TO."""
+    text = (
+        f"From: {from_address}\nTo: {', '.join(to)}\nSubject: A test message\n"
+        "Content-Type: text/plain; charset=utf-8\n\n"
+        f"This was made up and sent by “smtps send --test-message”, version {VERSION}.\n"
+    )
+    return text.encode("utf-8", "surrogateescape")
 
 
 def finished(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from smtps.cli.front import Aside
 from smtps.client import accounts
 from smtps.client.account import PORTS, TLS_BY_PORT, Account, split_host
 from smtps.client.accounts import Named
@@ -21,7 +22,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         "--account", metavar="NAME", help="an account of accounts.toml; what follows wins"
     )
     parser.add_argument("--host", help="the server; --port PORT: else 465 (starttls 587)")
-    parser.add_argument("--port", type=port, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=port, help=Aside("its port: 465, or with starttls 587"))
     parser.add_argument(
         "--tls", choices=tuple(PORTS), metavar="HOW", help="implicit (at once), starttls, or none"
     )
@@ -32,16 +33,22 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--client-certificate", metavar="FILE", help="show this (PEM), if asked; --client-key FILE"
     )
-    parser.add_argument("--client-key", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--client-key", metavar="FILE", help=Aside("the key of the certificate shown (PEM)")
+    )
     parser.add_argument(
         "--timeout", type=timeout, metavar="SECONDS", help="one time-out for every wait"
     )
 
 
-def add_login(parser: argparse.ArgumentParser) -> None:
-    """Add the options that tell who logs in and how."""
-    parser.add_argument("--user", help="log in so; --auth MECH[,MECH]: by these, or fast")
-    parser.add_argument("--auth", metavar="MECH[,MECH]", help=argparse.SUPPRESS)
+def add_login(
+    parser: argparse.ArgumentParser, told: str = "log in so; --auth MECH[,MECH]: by these, or fast"
+) -> None:
+    """Add the options that tell who logs in and how; TOLD explains --user and --auth."""
+    parser.add_argument("--user", help=told)
+    parser.add_argument(
+        "--auth", metavar="MECH[,MECH]", help=Aside("log in by these mechanisms only, or fast")
+    )
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="a command that prints the password"
     )
@@ -59,7 +66,7 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-R", "--ret", metavar="WHAT", help="full or hdrs comes back; -V, --envid ID: and this"
     )
-    group.add_argument("-V", "--envid", metavar="ID", help=argparse.SUPPRESS)
+    group.add_argument("-V", "--envid", metavar="ID", help=Aside("this comes back in notices"))
     group.add_argument(
         "--orcpt",
         metavar="TYPE;ADDRESS",
@@ -71,14 +78,14 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--hold-for", metavar="SECONDS", type=int, help="let the server wait; --hold-until TIME"
     )
-    group.add_argument("--hold-until", metavar="TIME", help=argparse.SUPPRESS)
+    group.add_argument("--hold-until", metavar="TIME", help=Aside("let the server wait until then"))
+    group.add_argument("--all-or-none", action="store_true", help=Aside("to all, or to nobody"))
     group.add_argument(
-        "--priority", metavar="N", type=int, help="-9 to 9; --all-or-none: to all, or nobody"
+        "--require-tls",
+        action="store_true",
+        help="TLS to the end; --priority N; --all-or-none",
     )
-    group.add_argument("--all-or-none", action="store_true", help=argparse.SUPPRESS)
-    group.add_argument(
-        "--require-tls", action="store_true", help="under verified TLS to the end, or not at all"
-    )
+    group.add_argument("--priority", metavar="N", type=int, help=Aside("how urgent, from -9 to 9"))
 
 
 def wishes(arguments: argparse.Namespace) -> tuple[Wishes, Notices]:
@@ -146,7 +153,12 @@ def account(
     WHERE stands as HOST or HOST:PORT.  Raises UsageError or ConfigurationError.
     """
     named = accounts.chosen(among, sender) if among else Named()
-    name, number = split_host(where or arguments.host or named.host or "")
+    try:
+        name, number = split_host(where or arguments.host or named.host or "")
+    except ConfigurationError as error:
+        if where or arguments.host:
+            raise UsageError(error.text) from None
+        raise
     if number is not None and arguments.port not in (None, number):
         raise UsageError(f"Two ports are given, {number} and {arguments.port}.")
     number, tls = _way(arguments.tls, number or arguments.port, named)

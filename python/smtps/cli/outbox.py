@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smtps.cli import output
-from smtps.cli.front import complain
+from smtps.cli.front import Aside, complain
 from smtps.client import trusting
 from smtps.client.account import Account
+from smtps.client.login import Credentials
 from smtps.errors import UsageError
 from smtps.outbox import afterwork, overview, spool
 from smtps.outbox.afterwork import Pending
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         default="list",
-        help=argparse.SUPPRESS,
+        help=Aside("what to do; without a word, list"),
         choices=("list", "show", "retry", "drop", "file", "flush"),
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")
@@ -58,16 +61,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         return _list(arguments, box)
     if arguments.action == "flush":
-        return asyncio.run(_flush(box))
+        with _terminal_kept():
+            return asyncio.run(_flush(box))
     entry = overview.found(box, arguments.id)
     if arguments.action == "show":
         _show(arguments, entry)
     elif arguments.action == "retry":
         overview.retry(box, entry, arguments.others, not arguments.others)
-        print(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
+        output.line(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
     elif arguments.action == "drop":
         overview.drop(box, entry)
-        print(f"{entry.name} was dropped.")
+        output.line(f"{entry.name} was dropped.")
     else:
         return _file(box, entry)
     return 0
@@ -106,7 +110,7 @@ def _file(box: spool.Spool, entry: Listed) -> int:
     afterwork.carry_out(box, entry.name, again=True)
     left = overview.found(box, entry.name).pending
     if not left:
-        print(f"Nothing is left to be done of {entry.name}.")
+        output.line(f"Nothing is left to be done of {entry.name}.")
     for one in left:
         complain(visible(_pending(one), 2000))
     return 75 if left else 0
@@ -128,12 +132,13 @@ def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
             output.report(arguments.report, facts(entry))
         return 0
     if not entries:
-        print(f"The outbox {box.root} is empty.")
+        output.line(f"The outbox {box.root} is empty.")
     for entry in entries:
         to = entry.mail.envelope.recipients if entry.mail else ()
         others = f" and {len(to) - 1} more" if len(to) > 1 else ""
         left = f"; not done yet: {visible(entry.pending[0].what, 200)}" if entry.pending else ""
-        print(f"{entry.name}  {entry.word:<13} {visible(to[0], 60) if to else '?'}{others}{left}")
+        who = visible(to[0], 60) if to else "?"
+        output.line(f"{entry.name}  {entry.word:<13} {who}{others}{left}")
     return 0
 
 
@@ -142,32 +147,32 @@ def _show(arguments: argparse.Namespace, entry: Listed) -> None:
     if arguments.report:
         output.report(arguments.report, known)
         return
-    print(f"{entry.name} {entry.word}")
+    output.line(f"{entry.name} {entry.word}")
     if entry.text:
-        print(visible(entry.text, 2000))
+        output.line(visible(entry.text, 2000))
     if entry.mail is not None:
-        print(f"Server: {entry.mail.account.address}")
-        print(f"From: {visible(entry.mail.envelope.sender)}")
-        print(f"Message: {entry.mail.message}")
+        output.line(f"Server: {entry.mail.account.address}")
+        output.line(f"From: {visible(entry.mail.envelope.sender)}")
+        output.line(f"Message: {entry.mail.message}")
     last = None
     for fate in known["recipients"]:
         words = [fate.get("verdict"), fate.get("code"), fate.get("enhanced"), fate.get("text")]
         fate_text = " ".join(str(word) for word in words if word)
-        print(f"To: {visible(fate['address'])}  {visible(fate_text)}")
+        output.line(f"To: {visible(fate['address'])}  {visible(fate_text)}")
         meaning = _explained(fate, known["host"])
         if meaning and meaning != last:
-            print(f"    {meaning.short}\n    Next: {meaning.next}")
+            output.line(f"    {meaning.short}\n    Next: {meaning.next}")
         last = meaning
     for one in entry.pending:
-        print(visible(_pending(one), 2000))
+        output.line(visible(_pending(one), 2000))
     for name, rest in entry.records:
         told = plist(rest)
         if name == "attempt":
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(str(told["time"]))))
-            print(f"Attempt {told['number']} at {when}:")
+            output.line(f"Attempt {told['number']} at {when}:")
         elif name == "transcript":
             for line in str(told["text"]).split("\n"):
-                print(f"  {visible(line)}")
+                output.line(f"  {visible(line)}")
 
 
 def _explained(fate: Mapping[str, Any], host: str) -> Explanation | None:
@@ -179,6 +184,55 @@ def _explained(fate: Mapping[str, Any], host: str) -> Explanation | None:
     words = (fate["code"], fate["enhanced"], fate["text"])
     verb = "rcpt" if fate["verdict"] == Verdict.REFUSED.value else None
     return explained(" ".join(str(word) for word in words if word), verb, host)
+
+
+@contextlib.contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """Leave the terminal as it was, should a password be asked for that nobody waits for."""
+    import termios
+
+    try:
+        modes = termios.tcgetattr(2)
+    except (OSError, termios.error):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(2, termios.TCSADRAIN, modes)
+
+
+async def _asked(account: Account) -> Credentials:
+    """Return the credentials for ACCOUNT, while other mails go on.
+
+    By a thread that is not waited for at the end: whoever is asked may interrupt instead.
+    """
+    from smtps.cli.secrets import credentials
+
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Credentials] = loop.create_future()
+
+    def settle(found: Credentials | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def ask() -> None:
+        found: Credentials | Exception
+        try:
+            found = credentials(account, account.author or "")
+        except Exception as error:
+            found = error
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return await answer
 
 
 async def _flush(box: spool.Spool) -> int:
@@ -196,12 +250,10 @@ async def _flush(box: spool.Spool) -> int:
         if str(told.get("waits")) == "setup":
             mended.add(text)
         name = f"{told['id']}: " if told["id"] else ""
-        print(f"{name}{text}", flush=True)
+        output.line(f"{name}{text}")
 
     async def ask(account: Account) -> tuple[str, str]:
-        from smtps.cli.secrets import credentials
-
-        found = await asyncio.to_thread(credentials, account, account.author or "")
+        found = await _asked(account)
         return found.user, found.password
 
     from smtps.cli.secrets import passphrase

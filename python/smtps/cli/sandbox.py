@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smtps.cli import options
+from smtps.cli import options, output
 
 if TYPE_CHECKING:
     from smtps.sandbox.server import Sandbox
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.login_seconds,
             more=more,
         ) as box:
-            print(_form(box) if arguments.report else _words(box), flush=True)
+            output.line(_form(box) if arguments.report else _words(box))
             ended.wait()
     sys.stdout.flush()
     return 0

@@ -66,21 +66,30 @@ def _from_command(command: str) -> str:
 def _printed(what: str, command: str | list[str]) -> bytes:
     """Return what COMMAND prints; it can ask on its terminal.  Raises ConfigurationError."""
     try:
-        done = subprocess.run(
+        running = subprocess.Popen(
             command,
             shell=isinstance(command, str),
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            timeout=COMMAND_SECONDS,
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise ConfigurationError(f"{what} did not end within {COMMAND_SECONDS} seconds.") from None
     except OSError as error:
         raise ConfigurationError(f"{what} can't run: {error.strerror}.") from None
-    if done.returncode:
-        raise ConfigurationError(f"{what} failed with status {done.returncode}.")
-    return done.stdout
+    try:
+        printed, _ = running.communicate(timeout=COMMAND_SECONDS)
+    except BaseException as error:
+        # What it began itself may hold the pipe open, so its end is not waited for.
+        running.kill()
+        running.wait()
+        if running.stdout is not None:
+            running.stdout.close()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ConfigurationError(
+                f"{what} did not end within {COMMAND_SECONDS} seconds."
+            ) from None
+        raise
+    if running.returncode:
+        raise ConfigurationError(f"{what} failed with status {running.returncode}.")
+    return printed
 
 
 def _text(octets: bytes, otherwise: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import stat
@@ -13,11 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from smtps.cli import INTERRUPTED, message, options, output
-from smtps.cli.front import complain
+from smtps.cli import INTERRUPTED, message, options, output, sendmail
+from smtps.cli.front import Aside, complain
+from smtps.cli.progress import Progress
 from smtps.client import trusting
 from smtps.client.dialling import Ahead
 from smtps.errors import (
+    AgainError,
     MessageError,
     MessageUnreadableError,
     OutboxError,
@@ -27,6 +30,7 @@ from smtps.errors import (
 from smtps.net.streams import run as run_blocking
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Fate, Outcome, Verdict
+from smtps.protocol.visible import visible
 
 if TYPE_CHECKING:
     from smtps.client.account import Account
@@ -42,40 +46,48 @@ EXAMPLE = "smtps send -t --host relay.example.org --user me < mail"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("recipients", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "recipients",
+        nargs="*",
+        metavar="RECIPIENT",
+        help=Aside("who gets it; with -t, the message's file"),
+    )
     parser.add_argument(
         "-t",
         dest="from_header",
         action="store_true",
-        help="recipients of To, Cc and Bcc; -f FROM: the sender",
+        help="recipients of To, Cc and Bcc; -f, --from FROM",
     )
     parser.add_argument(
-        "-i",
-        "-oi",
-        dest="dots",
+        "-f", "-r", "--from", dest="sender", metavar="FROM", help=Aside("the sender")
+    )
+    parser.add_argument(
+        "--to", metavar="ADDRESS", action="append", default=[], help=Aside("who gets it")
+    )
+    parser.add_argument(
+        "--queue",
         action="store_true",
-        help=argparse.SUPPRESS,
+        help="to the outbox, and go; --again: though it's there",
     )
-    parser.add_argument("-f", "-r", dest="sender", metavar="FROM", help=argparse.SUPPRESS)
     parser.add_argument(
-        "-F",
-        "-B",
-        "-e",
-        "-o",
-        dest="ignored",
-        metavar="X",
-        action="append",
-        help=argparse.SUPPRESS,
+        "--again", action="store_true", help=Aside("even what may be on its way already")
     )
-    parser.add_argument("-b", dest="mode", metavar="m", choices=("m",), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--test-message", action="store_true", help="one that is made up, --to ADDRESS"
+    )
+    sendmail.add_arguments(parser)
     options.add_connection(parser)
     options.add_login(parser)
     options.add_wishes(parser)
     parser.add_argument(
-        "--transcript", metavar="FILE", help="the masked dialogue; --report json|sexp: fates"
+        "--transcript", metavar="FILE", help="masked dialogue; --report json|sexp; --outbox DIR"
     )
-    parser.add_argument("--report", choices=("sexp", "json"), help=argparse.SUPPRESS)
-    parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox to keep it in")
+    parser.add_argument(
+        "--report", choices=("sexp", "json"), help=Aside("tell each fate for a program")
+    )
+    parser.add_argument(
+        "--outbox", metavar="DIR", type=Path, help=Aside("the outbox, if not yours")
+    )
 
 
 class _Sending:
@@ -89,16 +101,25 @@ class _Sending:
         self.began = time.monotonic()
         self.said: list[str] = []
         """The masked dialogue as the journal keeps it, each line with its milliseconds."""
-        self.trust = trusting.of_user(_passphrase)
+        self.trust = trusting.of_user(self._passphrase)
         self.ahead: Ahead | None = None
+        self.progress = Progress()
+
+    async def _passphrase(self, account: Account, file: str) -> str:
+        from smtps.cli.secrets import passphrase
+
+        with self.progress.quiet():
+            return await passphrase(account, file)
 
     def connect(self) -> None:
         """Begin to connect, if that was not done, and nobody has to be asked before."""
+        self.progress.doing(f"Connecting to {self.account.address}")
         if self.ahead is None and self.account.client_certificate is None:
             self.ahead = Ahead(self.account, self.arguments.timeout, self.trust)
 
     def give_up(self) -> None:
         """Drop the connection that is being made."""
+        self.progress.end()
         if self.ahead is not None:
             self.ahead.give_up()
 
@@ -109,14 +130,18 @@ def run(arguments: argparse.Namespace) -> int:
         # What nohup, or a shell for what runs in the background, has ignored stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    arguments.recipients = _file_after_t(arguments)
+    _assert_fitting(arguments)
     among = options.known(arguments)
     # Where no sender decides, what is wrong with the account is told before anything is typed.
     account = options.account(arguments, among) if len(among) < 2 else None
+    if arguments.test_message:
+        arguments.sender = arguments.sender or _user(account)
     with contextlib.closing(_open(arguments)) as file, _readable():
         header = message.read_header(file)
         envelope = _envelope(arguments, header)
         account = account or options.account(arguments, among, sender=envelope.sender)
+        if arguments.queue:
+            return _queue(arguments, account, file, header, envelope)
         sending = _Sending(arguments, account)
         owned = _put_away(sending, file, header, envelope)
     return _send(sending, envelope, owned)
@@ -135,34 +160,101 @@ def _put_away(
 ) -> spool.Owned:
     """Put the message into the outbox, as ours, while the connection is being made."""
     try:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if _at_hand(file):
             sending.connect()
-        # Behind the connect: what writes the outbox takes its time to load.
-        from smtps.outbox import spool
 
         def read() -> None:
             sending.connect()
             _hold_signals()
 
         chunks, identity = message.finished(header, _rest(file, read), envelope.sender)
-        box = spool.Spool(sending.arguments.outbox or spool.default())
+        # Behind the connect: what writes the outbox takes its time to load.
+        box = _box(sending.arguments, header, envelope)
         return box.begin(sending.account, envelope, chunks, identity)
     except BaseException:
         sending.give_up()
         raise
 
 
-def _file_after_t(arguments: argparse.Namespace) -> list[str]:
-    """With -t, one word that names a file is the message: ``smtps send -t FILE``."""
+def _at_hand(file: BinaryIO) -> bool:
+    """Return True if nobody has to be waited for to read FILE."""
+    return isinstance(file, io.BytesIO) or stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _box(arguments: argparse.Namespace, header: message.Header, envelope: Envelope) -> spool.Spool:
+    """Return the outbox.  Raises AgainError where it has this mail already."""
+    from smtps.outbox import overview, spool
+
+    box = spool.Spool(arguments.outbox or spool.default())
+    identity = message.message_id(header)
+    if identity is not None and not arguments.again:
+        twin = overview.twin(box, identity, envelope.recipients)
+        if twin is not None:
+            raise AgainError(
+                f"This mail, {visible(identity)}, was handed in before for one of its recipients, "
+                f"and {twin.word}: it is {twin.name} in {twin.state}/ of the outbox. Nothing was "
+                "sent; --again sends it all the same."
+            )
+    return box
+
+
+def _queue(
+    arguments: argparse.Namespace,
+    account: Account,
+    file: BinaryIO,
+    header: message.Header,
+    envelope: Envelope,
+) -> int:
+    """Put the message into the outbox for whoever sends what waits there."""
+    box = _box(arguments, header, envelope)
+    chunks, identity = message.finished(header, _rest(file, _hold_signals), envelope.sender)
+    kept = box.take_in(account, envelope, chunks, identity, "queue")
+    text = f"The mail waits as {kept.name}: “smtps outbox flush” or your Emacs sends it."
+    if arguments.report:
+        told = {"address": None, "verdict": None, "code": None, "enhanced": None, "text": None}
+        recipients = [told | {"address": address} for address in envelope.recipients]
+        output.report(
+            arguments.report,
+            {"id": kept.name, "status": 0, "verdict": "queued", "text": text,
+             "recipients": recipients},
+        )  # fmt: skip
+    _tell(text)
+    return 0
+
+
+def _tell(text: str) -> None:
+    """Tell TEXT, that all is well, to whoever sits there."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        complain(text)
+
+
+def _assert_fitting(arguments: argparse.Namespace) -> None:
+    """Sort out the words.  Raises UsageError where they do not go together."""
     words: list[str] = arguments.recipients
     arguments.file = None
     if arguments.from_header and len(words) == 1 and "@" not in words[0]:
-        arguments.file = Path(words[0])
-        return []
-    return words
+        # smtps send -t FILE
+        arguments.file, words = Path(words[0]), []
+        if os.sep not in str(arguments.file) and not arguments.file.exists():
+            raise UsageError(
+                f"{visible(str(arguments.file))!r} is no file here, and no address, which has an @."
+            )
+    arguments.recipients = words + arguments.to
+    if arguments.test_message and (arguments.from_header or arguments.file):
+        raise UsageError("--test-message makes up the message: it goes to --to ADDRESS, not by -t.")
+    if arguments.queue and arguments.transcript:
+        raise UsageError("--queue sends nothing now, so there is no --transcript.")
+
+
+def _user(account: Account | None) -> str:
+    if account is None or "@" not in (account.user or ""):
+        raise UsageError("From whom is the test message? Name a sender with --from.")
+    return str(account.user)
 
 
 def _open(arguments: argparse.Namespace) -> BinaryIO:
+    if arguments.test_message:
+        return io.BytesIO(message.test(arguments.sender, arguments.recipients))
     if arguments.file is not None:
         path: Path = arguments.file
         try:
@@ -202,12 +294,6 @@ def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope
     return Envelope(sender, tuple(recipients), wishes, (notices,) * len(recipients))
 
 
-async def _passphrase(account: Account, file: str) -> str:
-    from smtps.cli.secrets import passphrase
-
-    return await passphrase(account, file)
-
-
 def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
     arguments = sending.arguments
     try:
@@ -220,6 +306,7 @@ def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
         _hold_signals()
         return status
     finally:
+        sending.progress.end()
         if arguments.transcript:
             output.write_transcript(Path(arguments.transcript), sending.trace)
 
@@ -229,14 +316,17 @@ def _carried_out(
 ) -> int:
     try:
         _let_signals_in()
-        outcome = _deliver(delivery, envelope, owned)
+        outcome = _deliver(sending, delivery, envelope, owned)
         _hold_signals()
     except SmtpsError as error:
+        sending.progress.end()
         complain(f"{error.text} {_kept(_put(owned, 'failed'))}")
         return error.status
     except KeyboardInterrupt:
         _hold_signals()
+        sending.progress.end()
         return _interrupted(envelope, owned)
+    sending.progress.end()
     return _settle(sending, owned, outcome)
 
 
@@ -269,7 +359,11 @@ def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
 def _delivery(sending: _Sending) -> Delivery:
     from smtps.client.delivery import Delivery
 
+    host = sending.account.host
+
     def trace(direction: str, text: str) -> None:
+        if direction == "send":
+            sending.progress.doing(f"Waiting for {host} to answer {text.partition(' ')[0]}")
         sending.trace.append(f"{direction}> {text}\n")
         sending.said.append(f"{(time.monotonic() - sending.began) * 1000:.0f} {direction}> {text}")
 
@@ -282,7 +376,9 @@ def _delivery(sending: _Sending) -> Delivery:
     )
 
 
-def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outcome:
+def _deliver(
+    sending: _Sending, delivery: Delivery, envelope: Envelope, owned: spool.Owned
+) -> Outcome:
     from smtps.client.login import Credentials
     from smtps.outbox import entry, spool
     from smtps.outbox.forms import form
@@ -291,6 +387,7 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
     account = delivery.account
     content = spool.octets(owned.directory / entry.MESSAGE)
     ready = Message(content, body.shape(content()))
+    delivery.written = lambda octets: sending.progress.sending(octets, ready.shape.octets)
 
     async def commit(recipients: tuple[int, ...]) -> None:
         owned.journal.append(form("commit", attempt=1, recipients=list(recipients)), reserve=True)
@@ -300,7 +397,8 @@ def _deliver(delivery: Delivery, envelope: Envelope, owned: spool.Owned) -> Outc
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials
 
-        return credentials(account, envelope.sender)
+        with sending.progress.quiet():
+            return credentials(account, envelope.sender)
 
     return run_blocking(delivery.send(envelope, ready, ask if named else None, commit))
 
@@ -321,8 +419,8 @@ def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
         output.report(arguments.report, facts(kept.name, outcome))
     if outcome.status:
         complain(f"{outcome.text} {_kept(kept, outcome)}")
-    elif sys.stderr is not None and sys.stderr.isatty():
-        complain(outcome.text)
+    else:
+        _tell(outcome.text)
     return outcome.status
 
 

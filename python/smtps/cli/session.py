@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 import threading
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
 
-from smtps.cli import options
-from smtps.cli.front import complain
-from smtps.cli.secrets import passphrase
+from smtps.cli import INTERRUPTED, colours, editing, options, output
+from smtps.cli.front import Aside, complain
+from smtps.cli.secrets import credentials, passphrase
 from smtps.client import session, trusting
 from smtps.client.account import Account
 from smtps.client.dialling import unlocked
-from smtps.client.session import Closed, Received, Sent, Session, Stands, Told
-from smtps.errors import SmtpsError, UsageError
+from smtps.client.login import Ask, Credentials
+from smtps.client.session import PATIENCE, Closed, Received, Sent, Session, Stands, Told
+from smtps.errors import OutputError, SmtpsError, UncertainError, UsageError
+from smtps.protocol import by_hand
+from smtps.protocol.commands import Verb
+from smtps.protocol.dialogue import Stop
+from smtps.protocol.outcome import STATUS
+
+if TYPE_CHECKING:
+    from smtps.protocol.by_hand import Part
 
 HELP = "type the SMTP dialogue by hand over TLS"
 USAGE = "[OPTION...] HOST[:PORT]"
@@ -34,12 +46,16 @@ is typed in their buffers is kept in a history, even on disk."""
 READ_SIZE = 65536
 """Octets of standard input that are read at once: all that a pipe holds."""
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's words."""
-    parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("where", nargs="?", metavar="HOST[:PORT]", help=Aside("the server"))
     options.add_connection(parser)
+    options.add_login(parser, "who logs in before you type; --auth MECH[,MECH]")
     parser.add_argument("--transcript", metavar="FILE", help="write the masked dialogue there")
+    parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,52 +67,151 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stdin is None:
         raise UsageError("There is nothing to type on: standard input is closed.")
     try:
-        return asyncio.run(_Terminal(arguments.timeout, arguments.transcript).hold(account))
+        return asyncio.run(_Terminal(arguments).hold(account))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+
+
+def facts(event: session.Event) -> dict[str, Any] | None:
+    """Return the report of EVENT: documented, stable fields; None if there is none."""
+    match event:
+        case Told(text):
+            return {"kind": "info", "text": text}
+        case Received(text, code, _, verb, at):
+            return {"kind": "recv", "text": text, "code": code, "verb": _name(verb), "at": at}
+        case Sent(text, _, verb, led, at):
+            return {"kind": "send", "text": text, "verb": _name(verb), "led": led, "at": at}
+        case Closed(text, error):
+            status = error.status if error else 0
+            return {"kind": "closed", "text": text, "status": status}
+    return None
+
+
+def _name(verb: Verb | None) -> str | None:
+    return verb.name.lower().replace("_", "-") if verb else None
 
 
 class _Terminal:
     """Shows a session's events as lines, and hands over what is typed."""
 
-    def __init__(self, timeout: float | None, transcript: str | None) -> None:
-        self._timeout = timeout
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
         # On a terminal and under Emacs the typed line already stands behind the prompt.
-        self._prompts = sys.stdin.isatty() or "INSIDE_EMACS" in os.environ
+        self._prompts = not arguments.report and (
+            sys.stdin.isatty() or "INSIDE_EMACS" in os.environ
+        )
+        self._colours = self._prompts and colours.wanted(sys.stdout)
         self._at_prompt = False
         self._echo_off = False
         self._unseen = False
-        try:
-            self._transcript = open(transcript, "w", encoding="utf-8") if transcript else None  # noqa: SIM115, PTH123
-        except OSError as error:
-            raise UsageError(f"{transcript} can't be written: {error.strerror}.") from None
-        self._session: Session | None = None
+        self._begun = False
+        """True once what the engine does by itself at first is done."""
+        self._stands: Stands | None = None
+        self._pending: asyncio.TimerHandle | None = None
+        """Set while a typed line has not left, and nothing is asked for."""
+        self._editor: editing.Editor | None = None
+        self._transcript: IO[str] | None = None
+        if arguments.transcript:
+            try:
+                self._transcript = open(arguments.transcript, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+            except OSError as error:
+                raise UsageError(
+                    f"{arguments.transcript} can't be written: {error.strerror}."
+                ) from None
 
     async def hold(self, account: Account) -> int:
         trust = trusting.of_user(passphrase)
-        await unlocked(account, trust)
+        with _interruptible():
+            await unlocked(account, trust)
         held = Session(
             account,
             self._show,
-            self._timeout,
+            self._arguments.timeout,
             wait_for_replies=not self._prompts,
             trust=trust,
         )
-        self._session = held
+        running = asyncio.create_task(held.run())
+        loop = asyncio.get_running_loop()
+        for number in INTERRUPTS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, running.cancel)
+        beginning = asyncio.create_task(self._begin(held, account, running))
+        error: SmtpsError | Stop | None = None
+        try:
+            error = await running
+            # What failed at first is why nothing was read, and the session ended.
+            error = error or await beginning
+        except asyncio.CancelledError:
+            if held.in_doubt:
+                error = UncertainError(
+                    "Interrupted when the message had left: whether it arrives is uncertain."
+                )
+            else:
+                return INTERRUPTED
+        finally:
+            beginning.cancel()
+            self._end()
+        if error is None:
+            return 0
+        complain(error.text)
+        return STATUS[error.verdict] if isinstance(error, Stop) else error.status
+
+    async def _begin(
+        self, held: Session, account: Account, running: asyncio.Task[SmtpsError | None]
+    ) -> SmtpsError | Stop | None:
+        """Greet and log in where that was asked for, then let lines be typed.
+
+        Return why that could not be done, where nobody is there to go on by hand.
+        """
+        for part in self._parts(account):
+            led = held.lead(part, _ask(account))
+            either: set[asyncio.Future[Any]] = {led, running}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not led.done() or led.cancelled():
+                return None
+            error = led.result()
+            if error is not None:
+                if self._prompts:
+                    break
+                held.end_of_input()
+                return error
+        self._begun = True
+        self._read(held)
+        return None
+
+    def _parts(self, account: Account) -> tuple[Part, ...]:
+        given = self._arguments
+        if given.user is None and given.auth is None and given.password_command is None:
+            return ()
+        return by_hand.greet(account.tls), by_hand.log_in
+
+    def _read(self, held: Session) -> None:
+        """Begin to read what is typed."""
+        if self._prompts and editing.possible():
+            # Python may have been built without readline; lines can be typed all the same.
+            with contextlib.suppress(ImportError, AttributeError):
+                self._editor = editing.Editor(lambda line: self._edited(held, line))
+        if self._stands is not None:
+            self._stand(self._stands)
+        if self._editor is not None:
+            self._prompt()
+            return
         loop = asyncio.get_running_loop()
         # A daemon thread: nothing else can stop a read of standard input.
         threading.Thread(target=self._read_input, args=(loop, held), daemon=True).start()
-        error: SmtpsError | None = None
-        try:
-            error = await held.run()
-        finally:
-            self._echo(True)
-            if self._transcript:
+
+    def _end(self) -> None:
+        if self._pending is not None:
+            self._pending.cancel()
+        if self._editor is not None:
+            self._editor.stop()
+            self._editor = None
+        self._echo(True)
+        if self._transcript is not None:
+            try:
                 self._transcript.close()
-        if error is not None:
-            complain(error.text)
-            return error.status
-        return 0
+            except OSError as error:
+                complain(f"The transcript is incomplete: {error.strerror}.")
 
     def _read_input(self, loop: asyncio.AbstractEventLoop, held: Session) -> None:
         # Not by sys.stdin: Python aborts at its exit if a thread is reading that.
@@ -122,14 +237,49 @@ class _Terminal:
         if self._unseen:
             self._write("\n")
             self._unseen = False
-        words = text.lower().split()
-        begins = words[:1] == ["auth"] and words != ["auth", "login"]
-        if (held.next_secret or begins) and not held.connection.taking_message:
+        if self._may_be_followed_by_secret(held, text):
             # What comes next may be a password, typed before the server has asked for it.
             self._echo(False)
         held.send(text)
 
+    def _may_be_followed_by_secret(self, held: Session, text: str) -> bool:
+        words = text.lower().split()
+        # What follows “auth login” alone is a user's name.
+        begins = words[:1] == ["auth"] and words != ["auth", "login"]
+        return bool(held.next_secret or begins) and not held.connection.taking_message
+
+    def _edited(self, held: Session, line: str | None) -> None:
+        """Take LINE from the editor, None at the end of input."""
+        if line is None:
+            held.end_of_input()
+            return
+        self._unseen = self._may_be_followed_by_secret(held, line)
+        # A server that stays silent must not keep anybody from typing on.
+        self._pending = asyncio.get_running_loop().call_later(PATIENCE, self._ask_all_the_same)
+        held.send(line)
+
+    def _ask_all_the_same(self) -> None:
+        self._pending = None
+        if self._editor is not None and not self._editor.asking:
+            self._ask(self._unseen)
+
+    def _prompt(self) -> None:
+        """Let the editor ask for the next line, where there is one to be typed."""
+        stands = self._stands
+        if self._editor is None or self._editor.asking or self._pending or stands is None:
+            return
+        if _ready(stands):
+            self._ask(stands.secret in SECRET_PROMPTS)
+
+    def _ask(self, unseen: bool) -> None:
+        assert self._editor is not None
+        prompt = colours.painted(PROMPT, editing.UNPRINTED) if self._colours else PROMPT
+        self._editor.ask(prompt, unseen)
+
     def _show(self, event: session.Event) -> None:
+        if self._arguments.report:
+            self._report(event)
+            return
         match event:
             case Told(text):
                 self._line(text)
@@ -137,27 +287,49 @@ class _Terminal:
                 self._line(f"recv> {text}")
                 if decoded and self._prompts:
                     self._line(f"- {text[4:]} is {decoded!r}")
-            case Sent(text, secret):
-                if self._prompts and not secret:
-                    self._record(f"send> {text}" if text else "send>")
+            case Sent(text, secret, _, led):
+                shown = f"send> {text}" if text else "send>"
+                if self._prompts and not secret and not led:
+                    self._record(shown)
+                    inside = self._stands is not None and self._stands.data
+                    if self._editor is not None and not inside:
+                        self._editor.remember(text)
                 else:
-                    self._line(f"send> {text}" if text else "send>")
+                    self._line(shown)
             case Stands():
-                self._stand(event)
+                self._stands = event
+                if self._begun:
+                    self._stand(event)
             case Closed(text, None, here):
                 self._line(text if here else f"recv> {text}")
             case Closed():
                 self._leave_prompt()
+        if self._editor is not None:
+            if isinstance(event, Told | Sent) and self._pending is not None:
+                self._pending.cancel()
+                self._pending = None
+            # What else is told of the same moment comes first.
+            asyncio.get_running_loop().call_soon(self._prompt)
+
+    def _report(self, event: session.Event) -> None:
+        told = facts(event)
+        if told is not None:
+            output.report(self._arguments.report, told)
+        match event:
+            case Received(text) | Sent(text):
+                self._record(f"{told['kind']}> {text}".rstrip() if told else text)
+            case Told(text):
+                self._record(text)
 
     def _stand(self, stands: Stands) -> None:
-        ready = stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
-        if not self._prompts or not ready:
+        if not self._prompts or not _ready(stands) or self._editor is not None:
             return
         secret_prompt = SECRET_PROMPTS.get(stands.secret or "")
         self._unseen = secret_prompt is not None
         self._echo(not self._unseen)
         if not self._at_prompt:
-            self._write((secret_prompt if "INSIDE_EMACS" in os.environ else None) or PROMPT)
+            inside_emacs = "INSIDE_EMACS" in os.environ
+            self._write((secret_prompt if inside_emacs else None) or self._painted(PROMPT))
             self._at_prompt = True
 
     def _echo(self, wanted: bool) -> None:
@@ -183,13 +355,55 @@ class _Terminal:
 
     def _line(self, text: str) -> None:
         self._leave_prompt()
-        self._write(text + "\n")
+        self._write(self._painted(text) + "\n")
         self._record(text)
 
+    def _painted(self, text: str) -> str:
+        return colours.painted(text) if self._colours else text
+
     def _record(self, text: str) -> None:
-        if self._transcript:
+        if self._transcript is None:
+            return
+        try:
             self._transcript.write(text + "\n")
+        except OSError as error:
+            complain(f"The transcript is incomplete: {error.strerror}.")
+            self._transcript = None
 
     def _write(self, text: str) -> None:
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stdout.buffer.flush()
+        if self._editor is not None:
+            self._editor.above(text)
+            return
+        try:
+            output.write(text)
+        except OutputError as error:
+            # What becomes of the dialogue is told by the status all the same.
+            complain(error.text)
+
+
+def _ready(stands: Stands) -> bool:
+    return stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
+
+
+def _ask(account: Account) -> Ask:
+    """Return what asks for ACCOUNT's credentials, and can be interrupted while it does."""
+
+    async def ask() -> Credentials:
+        with _interruptible():
+            return credentials(account)
+
+    return ask
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let signals end what holds up the loop; the loop itself would wait for its end."""
+    before = {number: signal.getsignal(number) for number in INTERRUPTS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -42,8 +42,7 @@ class Account(_Account):
         host, port, tls = made.host, made.port, made.tls
         if not host or any(ord(c) <= 0x20 or ord(c) == 0x7F for c in host):
             raise ConfigurationError(f"{host!r} is not the name of a host.")
-        if not 0 < port < 65536:
-            raise ConfigurationError(f"{port} is not a port: ports go from 1 to 65535.")
+        _port(port)
         if tls not in PORTS:
             raise ConfigurationError(f"{tls!r} is no way of TLS; there are {', '.join(PORTS)}.")
         if made.this_machine_only and not is_loopback(host):
@@ -95,4 +94,11 @@ def split_host(text: str) -> tuple[str, int | None]:
         return host, None
     if not (port.isascii() and port.isdigit()):
         raise ConfigurationError(f"{port!r} is no port number.")
-    return host, int(port)
+    return host, _port(int(port))
+
+
+def _port(number: int) -> int:
+    """Return NUMBER if it is a port.  Raises ConfigurationError."""
+    if not 0 < number < 65536:
+        raise ConfigurationError(f"{number} is not a port: ports go from 1 to 65535.")
+    return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 
 from smtps.client.account import Account
@@ -48,6 +49,8 @@ class Delivery:
         self._timeout = timeout
         self._tell = tell
         self._trace = trace
+        self.written: Callable[[int], None] | None = None
+        """Called with the octets of a message whenever some have left."""
         self._link: Link | None = None
         self._salt = os.urandom(16)
         self._proven = b""
@@ -207,7 +210,9 @@ class Delivery:
         if self._link is not None and self._link.usable():
             return self._link
         self.abort()
-        link = Link(self.account, self._way, self._timeout, self._traced, self._trust)
+        link = Link(
+            self.account, self._way, self._timeout, self._traced, self._trust, self._written
+        )
         try:
             ahead, self._ahead = self._ahead, None
             await link.open(sender, self._tell, ahead)
@@ -235,6 +240,10 @@ class Delivery:
         if verdict is Verdict.UNREACHED and self.account.client_certificate is not None:
             return f"{text} It may be that it does not take the client certificate."
         return text
+
+    def _written(self, step: steps.Send) -> None:
+        if self.written is not None and step.phase is steps.Phase.BLOCK:
+            self.written(len(step.data))
 
     def _traced(self, direction: str, text: str) -> None:
         if self._trace is not None:

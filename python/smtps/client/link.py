@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smtps.client.account import Account
@@ -15,6 +16,7 @@ from smtps.protocol.connection import Connection, Trace
 from smtps.protocol.dialogue import Dialogue
 from smtps.protocol.envelope import Envelope, Message
 from smtps.protocol.outcome import Outcome
+from smtps.protocol.steps import Send
 from smtps.protocol.submission import Submission
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Link:
     """A connection to ACCOUNT's server, greeted, over which mails go one after the other.
 
     WAY None blocks, so that no event loop is needed.  TIMEOUT None takes each phase's own.
+    WRITTEN is called with each Send that was carried out.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Link:
         timeout: float | None,
         trace: Trace | None,
         trust: Trust,
+        written: Callable[[Send], None] = lambda step: None,
     ) -> None:
         self._account = account
+        self._written = written
         self._way = way
         self._timeout = timeout
         self._trust = trust
@@ -70,7 +75,7 @@ class Link:
             else:
                 stream = await dialled(self._account, self._way, self._timeout, tell, self._trust)
             driver = self._driver = Driver(
-                stream, self._account, self._way, self._timeout, self._trust
+                stream, self._account, self._way, self._timeout, self._trust, self._written
             )
             try:
                 await driver.drive(self.submission.open(sender), tell=tell)

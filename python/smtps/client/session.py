@@ -236,7 +236,7 @@ class Session:
         under_tls = self._stream is not None and self._stream.protected
         self.connection.close()
         self._stand()
-        if isinstance(error, NetworkError) and self._in_doubt():
+        if isinstance(error, NetworkError) and self.in_doubt:
             error = UncertainError(f"{error.text} Whether it took the message is uncertain.")
         if error is not None:
             self._emit(Closed(error.text, error))
@@ -252,7 +252,9 @@ class Session:
             if isinstance(line, _Led):
                 line.result.cancel()
 
-    def _in_doubt(self) -> bool:
+    @property
+    def in_doubt(self) -> bool:
+        """True while a message has left, and nobody knows whether it was taken."""
         return any(command.verb in (Verb.BODY, Verb.BDAT_LAST) for command in self.connection.owed)
 
     async def _hold(self) -> None:

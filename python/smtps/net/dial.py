@@ -10,6 +10,9 @@ from collections.abc import Callable
 from smtps.errors import HostUnknownError, TimedOutError, UnreachableError
 from smtps.net.streams import Stream, Waiting, Way
 
+NAME_LIMIT = 253
+"""Characters of a host's name (RFC 1035 2.3.4, of which the root takes two octets)."""
+
 Address = tuple[int, tuple[object, ...]]
 """Address family and socket address."""
 
@@ -19,6 +22,11 @@ Tell = Callable[[str], None]
 
 def found(host: str, port: int) -> list[Address]:
     """Return the addresses of HOST.  Raises HostUnknownError."""
+    if len(host) > NAME_LIMIT:
+        raise HostUnknownError(
+            f"“{host[:20]}…” is no host's name: it has {len(host)} characters, and a name has at "
+            f"most {NAME_LIMIT}."
+        )
     if f".{host.lower().rstrip('.')}".endswith(".localhost"):
         # Never asked of anybody: another's answer would lead elsewhere (RFC 6761 6.3).
         return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]

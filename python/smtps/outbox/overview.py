@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from smtps.errors import OutboxError, SmtpsError, UsageError
@@ -14,10 +15,13 @@ from smtps.outbox.journal import Journal, attempts
 from smtps.outbox.judge import settled, state
 from smtps.outbox.spool import Spool
 from smtps.protocol.outcome import Verdict, most_important
-from smtps.rpc.codec import Symbol, Value, plist
+from smtps.rpc.codec import Symbol, Value, dumps, plist
 
 SHOWN = ("queue", "held", "active", "failed", "sent")
 """States whose entries are listed, in that order."""
+
+UNSETTLED = ("queue", "held", "active", "failed")
+"""States in which a mail may be, or may have been, on its way."""
 
 WORDS = {
     "queue": "waits",
@@ -89,6 +93,30 @@ def found(spool: Spool, name: str) -> Listed:
     if len(matches) > 1:
         raise OutboxError(f"The mail {matches[0][1]} lies in two states at once; it is damaged.")
     return _one(spool, *matches[0])
+
+
+def twin(spool: Spool, message_id: str, recipients: Iterable[str]) -> Listed | None:
+    """Return what lies in SPOOL of the mail MESSAGE_ID for one of RECIPIENTS, if it may arrive.
+
+    That is what waits, is being sent, or is uncertain (for that recipient).
+    """
+    wanted, mark = set(recipients), dumps(message_id).encode()
+    for state_, name in ((s, n) for s in UNSETTLED for n in spool.names(s)):
+        try:
+            # Most are other mails, and reading a form takes longer.
+            if mark not in (spool.root / state_ / name / "envelope.sexp").read_bytes():
+                continue
+        except OSError:
+            continue
+        entry = _one(spool, state_, name)
+        if entry.mail is None:
+            continue
+        fates = settled(entry.records, entry.mail.envelope)
+        for index, address in enumerate(entry.mail.envelope.recipients):
+            open_ = state_ != "failed" or fates.get(index) == Verdict.UNCERTAIN.value
+            if address in wanted and open_:
+                return entry
+    return None
 
 
 def _one(spool: Spool, state: str, name: str) -> Listed:

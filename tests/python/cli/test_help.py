@@ -8,13 +8,13 @@ import shlex
 import pytest
 from servers import Run
 
-from smtps.cli import VERBS
+from smtps.cli import VERBS, sendmail
 from smtps.cli.front import parser
 
 SCREEN = (80, 24)
 """Columns and lines of a terminal."""
 
-SENDMAILS = {"-i", "-oi", "-r", "-F", "-B", "-e", "-o", "-b"}
+SENDMAILS = {"-r", "-b", *sendmail.FLAGS, *sendmail.VALUES, *sendmail.ELSEWHERE}
 """What is taken because other programs say it, and does nothing of its own."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +21,8 @@ from servers import PYTHON, Run
 from test_statuses import GO, OK, server
 
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
+
+Done = subprocess.CompletedProcess[str]
 
 HI = b"220 hi\r\n"
 MAIL = "ehlo x\nmail from:<a@b.c>\nrcpt to:<d@e.f>\ndata\nSubject: x\n\nText\n.\nquit\n"
@@ -55,7 +59,7 @@ def test_who_closed_is_told(smtps: Run) -> None:
 
 
 def typed(words: Sequence[str], script: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Hold a session on a terminal of its own; return all that was seen there.
+    """Hold a session on a plain terminal of its own; return all that was seen there.
 
     Of each pair of SCRIPT the second is typed once the first was seen.
     """
@@ -63,7 +67,7 @@ def typed(words: Sequence[str], script: Sequence[tuple[bytes, bytes]]) -> bytes:
     process = subprocess.Popen(
         ["setsid", "--ctty", sys.executable, "-I", str(PYTHON), *words],
         stdin=terminal, stdout=terminal, stderr=terminal,
-        env={name: value for name, value in os.environ.items() if name != "INSIDE_EMACS"},
+        env={n: v for n, v in os.environ.items() if n != "INSIDE_EMACS"} | {"TERM": "dumb"},
     )  # fmt: skip
     os.close(terminal)
     watchdog = threading.Timer(20, process.kill)
@@ -119,3 +123,80 @@ def test_a_passphrase_is_no_line_of_the_dialogue(tmp_path: Path) -> None:
     assert b"221" in seen
     assert b"sesame" not in seen
     assert [record.commands for record in server.records] == [[b"quit"]]
+
+
+def by_itself(smtps: Run, sandbox: Sandbox, password: str, *more: str, text: str = "") -> Done:
+    """Hold a session that begins with a login as the sandbox's user, by PASSWORD."""
+    return smtps(
+        f"localhost:{sandbox.starttls_port}", "--tls", "starttls",
+        "--ca-file", str(sandbox.ca_file), "--user", USER,
+        "--password-command", f"echo {password}", *more, text=text,
+    )  # fmt: skip
+
+
+def test_with_a_user_it_greets_starts_tls_and_logs_in(smtps: Run, sandbox: Sandbox) -> None:
+    done = by_itself(smtps, sandbox, PASSWORD, text="mail from:<a@b.c>\nquit\n")
+    said = [line for line in done.stdout.splitlines() if line.startswith("send>")]
+    assert said == [
+        "send> EHLO [127.0.0.1]", "send> STARTTLS", "send> EHLO [127.0.0.1]",
+        "send> AUTH PLAIN <the-encoded-auth-credentials>", "send> mail from:<a@b.c>", "send> quit",
+    ]  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_its_login_a_script_is_not_begun(smtps: Run, sandbox: Sandbox) -> None:
+    done = by_itself(smtps, sandbox, "wrong", text="mail from:<a@b.c>\nquit\n")
+    assert done.returncode == 77
+    assert "mail from" not in done.stdout
+    assert "wrong" not in done.stdout + done.stderr
+
+
+def test_a_report_is_the_dialogue_for_a_program(smtps: Run, sandbox: Sandbox) -> None:
+    done = by_itself(smtps, sandbox, PASSWORD, "--report", "json", text="quit\n")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"kind": "send", "text": "quit", "verb": "quit", "led": False} in [
+        {key: value for key, value in one.items() if key != "at"} for one in told
+    ]
+    assert [one["code"] for one in told if one["kind"] == "recv"][-1] == 221
+    assert told[-1] == {
+        "kind": "closed",
+        "text": "- Peer has closed the TLS connection",
+        "status": 0,
+    }
+    assert PASSWORD not in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(("text", "mark", "status"), [("", "220", 130), (MAIL, "send> .", 74)])
+def test_a_signal_ends_it_and_the_status_tells(
+    text: str, mark: str, status: int, number: signal.Signals
+) -> None:
+    with server([HI, OK, OK, OK, GO]) as port:
+        running = subprocess.Popen(
+            [sys.executable, "-I", str(PYTHON), f"127.0.0.1:{port}", "--tls", "none"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(text)
+        running.stdin.flush()
+        while mark not in running.stdout.readline():
+            assert running.poll() is None
+        running.send_signal(number)
+        _, stderr = running.communicate(timeout=10)
+    assert running.returncode == status
+    assert "Traceback" not in stderr
+    assert ("uncertain" in stderr) == (status == 74)
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "--transcript /dev/full"])
+def test_what_cant_be_written_does_not_change_the_status(redirection: str) -> None:
+    with server([HI, OK, OK, OK, GO, OK, b"221 bye\r\n", None]) as port:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-I", str(PYTHON),
+             f"127.0.0.1:{port}", "--tls", "none"],
+            input=MAIL, capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("No space left" in done.stderr) == ("full" in redirection)
+    assert done.stderr.count("\n") == ("full" in redirection)

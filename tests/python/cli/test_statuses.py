@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from servers import PYTHON, Run
+
+from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 MESSAGE = "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
 OK = b"250 ok\r\n"
@@ -93,7 +96,17 @@ def test_status(smtps: Run, tmp_path: Path, replies: list[bytes | None], status:
         (["send", "-t", "--host", "localhost", "--outbox", "/proc/nowhere"], MESSAGE, 73),
         (["send", "-t", "--host", "mx.invalid", "--tls", "none"], MESSAGE, 78),
         (["send", "-t", "--host", "localhost", "--port", "99999"], MESSAGE, 64),
-        (["session", "localhost:x"], "", 78),
+        (["send", "-t", "word", "--host", "localhost"], MESSAGE, 64),
+        (["send", "-t", "/", "--host", "localhost"], MESSAGE, 66),
+        (["send", "--test-message", "d@e.f", "--host", "localhost"], "", 64),
+        (["send", "--test-message", "-t", "-f", "a@b.c", "--host", "localhost"], "", 64),
+        (["send", "-t", "--queue", "--transcript", "x", "--host", "localhost"], MESSAGE, 64),
+        (["session", "localhost:x"], "", 64),
+        (["session", "localhost:99999"], "", 64),
+        (["session", "localhost:"], "", 64),
+        (["session", "x" * 300], "", 68),
+        (["sesion"], "", 64),
+        (["sned", "-t"], MESSAGE, 64),
         (["base64", "-d", "!"], "", 65),
         (["base64", "é"], "", 0),
         (["--version"], "", 0),
@@ -105,6 +118,90 @@ def test_status_without_a_server(smtps: Run, words: list[str], text: str, status
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     assert status == 0 or done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-bp"], "“smtps outbox list”"),
+        (["-q15m"], "“smtps outbox flush”"),
+        (["-q"], "“smtps outbox flush”"),
+        (["-bs"], "“smtps HOST”"),
+        (["-b", "Z"], "which is -bm"),
+        (["-C", "x.cf"], "--account NAME"),
+        (["-Xlog"], "--transcript FILE"),
+    ],
+)
+def test_what_sendmail_does_and_smtps_does_not_is_said(
+    smtps: Run, words: list[str], told: str
+) -> None:
+    done = smtps("send", "--host", "localhost", *words, "d@e.f", text=MESSAGE)
+    assert (done.returncode, told in done.stderr) == (64, True), done.stderr
+
+
+ID = "Message-ID: <one@b.c>\n"
+
+
+def test_a_mail_that_may_arrive_is_not_sent_again_by_itself(smtps: Run, tmp_path: Path) -> None:
+    def send(
+        replies: list[bytes | None], *words: str, text: str = ID + MESSAGE
+    ) -> subprocess.CompletedProcess[str]:
+        with server(replies) as port:
+            return smtps(
+                "send", *words, "--host", "127.0.0.1", "--port", str(port), "--tls", "none",
+                "--outbox", str(tmp_path / "box"), text=text,
+            )  # fmt: skip
+
+    well: list[bytes | None] = [b"220 hi\r\n", OK, OK, OK, GO, OK, b"221 bye\r\n"]
+    assert send([b"220 hi\r\n", OK, OK, b"550 no\r\n"], "-t").returncode == 67
+    # Refused is not uncertain: who corrects what was wrong sends it anew.
+    assert send([b"220 hi\r\n", OK, OK, OK, GO, None], "-t").returncode == 74
+    (uncertain,) = [
+        entry.name
+        for entry in (tmp_path / "box/failed").iterdir()
+        if "uncertain" in (entry / "journal.sexp").read_text()
+    ]
+    done = send([None], "-t")
+    assert done.returncode == 65
+    assert uncertain in done.stderr
+    assert "--again" in done.stderr
+    assert list((tmp_path / "box/active").iterdir()) == []
+    assert send([None], "-t", "--queue").returncode == 65
+    assert send(well, "other@e.f").returncode == 0
+    assert send(well, "-t", text=ID.replace("one", "two") + MESSAGE).returncode == 0
+    assert send(well, "-t", "--again").returncode == 0
+    # What has arrived can be sent once more.
+    assert send(well, "-t", text=ID.replace("one", "two") + MESSAGE).returncode == 0
+
+
+def test_a_mail_is_queued_and_sent_later(smtps: Run, tmp_path: Path) -> None:
+    box = ("--outbox", str(tmp_path / "box"))
+    well: list[bytes | None] = [b"220 hi\r\n", OK, OK, OK, GO, OK, b"221 bye\r\n"]
+    with server(well) as port:
+        words = ("send", "-t", "--host", "127.0.0.1", "--port", str(port), "--tls", "none", *box)
+        done = smtps(*words, "--queue", "--report", "json", text=ID + MESSAGE)
+        assert (done.returncode, done.stderr) == (0, "")
+        report = json.loads(done.stdout)
+        assert (report["verdict"], report["recipients"][0]["address"]) == ("queued", "d@e.f")
+        assert [path.name for path in (tmp_path / "box/queue").iterdir()] == [report["id"]]
+        assert smtps(*words, text=ID + MESSAGE).returncode == 65
+        assert smtps("outbox", "flush", *box).returncode == 0
+    assert [path.name for path in (tmp_path / "box/sent").iterdir()] == [report["id"]]
+
+
+def test_a_test_message_is_made_up(smtps: Run, tmp_path: Path, sandbox: Sandbox) -> None:
+    done = smtps(
+        "send", "--test-message", "--from", "a@b.c", "--to", "d@e.f", "--to", "g@h.i",
+        "--host", "localhost", "--port", str(sandbox.port), "--tls", "implicit",
+        "--ca-file", str(sandbox.ca_file), "--user", USER,
+        "--password-command", f"echo {PASSWORD}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (mail,) = sandbox.accepted
+    assert mail.recipients == ("d@e.f", "g@h.i")
+    assert {b"From: a@b.c", b"To: d@e.f, g@h.i", b"Subject: A test message"} <= set(
+        mail.octets.split(b"\r\n")
+    )
 
 
 def test_base64_has_no_line_breaks(smtps: Run) -> None:
@@ -119,6 +216,8 @@ def test_base64_has_no_line_breaks(smtps: Run) -> None:
         ["-t", "-oi", "-oem", "-odb"],
         ["-it"],
         ["-bm", "-em", "-i", "-f", "q@b.c", "d@e.f"],
+        ["-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root@b.c"],
+        ["-v", "-Ac", "-m", "-O", "DeliveryMode=b", "-t"],
         ["-FA Person", "-B8BITMIME", "-fq@b.c", "-oi", "--", "d@e.f"],
     ],
 )
