@@ -236,8 +236,8 @@ class _Work:
                 continue
             try:
                 self._do(form[0], facts, work)
-            except (AfterworkError, OSError) as error:
-                reason = error.text if isinstance(error, AfterworkError) else _reason(error)
+            except (AfterworkError, OSError, ValueError) as error:
+                reason = _reason(error)
                 left[left.index(form)] = _failed(form, reason)
             else:
                 left.remove(form)
@@ -284,7 +284,7 @@ class _Work:
             # Unlike a rename, this never replaces a file.
             os.link(temporary, path)
         except FileExistsError:
-            if not _same(temporary, path):
+            if not (path.is_file() and _same(temporary, path)):
                 raise AfterworkError(f"there is another file {path} already.") from None
         finally:
             temporary.unlink()
@@ -431,7 +431,8 @@ def _ours(form: Record) -> bool:
 def _failed(form: Record, reason: str) -> Record:
     name, rest = form
     kept: list[Value] = []
-    for keyword, value in zip(rest[::2], rest[1::2], strict=True):
+    # What has no value is damage, and is not kept.
+    for keyword, value in zip(rest[::2], rest[1::2], strict=False):
         if keyword != Keyword("failed"):
             kept += (keyword, value)
     return name, [*kept, Keyword("failed"), reason]
@@ -461,7 +462,11 @@ def _tags(facts: dict[str, Value]) -> list[str]:
     return tags
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: AfterworkError | OSError | ValueError) -> str:
+    if isinstance(error, AfterworkError):
+        return error.text
+    if isinstance(error, ValueError):
+        return "no file can have such a name."
     file = f"{error.filename}: " if isinstance(error.filename, str) else ""
     return f"{file}{error.strerror}."
 

@@ -161,6 +161,11 @@ def test_a_failure_is_told_once_and_tried_again_when_asked(box: Spool, tmp_path:
         fcc("maildir"),
         form("tag", tags=["--output=x"], id="1@x"),
         form("draft", file="/etc/passwd"),
+        "(fcc :kind maildir :path)\n",
+        "(fcc x)\n",
+        fcc("maildir", path="/\0x"),
+        fcc("notmuch", folder="\0x"),
+        form("tag", tags=["+a\0b"], id="1@x"),
     ],
 )
 def test_what_is_not_known_is_not_done(box: Spool, line: str) -> None:
