@@ -671,6 +671,21 @@ Nothing may be left of that mail."
     (should-error (message-send) :type 'user-error)
     (smtps-send-test-entry 'sent)))
 
+(ert-deftest smtps-send-test-thrown-out-of-a-question ()
+  "The helper is told, too, when a password's question is left by `top-level'."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (woken nil))
+      (smtps-send-test-compose "to@y.example")
+      (catch 'away
+        (cl-letf (((symbol-function 'smtps-credentials-fetch)
+                   (lambda (&rest _) (throw 'away nil)))
+                  ((symbol-function 'smtps-send--wake)
+                   (lambda (&rest _) (setq woken t))))
+          (message-send)))
+      (should woken)
+      (smtps-send-test-entry 'queue))))
+
 (ert-deftest smtps-send-test-message-asks-only-once ()
   "Where message.el has asked already, that is enough."
   (smtps-send-test-with 'nothing

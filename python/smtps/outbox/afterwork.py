@@ -76,11 +76,17 @@ def accepted(state: str, found: Iterable[Record]) -> bool:
 
 
 def pending(directory: Path) -> list[Pending]:
-    """Return what is still to be done of the entry in DIRECTORY; nothing if it can't be read."""
-    with contextlib.suppress(OSError, SmtpsError):
+    """Return what is still to be done of the entry in DIRECTORY.
+
+    What can't be read is told to be something.
+    """
+    with contextlib.suppress(OSError):
         for path in directory.glob("afterwork.*"):
             if path.name == NAME or _CLAIM.match(path.name):
-                forms = _parsed(path.read_bytes()).forms
+                try:
+                    forms = _parsed(path.read_bytes()).forms
+                except SmtpsError as error:
+                    return [Pending("what was to follow", error.text, None)]
                 return [_pending(form) for form in forms]
     return []
 

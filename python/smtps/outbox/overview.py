@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from typing import NamedTuple
@@ -209,6 +210,9 @@ def drop(spool: Spool, entry: Listed) -> None:
             owned.give_up()
     try:
         (gone / "envelope.sexp").unlink(missing_ok=True)
-        shutil.rmtree(gone)
+        # Who does what was to follow, may delete of it, too.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(gone)
+        shutil.rmtree(gone, ignore_errors=True)
     except OSError as error:
         raise OutboxError(f"The mail {entry.name} can't be deleted: {error.strerror}.") from None

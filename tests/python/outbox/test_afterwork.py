@@ -183,6 +183,7 @@ def test_a_damaged_file_is_left(box: Spool) -> None:
     done = afterwork.carry_out(box, there.name)
     assert done is not None
     assert "can't be read" in done.failed[0]
+    assert left(there)[0][0] == "what was to follow"
     assert (there / afterwork.NAME).read_text() == "(((\n"
 
 

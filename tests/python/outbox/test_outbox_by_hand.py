@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -144,6 +145,24 @@ def test_a_drop_that_is_cut_short_sends_nothing(
     overview.drop(box, overview.found(box, name))
     # In active/ it would be judged after a kill, and sent.
     assert ways == ["tmp"]
+
+
+def test_a_drop_does_not_mind_who_deletes_there_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "sent")
+    (box.root / "sent" / name / "afterwork.sexp").touch()
+    unlink = os.unlink
+
+    def twice(path: str, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        if "afterwork" in str(path):
+            unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", twice)
+    overview.drop(box, overview.found(box, name))
+    assert not box.names("tmp")
 
 
 def test_what_is_taken_is_locked_before_it_is_in_active(
