@@ -1270,7 +1270,8 @@ which might ask: mail that needs one then waits for `smtps-answer'."
   "Have ENTRY sent to all who have not got it, wherever it lies.
 PROPERTIES are `:now' t, to send it before its time, `:others' t: those
 who were refused are left out, and the rest get it even if it was for all
-or none, and `:uncertain' t: those who may have got it get it again.  Its password is looked for, which may ask."
+or none, and `:uncertain' t: those who may have got it get it again.  Its
+password is looked for, which may ask."
   (dolist (account (smtps-send--accounts-of (list entry)))
     (smtps-credentials-fetch account :from (plist-get account :sender))
     (smtps-credentials-fetch-passphrase account))
