@@ -309,14 +309,15 @@ Display names, comments and the names of groups are left out (RFC 5322
 (defun smtps-send--distinct (addresses)
   "Return ADDRESSES with those left out that came before.
 Letter case counts in the local part only."
-  (cl-delete-duplicates
-   (copy-sequence addresses) :from-end t
-   :test #'equal
-   :key (lambda (address)
-          (if (string-match "@[^@]*\\'" address)
-              (concat (substring address 0 (match-beginning 0))
-                      (downcase (match-string 0 address)))
-            address))))
+  (let ((seen (make-hash-table :test #'equal)))
+    (cl-loop for address in addresses
+             for key = (if (string-match "@[^@]*\\'" address)
+                           (concat (substring address 0 (match-beginning 0))
+                                   (downcase (match-string 0 address)))
+                         address)
+             unless (gethash key seen)
+             do (puthash key t seen)
+             and collect address)))
 
 ;;; The envelope
 
@@ -607,7 +608,9 @@ with the same Message-ID."
           (and id
                (cl-find-if (lambda (buffer)
                              (smtps-send--holds-p buffer id))
-                           (buffer-list))))))))
+                           ;; Of two that share their text, it is the one
+                           ;; that is seen.
+                           (cons (window-buffer) (buffer-list)))))))))
 
 (defun smtps-send--holds-p (buffer id)
   "Return non-nil if BUFFER composes the message whose Message-ID is ID."

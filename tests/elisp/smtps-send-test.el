@@ -581,7 +581,10 @@ Nothing may be left of that mail."
                           (number-sequence 1 1000) ",\n "))
          (seconds (car (benchmark-run 1 (smtps-send-addresses text "To")))))
     (should (eql (length (smtps-send-addresses text "To")) 1000))
-    (should (< seconds 1))))
+    (should (< seconds 1)))
+  (let ((addresses (mapcar (lambda (i) (format "user%d@x.example" i))
+                           (number-sequence 1 2000))))
+    (should (< (car (benchmark-run 1 (smtps-send--distinct addresses))) 1))))
 
 (ert-deftest smtps-send-test-distinct ()
   (should (equal (smtps-send--distinct
@@ -661,6 +664,24 @@ Nothing may be left of that mail."
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) t)))
         (message-send))
       (should (eql (length (smtps-outbox-entries)) 2)))))
+
+(ert-deftest smtps-send-test-indirect-buffer ()
+  "What is sent from an indirect buffer is noted there."
+  (smtps-send-test-with 'nothing
+    (save-window-excursion
+      (let ((noninteractive nil))
+        (smtps-send-test-compose "to@y.example")
+        (let* ((base (current-buffer))
+               (indirect (clone-indirect-buffer "*another view*" nil)))
+          (unwind-protect
+              (progn
+                (switch-to-buffer base)
+                (set-window-buffer nil indirect)
+                (set-buffer indirect)
+                (message-send)
+                (should (buffer-local-value 'smtps-send--entry indirect))
+                (should-not (buffer-local-value 'smtps-send--entry base)))
+            (kill-buffer indirect)))))))
 
 (ert-deftest smtps-send-test-second-send-in-batch ()
   "In batch nobody can be asked: it is not sent once more."
