@@ -221,17 +221,40 @@ They come back when it is given back."
              (if (= pid (emacs-pid)) smtps-afterwork--under-way
                (process-attributes pid))))))
 
+(defun smtps-afterwork--form-p (form)
+  "Return non-nil if FORM is one as it is written, and can be shown."
+  (and (consp form)
+       (car form)
+       (symbolp (car form))
+       (if (eq (car form) 'bcc) (stringp (cadr form))
+         (cl-loop for (key value) on (cdr form) by #'cddr
+                  always (pcase key
+                           ((or :failed :here :what :field)
+                            (or (null value) (stringp value)))
+                           (:tags (and (listp value)
+                                       (cl-every #'stringp value)))
+                           (_ (keywordp key)))))))
+
+(defconst smtps-afterwork--damaged
+  `((afterwork :version 1)
+    (damaged :what "what was to follow" :here ""
+             :failed ,(concat smtps-afterwork--name " is damaged")))
+  "What stands for a file that can't be read: it can be forgotten.")
+
 (defun smtps-afterwork--forms (directory)
-  "Return the forms of the afterwork file in DIRECTORY, or nil."
+  "Return the forms of the afterwork file in DIRECTORY, or nil.
+For a damaged one, they are `smtps-afterwork--damaged'."
   (let* ((name (smtps-afterwork--file directory))
          (forms (and name
                      (smtps-outbox--forms (concat directory "/" name)
                                           smtps-outbox--envelope-limit))))
-    (and (consp forms)
-         (cl-every #'consp forms)
-         (eq (caar forms) 'afterwork)
-         (eql (plist-get (cdar forms) :version) 1)
-         forms)))
+    (cond ((null forms) nil)
+          ((and (consp forms)
+                (cl-every #'smtps-afterwork--form-p forms)
+                (eq (caar forms) 'afterwork)
+                (eql (plist-get (cdar forms) :version) 1))
+           forms)
+          (t smtps-afterwork--damaged))))
 
 (defun smtps-afterwork--head-p (form)
   "Return non-nil if FORM is to be kept as long as any other is."

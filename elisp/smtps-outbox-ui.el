@@ -590,10 +590,12 @@ Return nil for what no reply refused."
       ('attempt
        (insert (propertize
                 (format "\nAttempt %s at %s\n" (plist-get properties :number)
-                        (format-time-string "%F %T" (plist-get properties :time)))
+                        (let ((time (plist-get properties :time)))
+                          (if (integerp time) (format-time-string "%F %T" time)
+                            time)))
                 'face 'bold)))
       ('transcript
-       (dolist (line (split-string (plist-get properties :text) "\n"))
+       (dolist (line (split-string (format "%s" (plist-get properties :text)) "\n"))
          (insert
           (if (string-match "\\`\\([0-9]+\\) \\(.*\\)\\'" line)
               (format "%9.3f  %s\n"
@@ -664,10 +666,11 @@ One that failed goes to all who have not got it."
   (interactive)
   (let ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided 'held
                                         'failed 'uncertain)))
-    (when (smtps-outbox-uncertain-p entry)
+    (if (not (smtps-outbox-uncertain-p entry))
+        (smtps-outbox-ui--send entry :now t)
       (smtps-outbox-ui--can-ask-p
-       "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? "))
-    (smtps-outbox-ui--send entry :now t)))
+       "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? ")
+      (smtps-outbox-ui--send entry :now t :uncertain t))))
 
 (defun smtps-outbox-resend-failed ()
   "Send the mail at point again, only to those whom it could not be sent to."
@@ -787,6 +790,9 @@ Until that is sent, the mail stays in the outbox, held."
                                          'held 'failed 'left-over))
          (id (plist-get entry :id))
          (state (plist-get entry :state)))
+    (when (plist-get entry :uncertain)
+      (smtps-outbox-ui--can-ask-p
+       "Some may have got this mail; edited and sent anew, it may come twice.  Edit it? "))
     (when (and (memq state '(queue tmp))
                (not (smtps-outbox-move id state 'held)))
       (user-error "This mail was just taken up by somebody else"))

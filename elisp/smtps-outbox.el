@@ -316,7 +316,8 @@ Its properties are `:id', `:directory', and from envelope.sexp
 `:created', `:not-before' (seconds since 1970; nil once its user wants it
 sent all the same), `:message-id', `:size',
 `:account' (a plist), `:from' and `:recipients'; from journal.sexp
-`:attempts', their number, and `:outcome', the last one's properties.  A
+`:attempts', their number, `:outcome', the last one's properties, and
+`:uncertain', non-nil if somebody may have got it, or not.  A
 damaged entry has the property `:damaged', a sentence, and may lack the
 rest.  Return nil if there is no entry."
   (let* ((id (file-name-nondirectory (directory-file-name directory)))
@@ -354,6 +355,7 @@ rest.  Return nil if there is no entry."
                                (lambda (form)
                                  (eq (car-safe form) 'attempt))
                                journal)
+                    :uncertain (smtps-outbox--uncertain-p journal)
                     :outcome (smtps-outbox--form 'outcome
                                                  (reverse journal))))))))))
 
@@ -364,10 +366,22 @@ rest.  Return nil if there is no entry."
                   (and (eq (car-safe form) 'retry) (plist-get (cdr form) :now)))
                 journal)))
 
+(defun smtps-outbox--uncertain-p (journal)
+  "Return non-nil if a recipient's last result in JOURNAL, forms, is uncertain."
+  (let ((open nil))
+    (pcase-dolist (`(,name . ,properties) (cl-remove-if-not #'consp journal))
+      (when (eq name 'result)
+        (let ((index (plist-get properties :recipient)))
+          (cond ((eq (plist-get properties :verdict) 'uncertain)
+                 (cl-pushnew index open))
+                (open (setq open (delq index open)))))))
+    open))
+
 (defun smtps-outbox-uncertain-p (entry)
-  "Return non-nil if nobody knows whether ENTRY has arrived."
+  "Return non-nil if nobody knows whether ENTRY has arrived.
+It is enough that it is so for one recipient."
   (and (eq (plist-get entry :state) 'failed)
-       (eq (plist-get (plist-get entry :outcome) :verdict) 'uncertain)))
+       (plist-get entry :uncertain)))
 
 (defun smtps-outbox-undecided-p (entry)
   "Return non-nil if nobody got ENTRY since somebody was refused.

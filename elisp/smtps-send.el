@@ -309,14 +309,15 @@ Display names, comments and the names of groups are left out (RFC 5322
 (defun smtps-send--distinct (addresses)
   "Return ADDRESSES with those left out that came before.
 Letter case counts in the local part only."
-  (cl-delete-duplicates
-   (copy-sequence addresses) :from-end t
-   :test #'equal
-   :key (lambda (address)
-          (if (string-match "@[^@]*\\'" address)
-              (concat (substring address 0 (match-beginning 0))
-                      (downcase (match-string 0 address)))
-            address))))
+  (let ((seen (make-hash-table :test #'equal)))
+    (cl-loop for address in addresses
+             for key = (if (string-match "@[^@]*\\'" address)
+                           (concat (substring address 0 (match-beginning 0))
+                                   (downcase (match-string 0 address)))
+                         address)
+             unless (gethash key seen)
+             do (puthash key t seen)
+             and collect address)))
 
 ;;; The envelope
 
@@ -614,7 +615,9 @@ with the same Message-ID."
           (and id
                (cl-find-if (lambda (buffer)
                              (smtps-send--holds-p buffer id))
-                           (buffer-list))))))))
+                           ;; Of two that share their text, it is the one
+                           ;; that is seen.
+                           (cons (window-buffer) (buffer-list)))))))))
 
 (defun smtps-send--holds-p (buffer id)
   "Return non-nil if BUFFER composes the message whose Message-ID is ID."
@@ -647,16 +650,39 @@ the mail for unsent.  Signal `smtps-send-error' if it isn't to be sent."
                           (not (buffer-modified-p))
                         (memq 'mail (bound-and-true-p
                                      message-sent-message-via))))))
-      (unless (and (not noninteractive)
-                   (not executing-kbd-macro)
-                   (yes-or-no-p
-                    (format "This mail is in the outbox already (%s).  Send it once more? "
-                            (smtps-send--state-in-words entry))))
+      (unless (smtps-send--yes-p
+               "This mail is in the outbox already (%s).  Send it once more? "
+               entry)
         (signal 'smtps-send-error
                 (list (format-message
                        "This mail was in the outbox already (%s, as %s).  It \
 was not sent once more."
                        (smtps-send--state-in-words entry) id)))))))
+
+(defun smtps-send--check-replaced (buffer)
+  "Ask, if the mail in whose place that of BUFFER is sent has gone meanwhile.
+Somebody may have let it go, or tried it again.  Signal `smtps-send-error'
+if this one isn't to be sent."
+  (let* ((id (buffer-local-value 'smtps-send-replaces buffer))
+         (entry (and id (smtps-outbox-find id))))
+    (when (memq (plist-get entry :state) '(queue active sent))
+      (unless (smtps-send--yes-p
+               "The mail as it was before edited is %s.  Send this one, too? "
+               entry)
+        (signal 'smtps-send-error
+                (list (format-message
+                       "The mail as it was before edited is %s, as %s.  This \
+one was not sent."
+                       (smtps-send--state-in-words entry) id))))
+      ;; What became of it stays to be seen.
+      (with-current-buffer buffer
+        (setq smtps-send-replaces nil)))))
+
+(defun smtps-send--yes-p (prompt entry)
+  "Ask PROMPT, a format for the state of ENTRY; return nil if none can answer."
+  (and (not noninteractive)
+       (not executing-kbd-macro)
+       (yes-or-no-p (format prompt (smtps-send--state-in-words entry)))))
 
 (defun smtps-send--state-in-words (entry)
   "Return what state ENTRY is in, in words."
@@ -689,7 +715,8 @@ is or can't be kept."
       (with-temp-buffer
         (let ((inhibit-quit nil))
           (when composed
-            (smtps-send--check-again composed))
+            (smtps-send--check-again composed)
+            (smtps-send--check-replaced composed))
           (setq envelope (smtps-send--prepare source))
           (setq envelope (smtps-send--schedule envelope composed)
                 afterwork (smtps-send--collect composed envelope)))
@@ -786,14 +813,16 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (when (and afterwork (not noninteractive))
       (smtps-send--look-after id))
     (unless held
-      (smtps-send--safely "its password could not be fetched"
-        (let ((inhibit-quit nil))
-          (smtps-credentials-fetch account)
-          (smtps-credentials-fetch-passphrase account)))
-      ;; What was told while a person was being asked, nobody has read.
-      (smtps-send--tell-anew id)
-      (smtps-send--safely "the helper could not be told"
-        (smtps-send--wake)))
+      ;; Out of a question one can get by `top-level', which is no quit.
+      (unwind-protect
+          (smtps-send--safely "its password could not be fetched"
+            (let ((inhibit-quit nil))
+              (smtps-credentials-fetch account)
+              (smtps-credentials-fetch-passphrase account)))
+        ;; What was told while a person was being asked, nobody has read.
+        (smtps-send--tell-anew id)
+        (smtps-send--safely "the helper could not be told"
+          (smtps-send--wake))))
     (unless noninteractive
       (smtps-send-tell sentence))))
 
@@ -1249,9 +1278,10 @@ which might ask: mail that needs one then waits for `smtps-answer'."
 
 (defun smtps-send-entry (entry &rest properties)
   "Have ENTRY sent to all who have not got it, wherever it lies.
-PROPERTIES are `:now' t, to send it before its time, and `:others' t: those
+PROPERTIES are `:now' t, to send it before its time, `:others' t: those
 who were refused are left out, and the rest get it even if it was for all
-or none.  Its password is looked for, which may ask."
+or none, and `:uncertain' t: those who may have got it get it again.  Its
+password is looked for, which may ask."
   (dolist (account (smtps-send--accounts-of (list entry)))
     (smtps-credentials-fetch account)
     (smtps-credentials-fetch-passphrase account))

@@ -58,8 +58,13 @@ That is so only if it was kept for that mail, and is needed no more."
 
 (defun smtps-undo--last ()
   "Return the mail that can be taken back: this buffer's, or the last one."
-  (let ((entries (cl-remove-if-not #'smtps-outbox-delayed-p
-                                   (smtps-outbox-entries '(queue)))))
+  (let ((entries (cl-remove-if-not
+                  (lambda (entry)
+                    (and (smtps-outbox-delayed-p entry)
+                         ;; A server that was to hold it may have it.
+                         (not (plist-get entry :uncertain))
+                         (not (smtps-afterwork-accepted-p entry))))
+                  (smtps-outbox-entries '(queue)))))
     (or (cl-find smtps-send--entry entries
                  :key (lambda (entry) (plist-get entry :id)) :test #'equal)
         (car (last entries)))))

@@ -332,12 +332,15 @@ class App:
         """Try a mail of the outbox (:outbox DIR :id ID), however long it was to wait.
 
         One that failed or is held goes to all who have not got it; with :others t only to those
-        who were not refused, although it was for all or none; with :now t before its time.
+        who were not refused, although it was for all or none; with :now t before its time.  Those
+        whom it may have reached are left out, unless with :uncertain t.
         """
         from smtps.outbox import overview
 
-        others, now = args.get("others") is True, args.get("now") is True
-        await self._on_entry(args, lambda spool, entry: overview.retry(spool, entry, others, now))
+        others, now, uncertain = (args.get(name) is True for name in ("others", "now", "uncertain"))
+        await self._on_entry(
+            args, lambda spool, entry: overview.retry(spool, entry, others, now, uncertain)
+        )
         await self.outbox_drain(args)
         self._drainers[_text(args, "outbox")].hurry(_text(args, "id"))
         return None

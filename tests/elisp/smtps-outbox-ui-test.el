@@ -227,6 +227,89 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
         (smtps-outbox-retry)
         (smtps-real-until (equal (smtps-real-state) '(sent)))))))
 
+(ert-deftest smtps-outbox-ui-test-uncertain-among-others ()
+  "It is so, too, if another recipient was tried once more, and nothing hides it."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox-ui-test-judge id 'accepted 'uncertain 'deferred)
+      (let ((coding-system-for-write 'utf-8-unix))
+        (write-region "(attempt :number 2 :time 1700000000)
+(result :attempt 2 :recipient 2 :verdict accepted)
+(outcome :attempt 2 :verdict accepted :text \"It was accepted.\" :next nil)\n"
+                      nil (smtps-outbox--directory "failed" id "journal.sexp")
+                      t 'silent))
+      (smtps-outbox-ui-test-go id)
+      (should (smtps-outbox-ui-test-line "^ uncertain "))
+      (cl-letf (((symbol-function 'yes-or-no-p) #'ignore))
+        (should-error (smtps-outbox-retry) :type 'user-error))
+      (should (equal (smtps-real-state) '(failed)))
+      ;; One that became so while its user was asked for something.
+      (cl-letf (((symbol-function 'smtps-outbox-uncertain-p) #'ignore)
+                ((symbol-function 'yes-or-no-p) (lambda (_) t)))
+        (smtps-outbox-retry)
+        (smtps-real-until (smtps-real-told-p "Nobody knows whether"))
+        (should (equal (smtps-real-state) '(failed)))))))
+
+(ert-deftest smtps-outbox-ui-test-edit-uncertain ()
+  "Who edits what some may have got, is asked."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue))
+          (answer nil))
+      (smtps-outbox-ui-test-judge id 'deferred 'uncertain 'deferred)
+      (rename-file (smtps-outbox--directory "failed" id)
+                   (smtps-outbox--directory "held" id))
+      (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
+        (smtps-outbox-ui-test-go id)
+        (should-error (smtps-outbox-edit) :type 'user-error)
+        (setq answer t)
+        (smtps-outbox-edit)
+        (should (derived-mode-p 'message-mode))))))
+
+(ert-deftest smtps-outbox-ui-test-edited-went-meanwhile ()
+  "A mail that was edited, and sent all the same, is not sent again silently."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'held))
+          (answer nil))
+      (smtps-outbox-ui-test-go id)
+      (smtps-outbox-edit)
+      (let ((edited (current-buffer)))
+        (smtps-outbox-ui-test-go id)
+        (smtps-outbox-retry)
+        (smtps-real-until (equal (smtps-real-state) '(sent)))
+        (set-buffer edited)
+        (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
+          (should-error (message-send) :type 'user-error)
+          (should (equal (smtps-real-state) '(sent)))
+          (setq answer t)
+          (message-send)
+          (smtps-real-until (equal (smtps-real-state) '(sent sent))))
+        (should (smtps-outbox-find id))))))
+
+(ert-deftest smtps-outbox-ui-test-afterwork-damaged ()
+  "What was to follow is shown to be damaged, never obeyed, and can be forgotten."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let* ((id (smtps-outbox-ui-test-put 'queue))
+           (file (smtps-outbox--directory "sent" id "afterwork.sexp")))
+      (rename-file (smtps-outbox--directory "queue" id)
+                   (smtps-outbox--directory "sent" id))
+      (dolist (line '("(tag :tags 5 :id \"x\")" "(5)" "(\"x\" :a 1)" "(bcc 5)"
+                      "(draft :failed (a))" "#.(error \"read\")"
+                      "(replied :client message :here message)"))
+        (write-region (concat "(afterwork :version 1)\n" line "\n")
+                      nil file nil 'silent)
+        (when (get-buffer "*smtps outbox*")
+          (kill-buffer "*smtps outbox*"))
+        (smtps-outbox-ui-test-go id)
+        (should (smtps-outbox-ui-test-line "afterwork.sexp is damaged"))
+        (smtps-send-follow-up))
+      (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) t)))
+        (smtps-outbox-follow))
+      (should-not (file-exists-p file)))))
+
 (ert-deftest smtps-outbox-ui-test-drop ()
   "A mail is deleted, after a question."
   (smtps-real-with

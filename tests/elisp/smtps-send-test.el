@@ -581,7 +581,10 @@ Nothing may be left of that mail."
                           (number-sequence 1 1000) ",\n "))
          (seconds (car (benchmark-run 1 (smtps-send-addresses text "To")))))
     (should (eql (length (smtps-send-addresses text "To")) 1000))
-    (should (< seconds 1))))
+    (should (< seconds 1)))
+  (let ((addresses (mapcar (lambda (i) (format "user%d@x.example" i))
+                           (number-sequence 1 2000))))
+    (should (< (car (benchmark-run 1 (smtps-send--distinct addresses))) 1))))
 
 (ert-deftest smtps-send-test-distinct ()
   (should (equal (smtps-send--distinct
@@ -662,6 +665,24 @@ Nothing may be left of that mail."
         (message-send))
       (should (eql (length (smtps-outbox-entries)) 2)))))
 
+(ert-deftest smtps-send-test-indirect-buffer ()
+  "What is sent from an indirect buffer is noted there."
+  (smtps-send-test-with 'nothing
+    (save-window-excursion
+      (let ((noninteractive nil))
+        (smtps-send-test-compose "to@y.example")
+        (let* ((base (current-buffer))
+               (indirect (clone-indirect-buffer "*another view*" nil)))
+          (unwind-protect
+              (progn
+                (switch-to-buffer base)
+                (set-window-buffer nil indirect)
+                (set-buffer indirect)
+                (message-send)
+                (should (buffer-local-value 'smtps-send--entry indirect))
+                (should-not (buffer-local-value 'smtps-send--entry base)))
+            (kill-buffer indirect)))))))
+
 (ert-deftest smtps-send-test-second-send-in-batch ()
   "In batch nobody can be asked: it is not sent once more."
   (smtps-send-test-with 'sent
@@ -670,6 +691,21 @@ Nothing may be left of that mail."
     (setq message-sent-message-via nil)
     (should-error (message-send) :type 'user-error)
     (smtps-send-test-entry 'sent)))
+
+(ert-deftest smtps-send-test-thrown-out-of-a-question ()
+  "The helper is told, too, when a password's question is left by `top-level'."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (woken nil))
+      (smtps-send-test-compose "to@y.example")
+      (catch 'away
+        (cl-letf (((symbol-function 'smtps-credentials-fetch)
+                   (lambda (&rest _) (throw 'away nil)))
+                  ((symbol-function 'smtps-send--wake)
+                   (lambda (&rest _) (setq woken t))))
+          (message-send)))
+      (should woken)
+      (smtps-send-test-entry 'queue))))
 
 (ert-deftest smtps-send-test-message-asks-only-once ()
   "Where message.el has asked already, that is enough."

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "show":
         _show(arguments, entry)
     elif arguments.action == "retry":
-        overview.retry(box, entry, arguments.others, not arguments.others)
+        overview.retry(box, entry, arguments.others, not arguments.others, entry.uncertain)
         output.line(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
     elif arguments.action == "drop":
         overview.drop(box, entry)

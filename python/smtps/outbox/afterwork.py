@@ -76,11 +76,17 @@ def accepted(state: str, found: Iterable[Record]) -> bool:
 
 
 def pending(directory: Path) -> list[Pending]:
-    """Return what is still to be done of the entry in DIRECTORY; nothing if it can't be read."""
-    with contextlib.suppress(OSError, SmtpsError):
+    """Return what is still to be done of the entry in DIRECTORY.
+
+    What can't be read is told to be something.
+    """
+    with contextlib.suppress(OSError):
         for path in directory.glob("afterwork.*"):
             if path.name == NAME or _CLAIM.match(path.name):
-                forms = _parsed(path.read_bytes()).forms
+                try:
+                    forms = _parsed(path.read_bytes()).forms
+                except SmtpsError as error:
+                    return [Pending("what was to follow", error.text, None)]
                 return [_pending(form) for form in forms]
     return []
 
@@ -236,8 +242,8 @@ class _Work:
                 continue
             try:
                 self._do(form[0], facts, work)
-            except (AfterworkError, OSError) as error:
-                reason = error.text if isinstance(error, AfterworkError) else _reason(error)
+            except (AfterworkError, OSError, ValueError) as error:
+                reason = _reason(error)
                 left[left.index(form)] = _failed(form, reason)
             else:
                 left.remove(form)
@@ -284,7 +290,7 @@ class _Work:
             # Unlike a rename, this never replaces a file.
             os.link(temporary, path)
         except FileExistsError:
-            if not _same(temporary, path):
+            if not (path.is_file() and _same(temporary, path)):
                 raise AfterworkError(f"there is another file {path} already.") from None
         finally:
             temporary.unlink()
@@ -431,7 +437,7 @@ def _ours(form: Record) -> bool:
 def _failed(form: Record, reason: str) -> Record:
     name, rest = form
     kept: list[Value] = []
-    # A form that was damaged may lack its last value.
+    # What has no value is damage, and is not kept.
     for keyword, value in zip(rest[::2], rest[1::2], strict=False):
         if keyword != Keyword("failed"):
             kept += (keyword, value)
@@ -468,7 +474,11 @@ def _tags(facts: dict[str, Value]) -> list[str]:
     return tags
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: AfterworkError | OSError | ValueError) -> str:
+    if isinstance(error, AfterworkError):
+        return error.text
+    if isinstance(error, ValueError):
+        return "no file can have such a name."
     file = f"{error.filename}: " if isinstance(error.filename, str) else ""
     return f"{file}{error.strerror}."
 

@@ -32,10 +32,17 @@ from smtps.rpc.codec import Symbol, Value
 LOOK_SECONDS = 60.0
 """Between looks at the queue when nobody wakes us: others write to it, and others die."""
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A clock that nobody sets, and that goes on while the machine sleeps."""
+
 DRAINED_SECONDS = 0.05
 """Between two looks whether all is done."""
 
 Tell = Callable[[Mapping[str, Value]], None]
+
+
+def _clock() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class Drainer:
@@ -54,7 +61,7 @@ class Drainer:
         self._lanes: dict[Account, Lane] = {}
         self._woken = asyncio.Event()
         self._due: dict[str, float] = {}
-        """When those in queue/ that are not due now are, by the monotonic clock."""
+        """When those in queue/ that are not due now are, by `_clock`."""
         self._damaged: set[str] = set()
         self._stopping = False
         self._looked = False
@@ -104,7 +111,7 @@ class Drainer:
     @property
     def _settled(self) -> bool:
         """True if all that is in queue/ was seen to be due later."""
-        now = time.monotonic()
+        now = _clock()
         return self._looked and all(
             self._due.get(name, 0) > now for name in self._spool.names("queue")
         )
@@ -114,8 +121,8 @@ class Drainer:
         while not self._stopping:
             self._woken.clear()
             try:
-                if time.monotonic() - looked >= LOOK_SECONDS:
-                    looked = time.monotonic()
+                if _clock() - looked >= LOOK_SECONDS:
+                    looked = _clock()
                     for name, text, verdict in await asyncio.to_thread(judge.recover, self._spool):
                         self._report(name, "failed", text, verdict=Symbol(verdict.value))
                     self._follow(*await asyncio.to_thread(afterwork.due, self._spool))
@@ -132,14 +139,14 @@ class Drainer:
         """Give what is due to its account's lane; return the seconds until something is."""
         names = self._spool.names("queue")
         busy = {name for lane in self._lanes.values() for name in lane.busy}
-        now = time.monotonic()
+        now = _clock()
         for name in names:
             if not self._stopping and name not in busy and self._due.get(name, 0) <= now:
                 self._give(name)
         present = busy.union(names)
         self._due = {name: due for name, due in self._due.items() if name in present}
         nearest = min(self._due.values(), default=math.inf)
-        return max(0.0, min(LOOK_SECONDS, nearest - time.monotonic()))
+        return max(0.0, min(LOOK_SECONDS, nearest - _clock()))
 
     def _give(self, name: str) -> None:
         try:
@@ -155,7 +162,8 @@ class Drainer:
             return
         now = time.time()
         if mail.not_before > now and not mail.handed_over(now) and not self._released(mail):
-            self._due[name] = time.monotonic() + mail.not_before - now
+            # Somebody may set the clock meanwhile.
+            self._due[name] = _clock() + min(mail.not_before - now, LOOK_SECONDS)
             return
         self._due.pop(name, None)
         lane = self._lanes.get(mail.account)
@@ -200,7 +208,7 @@ class Drainer:
             self._following = None
 
     def _wait(self, name: str, seconds: float | None) -> None:
-        self._due[name] = math.inf if seconds is None else time.monotonic() + seconds
+        self._due[name] = math.inf if seconds is None else _clock() + seconds
         self._woken.set()
 
     def _report(self, name: str, state: str, text: str, /, **facts: Value) -> None:

@@ -79,7 +79,7 @@ class Journal:
         except OSError as error:
             raise OutboxError(
                 f"The outbox can't be written ({error.strerror}); the mail "
-                f"{self._directory.name} was not sent and is kept."
+                f"{self._directory.name} is kept."
             ) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from smtps.errors import OutboxError, SmtpsError
@@ -11,7 +11,7 @@ from smtps.outbox import log
 from smtps.outbox.entry import Entry
 from smtps.outbox.forms import Record
 from smtps.outbox.journal import attempts, results, unanswered
-from smtps.outbox.spool import Owned, Spool
+from smtps.outbox.spool import MAILS, Owned, Spool
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import RETRIED, Fate, Outcome, Verdict
 from smtps.rpc.codec import Keyword, Symbol, Value, dumps, plist
@@ -44,14 +44,20 @@ def settled(found: Sequence[Record], envelope: Envelope) -> dict[int, str]:
     for name, rest in found:
         if name == "retry":
             # Its user wants all to be tried again who have not got it, or only the others.
+            wish = plist(rest)
             over = {Verdict.ACCEPTED.value}
-            if plist(rest).get("others"):
+            if wish.get("others"):
                 over.add(Verdict.REFUSED.value)
+            if not wish.get("uncertain"):
+                over.add(Verdict.UNCERTAIN.value)
             final = {i: v for i, v in final.items() if v in over}
         elif name == "result":
             facts = plist(rest)
             index, verdict = facts.get("recipient"), str(facts.get("verdict"))
             if isinstance(index, int) and 0 <= index < len(envelope.recipients):
+                if final.get(index) == Verdict.ACCEPTED.value:
+                    # What a log tells late is of an earlier attempt.
+                    continue
                 if verdict in AGAIN:
                     final.pop(index, None)
                 else:
@@ -99,49 +105,80 @@ def recover(spool: Spool) -> list[Judged]:
     was.
     """
     judged: list[Judged] = []
-    by_entry, doubtful, logs = log.told(spool.root / "log")
+    # Locked before the logs are read: an owner who dies in between has written its last there.
+    left = {
+        name: owned
+        for name in spool.names("active")
+        # In which state it is nobody can tell; it is shown, and left to its user.
+        if not spool.twice(name) and (owned := spool.own(spool.place("active", name)))
+    }
+    logs: Sequence[log.Dead] = ()
     try:
-        for name in spool.names("active"):
-            if spool.twice(name):
-                # In which state it is nobody can tell; it is shown, and left to its user.
-                by_entry.pop(name, None)
-                continue
-            owned = spool.own(spool.root / "active" / name)
-            if owned is not None:
-                _judge(spool, owned, by_entry.pop(name, []), name in doubtful, judged)
+        by_entry, doubtful, logs = log.told(spool.root / "log", left)
+        for name in tuple(left):
+            owned = left.pop(name)
+            _judge(spool, owned, by_entry.pop(name, []), name in doubtful, judged)
         # A rename can be undone by a power cut, a log can't.
-        for name, told in by_entry.items():
-            owned = None if spool.twice(name) else spool.take(name)
-            if owned is not None:
-                _judge(spool, owned, told, False, judged)
-            elif (spool.root / "failed" / name).is_dir():
-                _complete(spool, name, told)
-        for name in doubtful:
-            owned = None if spool.twice(name) else spool.take(name)
-            if owned is not None:
-                _judge(spool, owned, [], True, judged)
+        known = True
+        for name in {**by_entry, **dict.fromkeys(doubtful)}:
+            told = by_entry.get(name, [])
+            known = _tell(spool, name, told, name in doubtful, judged) and known
         if logs:
             log.settle(spool.root)
     except OSError as error:
-        _leave(logs)
+        _leave(logs, left)
         raise OutboxError(f"The outbox can't be written: {error.strerror}.") from None
     except BaseException:
-        _leave(logs)
+        _leave(logs, left)
         raise
     for dead in logs:
-        dead.forget()
+        if known:
+            dead.forget()
+        else:
+            dead.leave()
     return judged
 
 
-def _leave(logs: Sequence[log.Dead]) -> None:
+def _leave(logs: Sequence[log.Dead], left: Mapping[str, Owned]) -> None:
     for dead in logs:
         dead.leave()
+    for owned in left.values():
+        owned.give_up()
+
+
+def _tell(
+    spool: Spool, name: str, told: Sequence[Record], doubtful: bool, judged: list[Judged]
+) -> bool:
+    """Judge the entry NAME, which lies anywhere, by what a log TOLD of it.
+
+    Return False if somebody else has it now: the log is needed still.
+    """
+    if spool.twice(name):
+        return True
+    if owned := spool.take(name):
+        _judge(spool, owned, told, doubtful, judged)
+        return True
+    # By way of active/, what is held could be judged by others, and sent.
+    for state in ("held", "failed"):
+        if owned := spool.own(spool.place(state, name)):
+            _judge(spool, owned, told, False, judged, state)
+            return True
+    # In sent/ it was accepted, whatever its journal lacks.
+    return not any(spool.place(state, name).exists() for state in MAILS if state != "sent")
 
 
 def _judge(
-    spool: Spool, owned: Owned, told: Sequence[Record], doubtful: bool, judged: list[Judged]
+    spool: Spool,
+    owned: Owned,
+    told: Sequence[Record],
+    doubtful: bool,
+    judged: list[Judged],
+    home: str | None = None,
 ) -> None:
-    """Put the entry OWNED where it belongs by its journal and what a log TOLD."""
+    """Put the entry OWNED where it belongs by its journal and what a log TOLD.
+
+    That is HOME, if nothing about it is uncertain.
+    """
     name = owned.directory.name
     try:
         mail = spool.entry(owned.directory)
@@ -155,7 +192,7 @@ def _judge(
             final = settled(found, mail.envelope)
             open_ = tuple(i for i in range(len(mail.envelope.recipients)) if i not in final)
         if not open_:
-            owned.finish(state(found, mail.envelope))
+            owned.finish(home or state(found, mail.envelope))
             return
         outcome = _uncertain(mail, open_)
         owned.journal.append(*results(max(1, attempts(found)), outcome, None, open_))
@@ -174,14 +211,6 @@ def _uncertain(mail: Entry, open_: Sequence[int]) -> Outcome:
         f"It broke off after the whole message may have left for {mail.account.host}: "
         "whether it was delivered is uncertain, so it is not sent again by itself.",
     )
-
-
-def _complete(spool: Spool, name: str, told: Sequence[Record]) -> None:
-    """Write what a log TOLD of the entry NAME in failed/ to its journal."""
-    owned = Owned(spool, spool.root / "failed" / name, None)
-    missing = _missing(owned.journal.records(), told)
-    if missing:
-        owned.journal.append(*map(_line, missing))
 
 
 def _missing(found: Sequence[Record], told: Sequence[Record]) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -351,27 +352,30 @@ class Lane:
         next_time = int(time.time()) + pause if pause else None
         text = outcome.text
         ends = results(attempt, outcome, next_time, left)
-        try:
+        with contextlib.suppress(OutboxError):
             # Each recipient's is enough there.
             self._log.note(*(named(line, name) for line in ends[:-1]))
+        known = True
+        try:
             # Who is not sent to again must be known after a power cut too.
             flush = state != "sent" and Verdict.ACCEPTED in verdicts
             owned.journal.append(*lines, *ends, flush=flush)
         except OutboxError as error:
-            # In sent/ it was accepted, whatever its journal lacks (DECISIONS-core 9); what its
-            # log tells is written to the others later.
+            # In sent/ it was accepted, whatever its journal lacks (DECISIONS-core 9).  Elsewhere
+            # it would be sent again to who has got it, or may have.
             self._log.keep()
             text += f" {error.text}"
-            if state == "queue" and Verdict.ACCEPTED in verdicts:
-                state, pause = "failed", None
+            known = state == "sent" or not verdicts & {Verdict.ACCEPTED, Verdict.UNCERTAIN}
         lies: Path | None = None
         try:
-            lies = owned.finish(state)
+            # What stays ours, is judged by its log when we are gone.
+            lies = owned.finish(state) if known else None
         except OutboxError as error:
-            # What became of it is known; whoever judges the ownerless next, puts it there.
+            # So is this one, as soon as somebody looks.
             self._log.keep()
-            state, pause, waits = "active", None, None
             text += f" {error.text}"
+        if lies is None:
+            state, pause, waits = "active", None, None
         if state == "held":
             text += " The mail is held in the outbox until you decide."
         elif waits:

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from smtps.errors import OutboxError, WireError
@@ -129,7 +129,7 @@ def settle(root: Path) -> None:
 
 
 class Dead:
-    """The log of a process that is no more, locked by us until `forget` or `leave`."""
+    """The log of a process, of one that is no more mostly: ours until `forget` or `leave`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -158,37 +158,51 @@ class Dead:
         os.close(self._descriptor)
 
 
-def dead(directory: Path) -> Iterator[Dead]:
-    """Yield the logs in DIRECTORY whose owner is no more."""
-    for path in sorted(directory.iterdir()):
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_ino != path.stat().st_ino:
-                raise FileNotFoundError
-            found = Dead(path, descriptor)
-        except OSError:
-            os.close(descriptor)
-            continue
-        yield found
+def _opened(path: Path) -> tuple[int, bool] | None:
+    """Return a descriptor of the log at PATH and whether its owner is no more: then it is ours."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return descriptor, False
+    with contextlib.suppress(OSError):
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+            return descriptor, True
+    os.close(descriptor)
+    return None
 
 
-def told(directory: Path) -> tuple[dict[str, list[Record]], set[str], list[Dead]]:
-    """Return what the logs of the dead in DIRECTORY tell, by entry; the entries that damaged
-    ones name; and those logs."""
+def told(
+    directory: Path, left: Collection[str]
+) -> tuple[dict[str, list[Record]], set[str], list[Dead]]:
+    """Return what the logs in DIRECTORY tell, by entry; what damaged ones name; and the dead ones.
+
+    Those of the living tell of the entries LEFT in active/ alone, which have no owner any more:
+    one that is just dying may have its log still, and one that could not move an entry, or not
+    write into it, wrote here what became of that.
+    """
     by_entry: dict[str, list[Record]] = {}
     doubtful: set[str] = set()
     logs = []
-    for log in dead(directory):
-        logs.append(log)
-        try:
-            found = log.records()
-        except WireError:
-            doubtful |= log.named()
+    for path in sorted(directory.iterdir()):
+        opened = _opened(path)
+        if opened is None:
             continue
+        log = Dead(path, opened[0])
+        dead = opened[1]
+        if dead:
+            logs.append(log)
+        try:
+            found = log.records() if dead or left else {}
+        except WireError:
+            doubtful |= log.named() if dead else log.named().intersection(left)
+            found = {}
+        if not dead:
+            log.leave()
         for name, lines in found.items():
-            by_entry.setdefault(name, []).extend(lines)
+            if dead or name in left:
+                by_entry.setdefault(name, []).extend(lines)
     return by_entry, doubtful, logs

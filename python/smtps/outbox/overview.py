@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from smtps.errors import OutboxError, SmtpsError, UsageError
 from smtps.outbox.afterwork import Pending, accepted, pending
 from smtps.outbox.entry import Entry
-from smtps.outbox.forms import Record, form
+from smtps.outbox.forms import Record, form, parsed
 from smtps.outbox.journal import Journal, attempts
 from smtps.outbox.judge import settled, state
 from smtps.outbox.spool import Spool
@@ -30,6 +31,8 @@ WORDS = {
     "failed": "failed",
     "sent": "was sent",
 }
+
+UNSURE = Verdict.UNCERTAIN.value
 
 MARKED = "It was marked as sent by hand."
 
@@ -52,8 +55,11 @@ class Listed(NamedTuple):
 
     @property
     def uncertain(self) -> bool:
-        """True if nobody knows whether it has arrived."""
-        return self.state == "failed" and str(self.outcome.get("verdict")) == "uncertain"
+        """True if nobody knows whether it has arrived, at one recipient at least."""
+        if self.state != "failed" or self.mail is None:
+            return False
+        final = settled(self.records, self.mail.envelope)
+        return UNSURE in final.values()
 
     @property
     def word(self) -> str:
@@ -131,11 +137,18 @@ def _one(spool: Spool, state: str, name: str) -> Listed:
         return Listed(name, state, None, [], error.text, [])
 
 
-def retry(spool: Spool, entry: Listed, others: bool = False, now: bool = True) -> None:
+def retry(
+    spool: Spool,
+    entry: Listed,
+    others: bool = False,
+    now: bool = True,
+    uncertain: bool = False,
+) -> None:
     """Put ENTRY into queue/ again for all who have not got it, due NOW or at its time.
 
     OTHERS leaves those out who were refused, and the others get it whatever becomes of the rest,
-    although it was for all or none.  Raises UsageError or OutboxError.
+    although it was for all or none.  Whoever may have got it is left out, unless UNCERTAIN: to
+    them it may come twice.  Raises UsageError or OutboxError.
     """
     early = now and entry.mail is not None and entry.mail.not_before > time.time()
     if entry.state == "queue" and not (others or early):
@@ -148,7 +161,15 @@ def retry(spool: Spool, entry: Listed, others: bool = False, now: bool = True) -
     try:
         wish: dict[str, Value] = {"others": True} if others else {}
         wish |= {"now": True} if early else {}
-        owned.journal.append(form("retry", time=int(time.time()), **wish))
+        wish |= {"uncertain": True} if uncertain else {}
+        line = form("retry", time=int(time.time()), **wish)
+        final = settled([*owned.journal.records(), parsed(line.rstrip())], entry.mail.envelope)
+        if len(final) == len(entry.mail.envelope.recipients) and UNSURE in final.values():
+            # It may have become so a moment ago.
+            raise UsageError(
+                f"Nobody knows whether the mail {entry.name} has arrived: it is not sent again."
+            )
+        owned.journal.append(line)
     except BaseException:
         owned.finish(entry.state)
         raise
@@ -170,7 +191,7 @@ def mark_sent(spool: Spool, entry: Listed) -> None:
     try:
         found = owned.journal.records()
         final = settled(found, entry.mail.envelope)
-        open_ = [i for i, verdict in final.items() if verdict == Verdict.UNCERTAIN.value]
+        open_ = [i for i, verdict in final.items() if verdict == UNSURE]
         left = {Verdict(verdict) for verdict in final.values()} - {Verdict.UNCERTAIN}
         attempt = max(1, attempts(found))
         owned.journal.append(
@@ -200,14 +221,26 @@ def drop(spool: Spool, entry: Listed) -> None:
     """Delete ENTRY, wherever it lies but in active/.  Raises UsageError or OutboxError."""
     if entry.state == "active":
         raise UsageError(f"The mail {entry.name} is being sent: it can't be dropped now.")
-    owned = spool.take(entry.name, entry.state)
-    if owned is None:
-        raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.")
+    # Not by way of active/: should we be killed there, it would be judged, and sent.
+    owned = spool.own(spool.place(entry.state, entry.name))
     try:
+        if owned is None:
+            raise FileNotFoundError
         # Out of sight first: half deleted it would be damaged.
         gone = spool.root / "tmp" / entry.name
         owned.directory.rename(gone)
+    except FileNotFoundError:
+        raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.") from None
+    except OSError as error:
+        raise OutboxError(f"The mail {entry.name} can't be deleted: {error.strerror}.") from None
+    finally:
+        if owned is not None:
+            owned.give_up()
+    try:
         (gone / "envelope.sexp").unlink(missing_ok=True)
-        shutil.rmtree(gone)
+        # Who does what was to follow, may delete of it, too.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(gone)
+        shutil.rmtree(gone, ignore_errors=True)
     except OSError as error:
         raise OutboxError(f"The mail {entry.name} can't be deleted: {error.strerror}.") from None

@@ -49,9 +49,9 @@ LOCKED = "envelope.sexp"
 class Owned:
     """An entry that this process owns, by the lock on its envelope."""
 
-    def __init__(self, spool: Spool, directory: Path, lock: int | None) -> None:
+    def __init__(self, spool: Spool, directory: Path, lock: int) -> None:
         self._spool = spool
-        self._lock = lock
+        self._lock: int | None = lock
         self.directory = directory
         self.journal = Journal(directory)
 
@@ -64,8 +64,7 @@ class Owned:
         try:
             self.directory.rename(target)
         except OSError as error:
-            if self._lock is not None:
-                os.close(self._lock)
+            self.give_up()
             if isinstance(error, FileNotFoundError):
                 return False
             raise OutboxError(
@@ -73,6 +72,12 @@ class Owned:
             ) from None
         self.directory, self.journal = target, Journal(target)
         return True
+
+    def give_up(self) -> None:
+        """Let others have the entry, where it lies."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def finish(self, state: str) -> Path:
         """Move the entry to STATE, give it up, and return where it lies."""
@@ -84,11 +89,10 @@ class Owned:
         except OSError as error:
             raise OutboxError(
                 f"The mail {self.directory.name} can't be moved to {state}/ "
-                f"({error.strerror}); it lies in active/."
+                f"({error.strerror}); it lies in {self.directory.parent.name}/."
             ) from None
         finally:
-            if self._lock is not None:
-                os.close(self._lock)
+            self.give_up()
         return target
 
 

@@ -162,6 +162,11 @@ def test_a_failure_is_told_once_and_tried_again_when_asked(box: Spool, tmp_path:
         "(fcc :kind)\n",
         form("tag", tags=["--output=x"], id="1@x"),
         form("draft", file="/etc/passwd"),
+        "(fcc :kind maildir :path)\n",
+        "(fcc x)\n",
+        fcc("maildir", path="/\0x"),
+        fcc("notmuch", folder="\0x"),
+        form("tag", tags=["+a\0b"], id="1@x"),
     ],
 )
 def test_what_is_not_known_is_not_done(box: Spool, line: str) -> None:
@@ -179,6 +184,7 @@ def test_a_damaged_file_is_left(box: Spool) -> None:
     done = afterwork.carry_out(box, there.name)
     assert done is not None
     assert "can't be read" in done.failed[0]
+    assert left(there)[0][0] == "what was to follow"
     assert (there / afterwork.NAME).read_text() == "(((\n"
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from smtps.client.account import Account
-from smtps.outbox import overview
+from smtps.errors import OutboxError, UsageError
+from smtps.outbox import judge, overview
 from smtps.outbox.drain import Drainer
 from smtps.outbox.journal import Journal
 from smtps.outbox.log import Log
-from smtps.outbox.spool import Spool
+from smtps.outbox.spool import Owned, Spool
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.parameters import Wishes
 from smtps.rpc.codec import Value, plist
@@ -221,6 +222,30 @@ def test_a_mail_is_not_sent_before_its_time(sandbox: Sandbox, tmp_path: Path) ->
     asyncio.run(drain())
     assert states(box) == ["queue"]
     assert not sandbox.accepted
+
+
+def test_when_the_clock_is_set_what_is_due_then_goes(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    name = queued(sandbox, box)
+    file = box.root / "queue" / name / "envelope.sexp"
+    when = int(time.time()) + 3600
+    file.write_text(file.read_text().replace(" :size", f" :not-before {when} :size", 1))
+    monkeypatch.setattr("smtps.outbox.drain.LOOK_SECONDS", 0.1)
+    clock = time.time
+
+    async def drain() -> None:
+        running = drainer(box)
+        async with asyncio.timeout(10):
+            await running.drained()
+            monkeypatch.setattr(time, "time", lambda: clock() + 7200)
+            while not box.names("sent"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await running.stop()
+
+    asyncio.run(drain())
+    assert len(sandbox.accepted) == 1
 
 
 def test_a_damaged_entry_is_told_once_and_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -508,6 +533,59 @@ def test_that_the_others_are_to_have_it_sends_nothing_before_its_time(tmp_path: 
         drained(box)
         assert [mail.recipients for mail in sandbox.accepted] == [("a@x",)]
         assert "HOLDUNTIL=20" in parameters(sandbox)
+
+
+def test_who_has_got_a_mail_does_not_get_it_again_though_it_can_be_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    told: list[Event] = []
+    append = Journal.append
+    full = [True]
+
+    def no_room(self: Journal, *lines: str, reserve: bool = False, flush: bool = True) -> None:
+        if full[0] and any(line.startswith("(outcome") for line in lines):
+            raise OutboxError("The outbox can't be written (No space left on device).")
+        append(self, *lines, reserve=reserve, flush=flush)
+
+    def override(verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user\r\n" if verb == "RCPT" and "b@x" in line else None
+
+    monkeypatch.setattr(Journal, "append", no_room)
+    owners: list[Owned] = []
+    activate = Owned.activate
+
+    def remembered(self: Owned) -> bool:
+        owners.append(self)
+        return activate(self)
+
+    monkeypatch.setattr(Owned, "activate", remembered)
+
+    async def drain() -> None:
+        running = drainer(box, told.append)
+        async with asyncio.timeout(10):
+            await running.drained()
+        if full[0]:
+            entry = overview.found(box, name)
+            assert entry.state == "active"
+            with pytest.raises(UsageError):
+                overview.retry(box, entry)
+            # Nor does anybody else who looks take it.
+            assert judge.recover(box) == []
+        await running.stop()
+
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        name = queued(sandbox, box, envelope=Envelope("me@x", ("a@x", "b@x")))
+        asyncio.run(drain())
+        assert "No space left" in str(told[-1]["text"])
+        full[0] = False
+        # The death of its owner.
+        owners[0].give_up()
+        assert judge.recover(box) == []
+        entry = overview.found(box, name)
+        assert entry.mail is not None
+        assert judge.settled(entry.records, entry.mail.envelope) == {0: "accepted", 1: "refused"}
+        assert entry.state == "failed"
 
 
 def test_a_mail_that_was_accepted_and_cannot_be_moved_is_told_to_be_both(

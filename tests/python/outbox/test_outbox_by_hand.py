@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -17,7 +18,7 @@ from smtps.outbox.journal import Journal, results
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import Fate, Outcome, Verdict
-from smtps.rpc.codec import plist
+from smtps.rpc.codec import Value, plist
 from smtps.rpc.stdio import Wire
 
 RECIPIENTS = ("a@x.example", "b@x.example", "c@x.example")
@@ -42,12 +43,18 @@ class Nobody:
         return True
 
 
-def ask(method: str, box: Spool, name: str, until: Callable[[], bool] = lambda: True) -> None:
-    """Have the helper do METHOD with the mail NAME, and wait UNTIL."""
+def ask(
+    method: str,
+    box: Spool,
+    name: str,
+    until: Callable[[], bool] = lambda: True,
+    **wishes: Value,
+) -> None:
+    """Have the helper do METHOD with the mail NAME as the WISHES say, and wait UNTIL."""
 
     async def asked() -> None:
         app = App(cast(Wire, Nobody()))
-        await getattr(app, method)({"outbox": str(box.root), "id": name})
+        await getattr(app, method)({"outbox": str(box.root), "id": name, **wishes})
         async with asyncio.timeout(20):
             while not until():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
@@ -103,6 +110,61 @@ def test_a_failed_mail_goes_to_those_who_have_not_got_it(tmp_path: Path) -> None
     assert overview.found(box, name).state == "queue"
 
 
+def test_who_may_have_got_a_mail_gets_it_again_only_when_its_user_says_so(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "failed", Verdict.UNCERTAIN, Verdict.REFUSED, Verdict.ACCEPTED)
+    assert overview.found(box, name).uncertain
+    # It was another attempt that ended like that.
+    Journal(box.root / "failed" / name).append(
+        *results(2, Outcome((Fate(RECIPIENTS[2], Verdict.ACCEPTED),), "All is well."), None, [2])
+    )
+    assert overview.found(box, name).word == "uncertain"
+    ask("outbox_retry", box, name, lambda: tried(box, name, 3) == {1})
+    with pytest.raises(UsageError, match="is certain"):
+        overview.mark_sent(box, overview.found(box, name))
+    other = kept(box, "failed", Verdict.UNCERTAIN, Verdict.ACCEPTED, Verdict.ACCEPTED)
+    with pytest.raises(UsageError, match="Nobody knows"):
+        ask("outbox_retry", box, other)
+    assert overview.found(box, other).word == "uncertain"
+    ask("outbox_retry", box, other, lambda: tried(box, other) == {0}, uncertain=True)
+
+
+def test_a_drop_that_is_cut_short_sends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "held")
+    rename = Path.rename
+    ways: list[str] = []
+
+    def watched(self: Path, target: Path) -> Path:
+        ways.append(target.parent.name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    overview.drop(box, overview.found(box, name))
+    # In active/ it would be judged after a kill, and sent.
+    assert ways == ["tmp"]
+
+
+def test_a_drop_does_not_mind_who_deletes_there_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "sent")
+    (box.root / "sent" / name / "afterwork.sexp").touch()
+    unlink = os.unlink
+
+    def twice(path: str, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        if "afterwork" in str(path):
+            unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", twice)
+    overview.drop(box, overview.found(box, name))
+    assert not box.names("tmp")
+
+
 def test_what_is_taken_is_locked_before_it_is_in_active(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,12 +179,12 @@ def test_what_is_taken_is_locked_before_it_is_in_active(
         return moved
 
     monkeypatch.setattr(Path, "rename", judged_at_once)
-    ask("outbox_drop", box, name)
-    assert not [path for path in box.root.rglob("*") if path.is_file()]
+    overview.retry(box, overview.found(box, name))
+    assert box.names("queue") == [name]
 
 
-def tried(box: Spool, name: str) -> set[object]:
-    """Return the recipients of the second attempt on the mail NAME."""
+def tried(box: Spool, name: str, attempt: int = 2) -> set[object]:
+    """Return the recipients of the ATTEMPT on the mail NAME."""
     records = next((one.records for one in overview.listed(box) if one.name == name), [])
     told = [plist(rest) for kind, rest in records if kind == "result"]
-    return {result["recipient"] for result in told if result["attempt"] == 2}
+    return {result["recipient"] for result in told if result["attempt"] == attempt}

@@ -138,6 +138,70 @@ def test_the_log_of_the_living_is_left_alone(tmp_path: Path) -> None:
     assert not living.path.exists()
 
 
+def test_an_owner_who_dies_while_others_look_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Spool(tmp_path / "box")
+    directory = box.take_in(ACCOUNT, TO, lambda: [b"Subject: x\r\n\r\nx\r\n"], "<1@x>", "queue")
+    owned = box.take(directory.name)
+    assert owned is not None
+    living = log.Log(box.root / "log")
+    living.note(form("commit", id=directory.name, attempt=1, recipients=[0, 1]))
+    whole = Spool.names
+
+    def names(self: Spool, state: str) -> list[str]:
+        """Die when the entries are listed, with the log not yet unlocked."""
+        if state == "active" and owned._lock is not None:
+            owned.give_up()
+        return whole(self, state)
+
+    monkeypatch.setattr(Spool, "names", names)
+    assert recovered(box) == "failed"
+    assert living.path.exists()
+    asyncio.run(living.close(box.root))
+
+
+def test_what_the_living_could_not_write_into_its_entry_counts(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    owned = begun(box)
+    name = owned.directory.name
+    living = log.Log(box.root / "log")
+    living.note(
+        form("commit", id=name, attempt=1, recipients=[0, 1]),
+        *(
+            form("result", id=name, attempt=1, recipient=i, verdict=Symbol("accepted"))
+            for i in range(2)
+        ),
+    )
+    # Its disk was read-only when it was to be moved.
+    owned.give_up()
+    assert recovered(box) == "sent"
+    asyncio.run(living.close(box.root))
+
+
+@pytest.mark.parametrize("state", ["held", "failed"])
+def test_what_is_kept_stays_where_it_is_and_hears_of_it(tmp_path: Path, state: str) -> None:
+    box = Spool(tmp_path / "box")
+    directory = box.take_in(ACCOUNT, TO, lambda: [b"Subject: x\r\n\r\nx\r\n"], "<1@x>", state)
+    accepted = form("result", id=directory.name, attempt=1, recipient=0, verdict=Symbol("accepted"))
+    left_log(box, accepted)
+    assert recovered(box) == state
+    assert "accepted" in (directory / "journal.sexp").read_text()
+    assert not list((box.root / "log").iterdir())
+
+
+def test_whoever_was_accepted_once_stays_so(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    owned = begun(box)
+    owned.journal.append(
+        form("attempt", number=2, time=1),
+        result(0, "accepted"),
+        result(0, "deferred"),
+        result(1, "deferred"),
+    )
+    assert judge.settled(owned.journal.records(), TO) == {0: "accepted"}
+
+
 def test_what_is_owned_is_left_alone(tmp_path: Path) -> None:
     box = Spool(tmp_path / "box")
     owned = begun(box)
