@@ -35,6 +35,8 @@
 (declare-function smtps-trust-accept "smtps-trust")
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-helper-call "smtps-helper")
+(declare-function smtps-mode-line-show "smtps-mode-line" (on))
+(declare-function smtps-mode-line--look-soon "smtps-mode-line" ())
 (declare-function smtps-helper-live-p "smtps-helper" ())
 (declare-function smtps-helper-subscribe "smtps-helper" (topic function))
 (declare-function expand-mail-aliases "mailalias"
@@ -775,6 +777,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
             (smtps-undo-keep id not-before)))
         (smtps-send--safely "its buffer could not be marked"
           (smtps-send--say-when-done sentence))))
+    (smtps-send--safely "the mode line could not show it"
+      (smtps-send--show))
     (smtps-outbox-changed)
     (when (and afterwork (not noninteractive))
       (smtps-send--look-after id))
@@ -789,6 +793,12 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
         (smtps-send--wake)))
     (unless noninteractive
       (smtps-send-tell sentence))))
+
+(defun smtps-send--show ()
+  "Have the mode line show mail, if `smtps-mode' has not come to that yet."
+  (when (and smtps-mode (not noninteractive)
+             (not (memq #'smtps-mode-line--look-soon smtps-outbox-change-hook)))
+    (smtps-mode-line-show t)))
 
 (defun smtps-send--promise (host not-before)
   "Return words for a mail to HOST, to be sent at NOT-BEFORE, or now if nil."
