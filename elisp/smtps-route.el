@@ -38,7 +38,7 @@
 
 ;;;###autoload
 (defun smtps-route-show ()
-  "Have it shown by which account the mail composed in this buffer goes.
+  "Show by which account the mail composed in this buffer will be sent.
 `smtps-mode' has this done for each buffer that a mail is composed in."
   (setq smtps-route--composing t)
   (unless smtps-route--timer

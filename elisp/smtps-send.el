@@ -762,7 +762,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
          (not-before (and (not held) (plist-get envelope :not-before)))
          (sentence (if held "Kept in the outbox until you send it"
                      (smtps-send--promise (plist-get account :host)
-                                          not-before))))
+                                          not-before)))
+         (later nil))
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
@@ -775,8 +776,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                            afterwork))
           (smtps-send--safely "its buffer could not be kept"
             (smtps-undo-keep id not-before)))
-        (smtps-send--safely "its buffer could not be marked"
-          (smtps-send--say-when-done sentence))))
+        (setq later (smtps-send--safely "its buffer could not be marked"
+                      (smtps-send--say-when-done sentence)))))
     (smtps-send--safely "the mode line could not show it"
       (smtps-send--show))
     (smtps-outbox-changed)
@@ -791,7 +792,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
       (smtps-send--tell-anew id)
       (smtps-send--safely "the helper could not be told"
         (smtps-send--wake)))
-    (unless noninteractive
+    (unless (or noninteractive later)
       (smtps-send-tell sentence))))
 
 (defun smtps-send--show ()
@@ -828,7 +829,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (sentence)
-  "Have SENTENCE told once message.el has said \"Sending...done\"."
+  "Have SENTENCE told once message.el has said \"Sending...done\".
+Return nil if it does not say that here."
   (when (and (derived-mode-p 'message-mode) (not noninteractive))
     (let (action)
       (setq action (lambda ()
@@ -972,7 +974,8 @@ server's `:key' and a `:text'.")
 (defun smtps-send--event (event)
   "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
   (let* ((id (plist-get event :id))
-         (alike (smtps-send--waits-alike-p event))
+         (alike (or (smtps-send--waits-alike-p event)
+                    (smtps-send--waits-still-p event)))
          (sentence (smtps-send--sentence event)))
     (smtps-send--note event)
     (smtps-outbox-changed)
@@ -1059,6 +1062,15 @@ when Emacs is idle again."
                                     '(:waits :host :port :key :verdict))))
                    smtps-send--waiting)))
 
+(defun smtps-send--waits-still-p (event)
+  "Return non-nil if the mail of EVENT waits for a password, as it did before.
+So it does whenever others are sent; a login that was refused is news."
+  (and (eq (plist-get event :waits) 'secret)
+       (not (eq (plist-get event :verdict) 'login))
+       (eq 'secret (plist-get (cdr (assoc (plist-get event :id)
+                                          smtps-send--waiting))
+                              :waits))))
+
 (defun smtps-send--note (event)
   "Note what a mail waits for after EVENT, and what became of its login."
   (let* ((id (plist-get event :id))
@@ -1137,8 +1149,26 @@ smtps-answer shows the certificate, and asks."
           ((eq (plist-get event :afterwork) 'failed)
            (format-message "%s  The mail itself was sent; F in M-x \
 smtps-outbox tries again." (smtps-send--line text)))
-          ((and (stringp text) (not (string-blank-p text)))
-           (smtps-send--line text)))))
+          ((not (and (stringp text) (not (string-blank-p text)))) nil)
+          ((eq state 'failed) (smtps-send--failed-sentence event))
+          (t (smtps-send--line text)))))
+
+(defun smtps-send--failed-sentence (event)
+  "Return what became of the mail of EVENT, which failed, and what can be done."
+  (let* ((id (plist-get event :id))
+         (entry (smtps-outbox-find id)))
+    (format "%s  M-x smtps-outbox: %s."
+            ;; Where it is kept, the list shows.
+            (smtps-send--line
+             (string-remove-suffix
+              (format " The mail is kept as %s in the outbox under failed." id)
+              (plist-get event :text)))
+            (cond ((eq (plist-get event :verdict) 'uncertain)
+                   "m if you find that it arrived, r sends it again")
+                  ((and entry (< (length (smtps-outbox-left entry))
+                                 (length (plist-get entry :recipients))))
+                   "f sends it again to who has not got it, e edits it")
+                  (t "e edits it, r sends it again")))))
 
 (defun smtps-send--waiting-sentence (event)
   "Return why the mail of EVENT waits, and the time of its next try, or nil."

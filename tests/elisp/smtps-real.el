@@ -95,6 +95,7 @@ A person is there, and answers as `smtps-real-answers' says."
           (smtps-send--again nil)
           (smtps-send--trouble nil)
           (smtps-credentials--memory nil)
+          (smtps-credentials--refused nil)
           (smtps-credentials--wanted nil)
           (smtps-credentials--passphrases nil)
           (smtps-credentials--given nil)

@@ -94,6 +94,7 @@
            (lambda (sentence) (push sentence smtps-send-test-told)))
           (smtps-accounts '(("poste" :host "relay.poste.it" :user "u")))
           (smtps-credentials--memory nil)
+          (smtps-credentials--refused nil)
           (smtps-credentials--wanted nil)
           (auth-sources nil)
           (user-full-name "Me")
@@ -698,7 +699,10 @@ Nothing may be left of that mail."
       (smtps-send-test-compose "to@y.example")
       (let ((message-send-actions-before message-send-actions))
         (message-send)
-        (should (equal (car smtps-send-test-told) "Queued for relay.poste.it"))
+        (should (equal (cl-remove-if-not
+                        (lambda (told) (string-prefix-p "Queued" told))
+                        smtps-send-test-told)
+                       '("Queued for relay.poste.it")))
         (should (equal message-send-actions message-send-actions-before))))))
 
 ;;; Passwords
@@ -779,6 +783,38 @@ Nothing may be left of that mail."
       (smtps-send--event event)
       (should (equal smtps-send-test-told
                      '("Accepted for 1 recipient by h as Q1."))))))
+
+(ert-deftest smtps-send-test-told-of-what-failed ()
+  "Whoever is told that a mail failed is told what to do, and is shown no file."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil) id)
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (setq id (plist-get (smtps-send-test-entry) :id))
+      (pcase-dolist (`(,verdict ,told)
+                     '((refused "No.  M-x smtps-outbox: e edits it, r sends it again.")
+                       (uncertain "No.  M-x smtps-outbox: m if you find that it \
+arrived, r sends it again.")))
+        (should (equal (smtps-send--sentence
+                        `(:id ,id :state failed :verdict ,verdict
+                              :text ,(format "No. The mail is kept as %s in the \
+outbox under failed." id)))
+                       told))))))
+
+(ert-deftest smtps-send-test-waits-still ()
+  "That a mail waits for a password is told once, though others are sent."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (waits '(:id "x" :state queue :verdict later :waits secret
+                       :host "h" :port 465 :text "It waits.")))
+      (smtps-send--event `(:id "x" :state queue :verdict login :waits secret
+                               :host "h" :port 465 :text "535 No."))
+      (should (length= smtps-send-test-told 1))
+      (smtps-send--event waits)
+      (should (length= smtps-send-test-told 1))
+      (smtps-send--event `(:id "x" :state queue :verdict login :waits secret
+                               :host "h" :port 465 :text "535 Never."))
+      (should (length= smtps-send-test-told 2)))))
 
 (ert-deftest smtps-send-test-told-of-what-is-stuck ()
   "What became of a mail is told though it could not be moved."
