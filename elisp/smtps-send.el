@@ -390,6 +390,10 @@ When the mail is sent on, those of old don't count."
   '("bcc" "resent-bcc" "fcc" "gcc" "x-message-smtp-method")
   "Header fields, in lower case, that never leave this machine.")
 
+(defconst smtps-send--address-fields
+  '("from" "to" "cc" "bcc" "resent-from" "resent-to" "resent-cc" "resent-bcc")
+  "Header fields, in lower case, whose addresses are those of the envelope.")
+
 (defun smtps-send--header-end (separator strict)
   "Make the header of the current buffer end with an empty line.
 Return its end, a marker at that line.  SEPARATOR is the line that may
@@ -504,6 +508,8 @@ Signal an `smtps-error' if the mail can't be sent as it is."
       (unless (smtps-send--values (smtps-send--fields end) "from")
         (goto-char (point-min))
         (mail-insert-from-field)))
+    (unless multibyte
+      (smtps-send--decode-local-parts end))
     (setq fields (smtps-send--fields end)
           ;; Where the mail was composed, variables may have local values.
           envelope (with-current-buffer source
@@ -525,6 +531,33 @@ Signal an `smtps-error' if the mail can't be sent as it is."
     (when multibyte
       (smtps-send--encode end (smtps-send--coding source)))
     envelope))
+
+(defconst smtps-send--name-and-local-regexp
+  (let ((plain "[^][(),:;<>@\\\"\0- ]"))
+    (concat "\\`\\(?:" plain "\\(?:" plain "\\| \\)*<\\)?" plain "+\\'"))
+  "A mailbox up to its at sign (RFC 5322 3.4), with a plain name or none.")
+
+(defun smtps-send--decode-local-parts (end)
+  "Make encoded words that are parts of addresses UTF-8, in the header up to END.
+message.el encodes what is not ASCII in an address as if it were a name,
+which no server takes (RFC 2047 5); it can be sent as it is (RFC 6532)."
+  (let ((case-fold-search t)
+        (word "=\\?utf-8\\?[bq]\\?[^? \t\n]*\\?="))
+    ;; From the last to the first, so that the places stay true.
+    (pcase-dolist (`(,name ,_ ,beginning ,finish)
+                   (reverse (smtps-send--fields end)))
+      (when (member name smtps-send--address-fields)
+        (let ((finish (copy-marker finish)))
+          (goto-char beginning)
+          (while (re-search-forward
+                  (concat "\\(" word "\\(?:\n?[ \t]+" word "\\)*\\)@") finish t)
+            (let ((text (save-match-data
+                          (require 'rfc2047)
+                          (rfc2047-decode-string (match-string 1)))))
+              ;; What is more than a name and an address stays, and is refused.
+              (when (string-match-p smtps-send--name-and-local-regexp text)
+                (replace-match (encode-coding-string text 'utf-8)
+                               t t nil 1)))))))))
 
 (defun smtps-send--bcc (fields)
   "Return those of FIELDS that are Bcc or Resent-Bcc, as they are sent, or nil."
@@ -1053,7 +1086,7 @@ when Emacs is idle again."
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."
-  (and (memq (plist-get event :waits) '(secret trust))
+  (and (memq (plist-get event :waits) '(secret setup trust))
        (cl-find-if (lambda (other)
                      (and (not (equal (car other) (plist-get event :id)))
                           (cl-every (lambda (key)

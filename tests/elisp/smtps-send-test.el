@@ -552,6 +552,36 @@ Nothing may be left of that mail."
 
 ;;; Addresses
 
+(ert-deftest smtps-send-test-local-part-beyond-ascii ()
+  "message.el makes encoded words of such an address, which is sent as it is."
+  (dolist (case '(("jörg@y.example" ("jörg@y.example") "To: jörg@y.example")
+                  ("Jörg Ä <jörg@exämple.it>, b@c.example"
+                   ("jörg@xn--exmple-cua.it" "b@c.example")
+                   "To: Jörg Ä <jörg@xn--exmple-cua.it>, b@c.example")
+                  ("\"Jörg\" <j.ö.g@y.example>" ("j.ö.g@y.example") "j.ö.g@y.example>")
+                  ("用户@y.example, Ünn <ünn@y.example>"
+                   ("用户@y.example" "ünn@y.example") "用户@y.example")))
+    (smtps-send-test-with 'sent
+      (smtps-send-test-compose (car case) '(("Cc" . "Bär <ascii@y.example>")))
+      (cl-letf (((symbol-function 'y-or-n-p) #'always))
+        (message-send))
+      (let ((entry (smtps-send-test-entry 'sent)))
+        (should (equal (plist-get entry :recipients)
+                       (append (nth 1 case) '("ascii@y.example"))))
+        (with-temp-buffer
+          (insert-file-contents (concat (plist-get entry :directory) "/message.eml"))
+          (should (search-forward (nth 2 case) nil t))
+          ;; A name stays an encoded word.
+          (should (re-search-forward "^Cc: =\\?utf-8\\?.+ <ascii@" nil t)))))))
+
+(ert-deftest smtps-send-test-local-part-that-can-be-two-things ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (set-buffer-multibyte nil)
+      (insert "From: me@poste.it\nTo: =?utf-8?Q?M=C3=BCller=2C_ann=C3=A9?=@y.example\n\n")
+      (should (string-match-p "is not a mail address"
+                              (smtps-send-test-refused #'smtps-send-buffer))))))
+
 (ert-deftest smtps-send-test-addresses ()
   (dolist (case '(("a@b" "a@b") ("<a@b>" "a@b") (" A B  <a@b> " "a@b")
                   ("\"B, A\" <a@b>, c@d" "a@b" "c@d")
