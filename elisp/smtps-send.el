@@ -1196,12 +1196,16 @@ smtps-outbox tries again." (smtps-send--line text)))
              (string-remove-suffix
               (format " The mail is kept as %s in the outbox under failed." id)
               (plist-get event :text)))
-            (cond ((eq (plist-get event :verdict) 'uncertain)
-                   "m if you find that it arrived, r sends it again")
-                  ((and entry (< (length (smtps-outbox-left entry))
-                                 (length (plist-get entry :recipients))))
-                   "f sends it again to who has not got it, e edits it")
-                  (t "e edits it, r sends it again")))))
+            (smtps-send--failed-step entry (eq (plist-get event :verdict)
+                                               'uncertain)))))
+
+(defun smtps-send--failed-step (entry uncertain)
+  "Return the keys of the outbox for ENTRY, which failed or is UNCERTAIN."
+  (cond (uncertain "m if you find that it arrived, r sends it again")
+        ((and entry (< (length (smtps-outbox-left entry))
+                       (length (plist-get entry :recipients))))
+         "f sends it again to who has not got it, e edits it")
+        (t "e edits it, r sends it again")))
 
 (defun smtps-send--waiting-sentence (event)
   "Return why the mail of EVENT waits, and the time of its next try, or nil."

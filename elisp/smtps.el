@@ -396,6 +396,13 @@ Long enough for the init file and the first screen to be done.")
   (or (not (featurep 'smtps-send))
       (smtps-send-query-quit)))
 
+(defvar smtps-mode-map
+  (let ((map (make-sparse-keymap)))
+    ;; C-c with punctuation is for minor modes.
+    (define-key map (kbd "C-c _") #'smtps-undo-send)
+    map)
+  "Keymap of `smtps-mode'.")
+
 ;; With a function in one of mail-mode's own hooks, `compose-mail' warns of it.
 (defun smtps--compose ()
   "See to the mail that is going to be composed in this buffer, if one is."
@@ -413,6 +420,7 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
 `send-mail-function' and `message-send-mail-function' back their values."
   :global t
   :group 'smtps
+  :keymap smtps-mode-map
   (let ((variables '(send-mail-function message-send-mail-function)))
     (cond
      (smtps-mode
