@@ -1004,8 +1004,45 @@ something has to be mended first, or `decision' where a recipient was
 refused and the mail is held), `:host' and `:port', and for trust the
 server's `:key' and a `:text'.")
 
+(defvar smtps-send--sought nil
+  "The ids of mails whose password was looked for by itself.")
+
 (defun smtps-send--event (event)
-  "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
+  "Take EVENT, the properties of an event `outbox' of the helper.
+Where a password lacks that a plain file may have, it is looked for first:
+so it is after a start, when nobody has sent a mail yet."
+  (let ((id (plist-get event :id)))
+    (if (not (and (eq (plist-get event :waits) 'secret)
+                  (eq (plist-get event :verdict) 'later)
+                  (stringp id)
+                  (not noninteractive)
+                  (not (member id smtps-send--sought))))
+        (progn
+          (when (and (plist-get event :verdict)
+                     (not (eq (plist-get event :verdict) 'later)))
+            (setq smtps-send--sought (delete id smtps-send--sought)))
+          (smtps-send--take event))
+      (push id smtps-send--sought)
+      ;; To read files in a filter would keep the user from the keys.
+      (run-at-time 0 nil #'smtps-send--seek event))))
+
+(defun smtps-send--seek (event)
+  "Look for the password that the mail of EVENT waits for, if that asks nothing.
+A key ends that, and it is done later."
+  (let* ((entry (smtps-outbox-find (plist-get event :id)))
+         (account (plist-get entry :account))
+         (from (plist-get entry :from))
+         (found (and account
+                     (while-no-input
+                       (smtps-credentials-at-hand account from)
+                       (list (smtps-credentials-login account from))))))
+    (cond ((eq found t)
+           (run-at-time smtps-send--pause nil #'smtps-send--seek event))
+          ((car found) (smtps-send--wake))
+          (t (smtps-send--take event)))))
+
+(defun smtps-send--take (event)
+  "Note EVENT, the properties of an event of a mail, and tell it if it's news."
   (let* ((id (plist-get event :id))
          (alike (or (smtps-send--waits-alike-p event)
                     (smtps-send--waits-still-p event)))

@@ -35,8 +35,6 @@ def emacs(sandbox: Sandbox, home: Path, more: str = "") -> Iterator[Terminal]:
     with Terminal(command, {"HOME": str(home)}, SIZE) as terminal:
         terminal.until("scratch")
         yield terminal
-        terminal.keys("C-x", "C-c")
-        terminal.until("^status=0$")
 
 
 def test_account_is_shown_before_sending(tmp_path: Path) -> None:
@@ -57,3 +55,23 @@ def test_account_is_shown_before_sending(tmp_path: Path) -> None:
         terminal.until("^Goes by account work")
         terminal.keys("C-c", "C-s")
         terminal.until("localhost accepted the message for 1 recipient")
+
+
+def test_the_next_start_goes_on(tmp_path: Path) -> None:
+    """Who quits with mail in flight leaves it to the next Emacs, which needs no answer for it."""
+    with Sandbox(tmp_path / "sandbox") as sandbox:
+        with emacs(sandbox, tmp_path, "(setq smtps-send-delay 5)") as terminal:
+            terminal.keys("C-x", "m")
+            terminal.until("^To:")
+            terminal.type("to@other-host.it")
+            terminal.keys("C-c", "C-c")
+            terminal.until(r"^It goes to localhost in \d seconds; C-c _ takes it back$")
+            terminal.keys("C-x", "C-c")
+            terminal.until(r"A mail is not sent yet\.")
+            terminal.keys("l")
+            terminal.until("^status=0$")
+        assert not sandbox.accepted
+        with emacs(sandbox, tmp_path) as terminal:
+            screen = terminal.until("localhost accepted the message for 1 recipient")
+            assert "smtps-answer" not in screen
+        assert len(sandbox.accepted) == 1

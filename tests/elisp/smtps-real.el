@@ -93,6 +93,7 @@ A person is there, and answers as `smtps-real-answers' says."
           (smtps-send--told nil)
           (smtps-send--waiting nil)
           (smtps-send--again nil)
+          (smtps-send--sought nil)
           (smtps-send--trouble nil)
           (smtps-credentials--memory nil)
           (smtps-credentials--refused nil)
