@@ -38,7 +38,7 @@
 
 ;;;###autoload
 (defun smtps-route-show ()
-  "Show by which account the mail composed in this buffer will be sent.
+  "Show the account by which the mail composed in this buffer will be sent.
 `smtps-mode' has this done for each buffer that a mail is composed in."
   (setq smtps-route--composing t)
   (unless smtps-route--timer
@@ -46,7 +46,7 @@
           (run-with-idle-timer smtps-route--pause t #'smtps-route--paused))))
 
 (defun smtps-route--paused ()
-  "Show by which account the mail in the selected window goes, if it has one."
+  "Show the account of the mail in the selected window, if it has one."
   (if (not (and smtps-mode
                 (cl-some (lambda (buffer)
                            (buffer-local-value 'smtps-route--composing buffer))
