@@ -1060,9 +1060,7 @@ A key ends that, and it is done later."
       (when (nthcdr smtps-send--told-limit smtps-send--told)
         (setf (nthcdr smtps-send--told-limit smtps-send--told) nil))
       (unless (or noninteractive alike)
-        (let ((label (smtps-send--label id)))
-          (smtps-send-tell (if label (format "“%s”: %s" label sentence)
-                             sentence)))))))
+        (smtps-send-tell (concat (smtps-send--label id) sentence))))))
 
 (defun smtps-send--follow (id)
   "Do what is to follow the fate of the mail ID and can be done here and now."
@@ -1099,12 +1097,11 @@ Another Emacs may have it sent, or its client be started later.")
 (defun smtps-send--tell-left (id sentences)
   "Tell SENTENCES, what failed after the mail ID was accepted."
   (when sentences
-    (let ((label (smtps-send--label id)))
-      (smtps-send-tell
-       (format-message "%s%s  The mail itself was sent; F in M-x \
+    (smtps-send-tell
+     (format-message "%s%s  The mail itself was sent; F in M-x \
 smtps-outbox tries again."
-                       (if label (format "“%s”: " label) "")
-                       (smtps-send--line (string-join sentences "  ")))))))
+                     (or (smtps-send--label id) "")
+                     (smtps-send--line (string-join sentences "  "))))))
 
 ;;;###autoload
 (defun smtps-send-follow-up ()
@@ -1162,10 +1159,16 @@ So it does whenever others are sent; a login that was refused is news."
   "Octets of a message in which its subject is looked for.")
 
 (defun smtps-send--label (id)
-  "Return what a person knows the mail ID by, its subject; nil if it has none."
-  (let ((state (car (and (stringp id) (smtps-outbox-states-of id)))))
-    (when state
-      (smtps-send--subject (smtps-outbox--directory (symbol-name state) id)))))
+  "Return what a person knows the mail ID by, and a colon; nil if it is gone.
+That is its subject, or its first recipient where it has none."
+  (let* ((state (car (and (stringp id) (smtps-outbox-states-of id))))
+         (directory (and state
+                         (smtps-outbox--directory (symbol-name state) id)))
+         (subject (and state (smtps-send--subject directory)))
+         (to (and state (not subject)
+                  (car (plist-get (smtps-outbox-read directory) :recipients)))))
+    (cond (subject (format "“%s”: " subject))
+          (to (format "Mail to %s: " (smtps-send--visible to))))))
 
 (defun smtps-send--subject (directory)
   "Return the subject of the entry in DIRECTORY, short; nil if it has none."

@@ -359,7 +359,8 @@ where it was made from the smtpmail variables.  Signal
             (cl-find-if-not (lambda (account) (plist-get account :from)) accounts)
             (and (null (cdr accounts)) (car accounts))
             (smtps--refuse-account
-             nil "None of the accounts is for mail from %s." from))))))
+             nil "None of the accounts is for mail from %s: put it into the :from of one."
+             from))))))
 
 ;;; The mode
 

@@ -50,7 +50,8 @@
     (should (equal (smtps-route-test-from "ann@home.example")
                    "Goes by account home: smtp.home.example"))
     (should (equal (smtps-route-test-from "ann@elsewhere.example")
-                   "None of the accounts is for mail from ann@elsewhere.example."))
+                   "None of the accounts is for mail from ann@elsewhere.example: \
+put it into the :from of one."))
     ;; While it is typed, there is nothing to say.
     (should-not (smtps-route-test-from "\"Ann"))
     (smtps-route-test-from "me@example.org")

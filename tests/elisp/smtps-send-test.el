@@ -857,7 +857,8 @@ outbox under failed." id)))
                  "It is.")))
 
 (ert-deftest smtps-send-test-told-of-which-mail ()
-  (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") ("" "It is accepted.")))
+  (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") 
+                  ("" "Mail to to@y.example: It is accepted.")))
     (smtps-send-test-with 'sent
       (let ((noninteractive nil))
         (smtps-send-test-compose "to@y.example")
