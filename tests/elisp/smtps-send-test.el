@@ -7,6 +7,7 @@
 ;;; Code:
 
 (require 'ert)
+(require 'auth-source)
 (require 'cl-lib)
 (require 'message)
 (require 'sendmail)
