@@ -44,6 +44,12 @@ LOGIN and SECRET are nil where it is known that there is none.  SECRET is
 an uninterned symbol whose value is the password: whatever prints this
 list prints that symbol's name only.")
 
+(defvar smtps-credentials--refused nil
+  "Passwords that auth-source or a command had, and a server refused.
+An alist of keys as in `smtps-credentials--memory' and SHA-256.  Found
+again, such a one is not tried before a person was asked: accounts get
+locked.")
+
 (defvar smtps-credentials--wanted nil
   "The accounts that the helper was answered `later' for, as plists.")
 
@@ -110,8 +116,23 @@ Return non-nil if there is a password."
   (when (fboundp 'auth-source-forget+)
     (auth-source-forget+ :host host)))
 
+(defun smtps-credentials--refuse (known)
+  "Erase the password in KNOWN, an element of the memory, which was refused.
+One that was not typed is noted, since it will be found again."
+  (pcase-let ((`(,key . (,_ . ,secret)) known))
+    (unless (or (null secret) (get secret 'typed))
+      (setf (alist-get key smtps-credentials--refused nil nil #'equal)
+            (secure-hash 'sha256 (symbol-value secret))))
+    (smtps-credentials--erase known)))
+
+(defun smtps-credentials--refused-p (account from found)
+  "Return non-nil if FOUND, (LOGIN . PASSWORD), was refused for ACCOUNT and FROM."
+  (equal (secure-hash 'sha256 (cdr found))
+         (cdr (assoc (smtps-credentials--key account from)
+                     smtps-credentials--refused))))
+
 (defun smtps-credentials-forget (account)
-  "Forget what is known of ACCOUNT's password: it was refused, or changed."
+  "Forget what is known of ACCOUNT's password, which was refused."
   (pcase-let ((`(,host ,port ,user ,author) (smtps-credentials--key account nil)))
     (setq smtps-credentials--memory
           (cl-delete-if
@@ -122,7 +143,7 @@ Return non-nil if there is a password."
                         (cond (user (member its-user (list nil user)))
                               (author (equal its-author author))
                               (t t)))
-               (smtps-credentials--erase known)
+               (smtps-credentials--refuse known)
                t))
            smtps-credentials--memory)))
   (smtps-credentials--forget-source (plist-get account :host)))
@@ -133,6 +154,7 @@ Return non-nil if there is a password."
   (dolist (known smtps-credentials--passphrases)
     (smtps-credentials--erase-secret (cdr known)))
   (setq smtps-credentials--memory nil
+        smtps-credentials--refused nil
         smtps-credentials--passphrases nil
         smtps-credentials--given nil))
 
@@ -288,21 +310,26 @@ Of the keys that were typed, nothing is left."
         (with-current-buffer buffer
           (setq buffer-undo-list nil))))))
 
-(defun smtps-credentials--ask (account from)
+(defun smtps-credentials--ask (account from &optional refused)
   "Ask for ACCOUNT's password; return (LOGIN . PASSWORD), or nil if empty.
-LOGIN is FROM where the account has no user."
+LOGIN is FROM where the account has no user.  REFUSED is non-nil if the one
+that is known was refused."
   (let* ((login (or (plist-get account :user) from))
          (password (and login
                         (smtps-credentials-read
-                         (format "Password of %s at %s: " login
-                                 (plist-get account :host))))))
+                         (format "Password of %s at %s%s: " login
+                                 (plist-get account :host)
+                                 (if refused " (the known one was refused; \
+RET tries it again)"
+                                   ""))))))
     (and password (not (string-empty-p password))
          (cons login password))))
 
-(defun smtps-credentials--ask-if-possible (account from)
-  "Do as `smtps-credentials--ask' with ACCOUNT and FROM, if a person is there."
+(defun smtps-credentials--ask-if-possible (account from &optional refused)
+  "Do as `smtps-credentials--ask' with its arguments, if a person is there.
+They are ACCOUNT, FROM and REFUSED."
   (and (smtps-credentials--can-ask-p)
-       (smtps-credentials--ask account from)))
+       (smtps-credentials--ask account from refused)))
 
 (cl-defun smtps-credentials-fetch (account &key from ask)
   "See that the password of ACCOUNT is in memory; return non-nil if it is.
@@ -330,17 +357,19 @@ if a password command fails."
                 (and (or quiet noninteractive
                          (smtps-credentials--can-ask-p))
                      (smtps-credentials--from-source account from))))
+             (refused
+              (and found (smtps-credentials--refused-p account from found)))
              (typed
-              (and (not found)
-                   (or ask (plist-get account :user))
-                   (smtps-credentials--ask-if-possible account from))))
+              (and (or refused
+                       (and (not found) (or ask (plist-get account :user))))
+                   (smtps-credentials--ask-if-possible account from refused))))
         ;; That there is none is known only where all was looked at.
         (when (or found typed
                   (and (not (plist-get account :user))
                        (or quiet (smtps-credentials--can-ask-p))))
           (smtps-credentials--not-wanted account)
-          (smtps-credentials--keep account from (car (or found typed))
-                                   (cdr (or found typed)))
+          (smtps-credentials--keep account from (car (or typed found))
+                                   (cdr (or typed found)))
           (when typed
             (put (cdr (smtps-credentials--recall account from)) 'typed t))
           (and (or found typed) t)))))))
@@ -362,6 +391,7 @@ not behind a source that might ask, and have another password."
                (and auth-sources
                     (let ((found (smtps-credentials--from-source account from)))
                       (and found
+                           (not (smtps-credentials--refused-p account from found))
                            (smtps-credentials--keep account from (car found)
                                                     (cdr found))))))))))
 

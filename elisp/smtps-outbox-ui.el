@@ -93,6 +93,23 @@
   (pcase-let ((`(,word ,face) (cdr (assq state smtps-outbox-ui--states))))
     (propertize word 'face face)))
 
+(defconst smtps-outbox-ui--hints
+  '((needs-you . "a answers what it waits for")
+    (undecided . "o sends it to the others, e edits it")
+    (left-over . "h lets it be sent, d drops it")
+    (waits     . "r tries now, h holds it, e edits it")
+    (delayed   . "r sends it now, e takes it back")
+    (held      . "h lets it go, e edits it"))
+  "The next step for mail in a state that is no end: an alist.")
+
+(defun smtps-outbox-ui--hint (entry)
+  "Return what to do with ENTRY, a sentence after two spaces, or nothing."
+  (let* ((state (smtps-outbox-ui--state entry))
+         (hint (if (memq state '(failed uncertain))
+                   (smtps-send--failed-step entry (eq state 'uncertain))
+                 (alist-get state smtps-outbox-ui--hints))))
+    (if hint (format "  Keys: %s." hint) "")))
+
 (defun smtps-outbox-ui--time (time)
   "Return TIME, seconds since 1970, short: today only the hour."
   (let ((today (format-time-string "%F")))
@@ -223,22 +240,37 @@ TIME is that of the entry's directory, which each change touches.")
 (define-derived-mode smtps-outbox-mode tabulated-list-mode "Outbox"
   "Major mode for the list of mail in the outbox.
 \\{smtps-outbox-mode-map}"
-  (setq tabulated-list-format
-        [("State" 9 smtps-outbox-ui--before-p)
-         ("Written" 10 smtps-outbox-ui--older-p)
-         ("Server" 24 t)
-         ("To" 26 t)
-         ("Subject" 26 t)
-         ("Last word" 0 nil)]
+  (setq tabulated-list-format (smtps-outbox-ui--columns (frame-width))
         tabulated-list-padding 1
         tabulated-list-sort-key '("State" . nil)
         smtps-outbox-ui--known (make-hash-table :test #'equal))
   (tabulated-list-init-header)
   (setq-local revert-buffer-function #'smtps-outbox-ui--revert)
   (setq-local smtps-explain-at-point-function #'smtps-outbox-ui--explained)
+  (add-hook 'eldoc-documentation-functions #'smtps-outbox-ui--eldoc nil t)
   (add-hook 'window-buffer-change-functions #'smtps-outbox-ui--seen nil t)
   (add-hook 'kill-buffer-hook #'smtps-outbox-ui--unwatch nil t)
   (add-hook 'change-major-mode-hook #'smtps-outbox-ui--unwatch nil t))
+
+(defun smtps-outbox-ui--columns (width)
+  "Return the columns of the list for a frame of WIDTH columns.
+Subject, and the beginning of the last word, are seen on 80, too."
+  (let ((rest (max 0 (- width 80))))
+    (vector '("State" 9 smtps-outbox-ui--before-p)
+            '("Written" 10 smtps-outbox-ui--older-p)
+            `("To" ,(+ 16 (/ rest 8)) t)
+            `("Subject" ,(+ 18 (/ rest 4)) t)
+            `("Server" ,(+ 6 (/ rest 6)) t)
+            '("Last word" 0 nil))))
+
+(defun smtps-outbox-ui--eldoc (&rest _)
+  "Return the last word of the mail at point, which the window may cut off."
+  (let ((entry (nth 2 (gethash (car (tabulated-list-get-id))
+                               smtps-outbox-ui--known))))
+    (and entry
+         (not (string-empty-p (smtps-outbox-ui--last-word entry)))
+         (concat (smtps-outbox-ui--last-word entry)
+                 (smtps-outbox-ui--hint entry)))))
 
 ;; What the list calls a row's id is (ID RANK TIME), and so is another when
 ;; the mail has changed: otherwise the row would not be printed again.
@@ -438,9 +470,9 @@ Forget what is there no longer."
         (vector (smtps-outbox-ui--word (smtps-outbox-ui--state entry))
                 (let ((created (plist-get entry :created)))
                   (if created (smtps-outbox-ui--time created) ""))
-                (smtps-outbox-ui--server entry)
                 (smtps-outbox-ui--to entry)
                 subject
+                (smtps-outbox-ui--server entry)
                 (smtps-outbox-ui--last-word entry))))
 
 ;;; One mail
@@ -521,7 +553,8 @@ Forget what is there no longer."
                         'follow-link t
                         'help-echo "Show the mail as it is sent")
     (insert "\n" (propertize (format "%-9s" "State:") 'face 'bold)
-            (smtps-outbox-ui--word (smtps-outbox-ui--state entry)) "\n")
+            (smtps-outbox-ui--word (smtps-outbox-ui--state entry))
+            (smtps-outbox-ui--hint entry) "\n")
     (let ((last (smtps-outbox-ui--last-word entry)))
       (unless (string-empty-p last)
         (insert "\n")

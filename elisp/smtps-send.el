@@ -35,6 +35,8 @@
 (declare-function smtps-trust-accept "smtps-trust")
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-helper-call "smtps-helper")
+(declare-function smtps-mode-line-show "smtps-mode-line" (on))
+(declare-function smtps-mode-line--look-soon "smtps-mode-line" ())
 (declare-function smtps-helper-live-p "smtps-helper" ())
 (declare-function smtps-helper-subscribe "smtps-helper" (topic function))
 (declare-function expand-mail-aliases "mailalias"
@@ -389,6 +391,10 @@ When the mail is sent on, those of old don't count."
   '("bcc" "resent-bcc" "fcc" "gcc" "x-message-smtp-method")
   "Header fields, in lower case, that never leave this machine.")
 
+(defconst smtps-send--address-fields
+  '("from" "to" "cc" "bcc" "resent-from" "resent-to" "resent-cc" "resent-bcc")
+  "Header fields, in lower case, whose addresses are those of the envelope.")
+
 (defun smtps-send--header-end (separator strict)
   "Make the header of the current buffer end with an empty line.
 Return its end, a marker at that line.  SEPARATOR is the line that may
@@ -503,6 +509,8 @@ Signal an `smtps-error' if the mail can't be sent as it is."
       (unless (smtps-send--values (smtps-send--fields end) "from")
         (goto-char (point-min))
         (mail-insert-from-field)))
+    (unless multibyte
+      (smtps-send--decode-local-parts end))
     (setq fields (smtps-send--fields end)
           ;; Where the mail was composed, variables may have local values.
           envelope (with-current-buffer source
@@ -524,6 +532,33 @@ Signal an `smtps-error' if the mail can't be sent as it is."
     (when multibyte
       (smtps-send--encode end (smtps-send--coding source)))
     envelope))
+
+(defconst smtps-send--name-and-local-regexp
+  (let ((plain "[^][(),:;<>@\\\"\0- ]"))
+    (concat "\\`\\(?:" plain "\\(?:" plain "\\| \\)*<\\)?" plain "+\\'"))
+  "A mailbox up to its at sign (RFC 5322 3.4), with a plain name or none.")
+
+(defun smtps-send--decode-local-parts (end)
+  "Make encoded words that are parts of addresses UTF-8, in the header up to END.
+message.el encodes what is not ASCII in an address as if it were a name,
+which no server takes (RFC 2047 5); it can be sent as it is (RFC 6532)."
+  (let ((case-fold-search t)
+        (word "=\\?utf-8\\?[bq]\\?[^? \t\n]*\\?="))
+    ;; From the last to the first, so that the places stay true.
+    (pcase-dolist (`(,name ,_ ,beginning ,finish)
+                   (reverse (smtps-send--fields end)))
+      (when (member name smtps-send--address-fields)
+        (let ((finish (copy-marker finish)))
+          (goto-char beginning)
+          (while (re-search-forward
+                  (concat "\\(" word "\\(?:\n?[ \t]+" word "\\)*\\)@") finish t)
+            (let ((text (save-match-data
+                          (require 'rfc2047)
+                          (rfc2047-decode-string (match-string 1)))))
+              ;; What is more than a name and an address stays, and is refused.
+              (when (string-match-p smtps-send--name-and-local-regexp text)
+                (replace-match (encode-coding-string text 'utf-8)
+                               t t nil 1)))))))))
 
 (defun smtps-send--bcc (fields)
   "Return those of FIELDS that are Bcc or Resent-Bcc, as they are sent, or nil."
@@ -794,7 +829,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
          (not-before (and (not held) (plist-get envelope :not-before)))
          (sentence (if held "Kept in the outbox until you send it"
                      (smtps-send--promise (plist-get account :host)
-                                          not-before))))
+                                          not-before)))
+         (later nil))
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
@@ -807,8 +843,10 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                            afterwork))
           (smtps-send--safely "its buffer could not be kept"
             (smtps-undo-keep id not-before)))
-        (smtps-send--safely "its buffer could not be marked"
-          (smtps-send--say-when-done sentence))))
+        (setq later (smtps-send--safely "its buffer could not be marked"
+                      (smtps-send--say-when-done sentence)))))
+    (smtps-send--safely "the mode line could not show it"
+      (smtps-send--show))
     (smtps-outbox-changed)
     (when (and afterwork (not noninteractive))
       (smtps-send--look-after id))
@@ -823,8 +861,14 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
         (smtps-send--tell-anew id)
         (smtps-send--safely "the helper could not be told"
           (smtps-send--wake))))
-    (unless noninteractive
+    (unless (or noninteractive later)
       (smtps-send-tell sentence))))
+
+(defun smtps-send--show ()
+  "Have the mode line show mail, if `smtps-mode' has not come to that yet."
+  (when (and smtps-mode (not noninteractive)
+             (not (memq #'smtps-mode-line--look-soon smtps-outbox-change-hook)))
+    (smtps-mode-line-show t)))
 
 (defun smtps-send--promise (host not-before)
   "Return words for a mail to HOST, to be sent at NOT-BEFORE, or now if nil."
@@ -854,7 +898,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (sentence)
-  "Have SENTENCE told once message.el has said \"Sending...done\"."
+  "Have SENTENCE told once message.el has said \"Sending...done\".
+Return nil if it does not say that here."
   (when (and (derived-mode-p 'message-mode) (not noninteractive))
     (let (action)
       (setq action (lambda ()
@@ -995,10 +1040,48 @@ something has to be mended first, or `decision' where a recipient was
 refused and the mail is held), `:host' and `:port', and for trust the
 server's `:key' and a `:text'.")
 
+(defvar smtps-send--sought nil
+  "The ids of mails whose password was looked for by itself.")
+
 (defun smtps-send--event (event)
-  "Tell EVENT, the properties of an event `outbox' of the helper, if it's news."
+  "Take EVENT, the properties of an event `outbox' of the helper.
+Where a password lacks that a plain file may have, it is looked for first:
+so it is after a start, when nobody has sent a mail yet."
+  (let ((id (plist-get event :id)))
+    (if (not (and (eq (plist-get event :waits) 'secret)
+                  (eq (plist-get event :verdict) 'later)
+                  (stringp id)
+                  (not noninteractive)
+                  (not (member id smtps-send--sought))))
+        (progn
+          (when (and (plist-get event :verdict)
+                     (not (eq (plist-get event :verdict) 'later)))
+            (setq smtps-send--sought (delete id smtps-send--sought)))
+          (smtps-send--take event))
+      (push id smtps-send--sought)
+      ;; To read files in a filter would keep the user from the keys.
+      (run-at-time 0 nil #'smtps-send--seek event))))
+
+(defun smtps-send--seek (event)
+  "Look for the password that the mail of EVENT waits for, if that asks nothing.
+A key ends that, and it is done later."
+  (let* ((entry (smtps-outbox-find (plist-get event :id)))
+         (account (plist-get entry :account))
+         (from (plist-get entry :from))
+         (found (and account
+                     (while-no-input
+                       (smtps-credentials-at-hand account from)
+                       (list (smtps-credentials-login account from))))))
+    (cond ((eq found t)
+           (run-at-time smtps-send--pause nil #'smtps-send--seek event))
+          ((car found) (smtps-send--wake))
+          (t (smtps-send--take event)))))
+
+(defun smtps-send--take (event)
+  "Note EVENT, the properties of an event of a mail, and tell it if it's news."
   (let* ((id (plist-get event :id))
-         (alike (smtps-send--waits-alike-p event))
+         (alike (or (smtps-send--waits-alike-p event)
+                    (smtps-send--waits-still-p event)))
          (sentence (smtps-send--sentence event)))
     (smtps-send--note event)
     (smtps-outbox-changed)
@@ -1013,9 +1096,7 @@ server's `:key' and a `:text'.")
       (when (nthcdr smtps-send--told-limit smtps-send--told)
         (setf (nthcdr smtps-send--told-limit smtps-send--told) nil))
       (unless (or noninteractive alike)
-        (let ((label (smtps-send--label id)))
-          (smtps-send-tell (if label (format "“%s”: %s" label sentence)
-                             sentence)))))))
+        (smtps-send-tell (concat (smtps-send--label id) sentence))))))
 
 (defun smtps-send--follow (id)
   "Do what is to follow the fate of the mail ID and can be done here and now."
@@ -1052,12 +1133,11 @@ Another Emacs may have it sent, or its client be started later.")
 (defun smtps-send--tell-left (id sentences)
   "Tell SENTENCES, what failed after the mail ID was accepted."
   (when sentences
-    (let ((label (smtps-send--label id)))
-      (smtps-send-tell
-       (format-message "%s%s  The mail itself was sent; F in M-x \
+    (smtps-send-tell
+     (format-message "%s%s  The mail itself was sent; F in M-x \
 smtps-outbox tries again."
-                       (if label (format "“%s”: " label) "")
-                       (smtps-send--line (string-join sentences "  ")))))))
+                     (or (smtps-send--label id) "")
+                     (smtps-send--line (string-join sentences "  "))))))
 
 ;;;###autoload
 (defun smtps-send-follow-up ()
@@ -1076,7 +1156,7 @@ when Emacs is idle again."
 
 (defun smtps-send--waits-alike-p (event)
   "Return non-nil if another mail waits for the same answer as that of EVENT."
-  (and (memq (plist-get event :waits) '(secret trust setup))
+  (and (memq (plist-get event :waits) '(secret setup trust))
        (cl-find-if (lambda (other)
                      (and (not (equal (car other) (plist-get event :id)))
                           (cl-every (lambda (key)
@@ -1084,6 +1164,15 @@ when Emacs is idle again."
                                              (plist-get event key)))
                                     '(:waits :host :port :key :verdict))))
                    smtps-send--waiting)))
+
+(defun smtps-send--waits-still-p (event)
+  "Return non-nil if the mail of EVENT waits for a password, as it did before.
+So it does whenever others are sent; a login that was refused is news."
+  (and (eq (plist-get event :waits) 'secret)
+       (not (eq (plist-get event :verdict) 'login))
+       (eq 'secret (plist-get (cdr (assoc (plist-get event :id)
+                                          smtps-send--waiting))
+                              :waits))))
 
 (defun smtps-send--note (event)
   "Note what a mail waits for after EVENT, and what became of its login."
@@ -1106,10 +1195,16 @@ when Emacs is idle again."
   "Octets of a message in which its subject is looked for.")
 
 (defun smtps-send--label (id)
-  "Return what a person knows the mail ID by, its subject; nil if it has none."
-  (let ((state (car (and (stringp id) (smtps-outbox-states-of id)))))
-    (when state
-      (smtps-send--subject (smtps-outbox--directory (symbol-name state) id)))))
+  "Return what a person knows the mail ID by, and a colon; nil if it is gone.
+That is its subject, or its first recipient where it has none."
+  (let* ((state (car (and (stringp id) (smtps-outbox-states-of id))))
+         (directory (and state
+                         (smtps-outbox--directory (symbol-name state) id)))
+         (subject (and state (smtps-send--subject directory)))
+         (to (and state (not subject)
+                  (car (plist-get (smtps-outbox-read directory) :recipients)))))
+    (cond (subject (format "“%s”: " subject))
+          (to (format "Mail to %s: " (smtps-send--visible to))))))
 
 (defun smtps-send--subject (directory)
   "Return the subject of the entry in DIRECTORY, short; nil if it has none."
@@ -1163,8 +1258,30 @@ smtps-answer shows the certificate, and asks."
           ((eq (plist-get event :afterwork) 'failed)
            (format-message "%s  The mail itself was sent; F in M-x \
 smtps-outbox tries again." (smtps-send--line text)))
-          ((and (stringp text) (not (string-blank-p text)))
-           (smtps-send--line text)))))
+          ((not (and (stringp text) (not (string-blank-p text)))) nil)
+          ((eq state 'failed) (smtps-send--failed-sentence event))
+          (t (smtps-send--line text)))))
+
+(defun smtps-send--failed-sentence (event)
+  "Return what became of the mail of EVENT, which failed, and what can be done."
+  (let* ((id (plist-get event :id))
+         (entry (smtps-outbox-find id)))
+    (format "%s  M-x smtps-outbox: %s."
+            ;; Where it is kept, the list shows.
+            (smtps-send--line
+             (string-remove-suffix
+              (format " The mail is kept as %s in the outbox under failed." id)
+              (plist-get event :text)))
+            (smtps-send--failed-step entry (eq (plist-get event :verdict)
+                                               'uncertain)))))
+
+(defun smtps-send--failed-step (entry uncertain)
+  "Return the keys of the outbox for ENTRY, which failed or is UNCERTAIN."
+  (cond (uncertain "m if you find that it arrived, r sends it again")
+        ((and entry (< (length (smtps-outbox-left entry))
+                       (length (plist-get entry :recipients))))
+         "f sends it again to who has not got it, e edits it")
+        (t "e edits it, r sends it again")))
 
 (defun smtps-send--waiting-sentence (event)
   "Return why the mail of EVENT waits, and the time of its next try, or nil."

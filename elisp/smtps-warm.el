@@ -53,7 +53,7 @@ A connection is taken for alive a few seconds longer than that.")
 ;;;###autoload
 (defun smtps-warm-compose ()
   "Have a connection opened ahead, later, for the mail composed in this buffer.
-`smtps-mode' puts this function on `message-setup-hook'."
+`smtps-mode' has this done for each buffer that a mail is composed in."
   (when smtps-warm-while-composing
     (setq smtps-warm--composing t)
     (unless smtps-warm--timer

@@ -359,7 +359,8 @@ where it was made from the smtpmail variables.  Signal
             (cl-find-if-not (lambda (account) (plist-get account :from)) accounts)
             (and (null (cdr accounts)) (car accounts))
             (smtps--refuse-account
-             nil "None of the accounts is for mail from %s." from))))))
+             nil "None of the accounts is for mail from %s: put it into the :from of one."
+             from))))))
 
 ;;; The mode
 
@@ -369,6 +370,7 @@ where it was made from the smtpmail variables.  Signal
 (declare-function smtps-send-check-recipients "smtps-send" ())
 (declare-function smtps-send-divert "smtps-send" ())
 (declare-function smtps-send-query-quit "smtps-send" ())
+(declare-function smtps-route-show "smtps-route" ())
 (declare-function smtps-warm-compose "smtps-warm" ())
 (declare-function smtps-mode-line-show "smtps-mode-line" (on))
 (defvar send-mail-function)
@@ -395,6 +397,20 @@ Long enough for the init file and the first screen to be done.")
   (or (not (featurep 'smtps-send))
       (smtps-send-query-quit)))
 
+(defvar smtps-mode-map
+  (let ((map (make-sparse-keymap)))
+    ;; C-c with punctuation is for minor modes.
+    (define-key map (kbd "C-c _") #'smtps-undo-send)
+    map)
+  "Keymap of `smtps-mode'.")
+
+;; With a function in one of mail-mode's own hooks, `compose-mail' warns of it.
+(defun smtps--compose ()
+  "See to the mail that is going to be composed in this buffer, if one is."
+  (when (derived-mode-p 'message-mode 'mail-mode)
+    (smtps-warm-compose)
+    (smtps-route-show)))
+
 ;;;###autoload
 (define-minor-mode smtps-mode
   "Send all mail by smtps.
@@ -405,6 +421,7 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
 `send-mail-function' and `message-send-mail-function' back their values."
   :global t
   :group 'smtps
+  :keymap smtps-mode-map
   (let ((variables '(send-mail-function message-send-mail-function)))
     (cond
      (smtps-mode
@@ -419,8 +436,7 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
         (set-default variable #'smtps-send-it))
       (add-hook 'message-send-hook #'smtps-send-divert)
       (add-hook 'message-send-hook #'smtps-send-check-recipients)
-      (add-hook 'message-setup-hook #'smtps-warm-compose)
-      (add-hook 'mail-setup-hook #'smtps-warm-compose)
+      (add-hook 'after-change-major-mode-hook #'smtps--compose)
       (add-hook 'mu4e-compose-mode-hook #'smtps-mu4e-prepare)
       (add-hook 'mu4e-main-mode-hook #'smtps-mu4e-resume)
       (add-hook 'notmuch-message-mode-hook #'smtps-notmuch-prepare)
@@ -430,8 +446,7 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
      (t
       (remove-hook 'message-send-hook #'smtps-send-divert)
       (remove-hook 'message-send-hook #'smtps-send-check-recipients)
-      (remove-hook 'message-setup-hook #'smtps-warm-compose)
-      (remove-hook 'mail-setup-hook #'smtps-warm-compose)
+      (remove-hook 'after-change-major-mode-hook #'smtps--compose)
       (remove-hook 'mu4e-compose-mode-hook #'smtps-mu4e-prepare)
       (remove-hook 'mu4e-main-mode-hook #'smtps-mu4e-resume)
       (remove-hook 'notmuch-message-mode-hook #'smtps-notmuch-prepare)
@@ -567,6 +582,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-undo-send "smtps-undo" nil t)
 (autoload 'smtps-undo-keep "smtps-undo")
 (autoload 'smtps-warm-compose "smtps-warm")
+(autoload 'smtps-route-show "smtps-route")
 (autoload 'smtps-undo-let-go "smtps-undo")
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)

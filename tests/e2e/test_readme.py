@@ -649,8 +649,8 @@ def test_the_mechanisms_stand_in_their_order() -> None:
 
 def test_the_properties_are_those_of_an_account(house: House) -> None:
     names = [cell.strip("=:") for cell, _ in rows("An account's properties")]
-    assert names == list(accounts.PROPERTIES)
     text = (ELISP / "smtps.el").read_text("utf-8")
+    assert names == list(accounts.PROPERTIES)
     here = re.findall(r"^`:([a-z-]+)' ", text[: text.index(":risky")], re.M)
     assert here == names
     (copies,) = re.findall(r"An account with =:([a-z-]+) t=", section("What happens to Fcc"))
@@ -662,6 +662,13 @@ def test_what_files_copies_is_bound_as_told(house: House) -> None:
     load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-outbox-ui)))'
     bound = f'(princ (format "%s\\n" (lookup-key {command}-mode-map (kbd "{key}"))))'
     assert in_emacs(house, load, bound) == ["smtps-outbox-follow"]
+
+
+def test_what_takes_a_mail_back_is_bound_as_told(house: House) -> None:
+    ((command, key),) = re.findall(r"^\| =M-x (\S+)=, =(C-c .)= +\|", section("In Emacs"), re.M)
+    load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps)))'
+    bound = f'(princ (format "%s\\n" (lookup-key smtps-mode-map (kbd "{key}"))))'
+    assert in_emacs(house, load, bound) == [command]
 
 
 def test_a_line_of_authinfo_is_found(house: House) -> None:

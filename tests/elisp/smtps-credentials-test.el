@@ -23,6 +23,7 @@
           (auth-sources (list file))
           (auth-source-do-cache t)
           (smtps-credentials--memory nil)
+          (smtps-credentials--refused nil)
           (smtps-credentials--wanted nil)
           (smtps-credentials--passphrases nil)
           (smtps-credentials--given nil)
@@ -321,6 +322,42 @@ The account is `account', the file `key'; typing is `typed'."
   (should (equal (smtps-credentials-sought
                   (smtps-credentials-test-account :port 2525) "me@x")
                  "machine relay.poste.it login me@x port 2525")))
+
+;;; Refused
+
+(ert-deftest smtps-credentials-test-refused-is-asked-for ()
+  "What a file has and a server refused is not tried again unasked."
+  (smtps-credentials-test-with '("machine relay.poste.it login u password old")
+    (let ((account (smtps-credentials-test-account :user "u"))
+          (answer (lambda ()
+                    (plist-get (smtps-credentials-test-answer :user "u")
+                               :password)))
+          (typed "new") (prompts nil))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'always)
+                ((symbol-function 'read-passwd)
+                 (lambda (prompt &rest _)
+                   (push prompt prompts)
+                   (copy-sequence typed))))
+        (should (smtps-credentials-fetch account))
+        (should-not prompts)
+        (smtps-credentials-forget account)
+        (should-not (smtps-credentials-at-hand account))
+        (should (smtps-credentials-fetch account))
+        (should (string-match-p "the known one was refused" (car prompts)))
+        (should (equal (funcall answer) "new"))
+        ;; Who types nothing wants that one after all.
+        (smtps-credentials-forget account)
+        (setq typed "")
+        (should (smtps-credentials-fetch account))
+        (should (equal (funcall answer) "old"))
+        (should (length= prompts 2))
+        ;; The file was mended.
+        (smtps-credentials-forget account)
+        (with-temp-file (car auth-sources)
+          (insert "machine relay.poste.it login u password mended\n"))
+        (should (smtps-credentials-fetch account))
+        (should (equal (funcall answer) "mended"))
+        (should (length= prompts 2))))))
 
 ;;; Saving
 

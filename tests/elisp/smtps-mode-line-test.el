@@ -65,6 +65,16 @@
       (should (derived-mode-p 'smtps-outbox-mode))
       (smtps-real-until (equal (smtps-mode-line-test-shown) " ✉1")))))
 
+;; The queue is taken up, and the mode line begun, in the first idle second.
+(ert-deftest smtps-mode-line-test-at-once ()
+  "Mail that is sent before Emacs was idle for a second is shown, too."
+  (smtps-mode-line-test-with
+    (smtps-mode-line-show nil)
+    (should-not (member smtps-mode-line--construct global-mode-string))
+    (smtps-mode-line-test-unreached)
+    (smtps-real-send)
+    (should (string-match-p "1\\'" (smtps-mode-line-test-shown)))))
+
 (ert-deftest smtps-mode-line-test-empties ()
   "When the last mail is sent, nothing is left in the mode line, nor a timer."
   (smtps-mode-line-test-with

@@ -83,7 +83,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
     (smtps-real-until
      ;; Notifications come as events, for which only this waits.
      (progn (read-event nil nil 0.05)
-            (smtps-outbox-ui-test-line "sent.+sandbox (localhost) +to-address@other-host.it +Interactive attempt")))
+            (smtps-outbox-ui-test-line "sent.+to-address@o.* +Interactive attem.+sandbo")))
     (should (smtps-outbox-ui-test-line "localhost accepted the message for 1 recipient"))
     (with-current-buffer "*smtps outbox*"
       (should (equal mode-line-process " 1 sent"))
@@ -120,13 +120,29 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
       (smtps-outbox-ui-test-judge uncertain 'accepted 'uncertain 'uncertain)
       (delete-file (smtps-outbox--directory "queue" damaged "envelope.sexp"))
       (smtps-outbox-ui-test-go failed)
-      (should (smtps-outbox-ui-test-line "^ failed .+a@x.example \\+2 +From a file +It was \ufffdrefused"))
+      (should (smtps-outbox-ui-test-line "^ failed .+a@x.example \\+2 +From a file .+It was \ufffdrefused"))
       (should (smtps-outbox-ui-test-line "^ uncertain "))
       (should (smtps-outbox-ui-test-line "^ damaged .+envelope.sexp is missing"))
       (smtps-outbox-show)
       (dolist (line '("a@x.example  accepted" "b@x.example  refused 550 5.1.1 no such user"
                       "0.003  recv> 220 x" "0.012  send> EHLO \ufffd[31mred"))
         (should (search-forward line nil t))))))
+
+(ert-deftest smtps-outbox-ui-test-narrow ()
+  "On 80 columns the subject is seen, and ElDoc shows what is cut off."
+  (should (< (apply #'+ 1 (mapcar (lambda (column) (1+ (cadr column)))
+                                  (smtps-outbox-ui--columns 80)))
+             68))
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((failed (smtps-outbox-ui-test-put 'queue)))
+      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
+      (smtps-outbox-ui-test-go failed)
+      (should (string-match-p "refused.+  Keys: f sends it again to who has not got it"
+                              (run-hook-with-args-until-success
+                               'eldoc-documentation-functions #'ignore)))
+      (smtps-outbox-show)
+      (should (re-search-forward "^State: +failed  Keys: f sends" nil t)))))
 
 (ert-deftest smtps-outbox-ui-test-explains ()
   "Beneath a refusal stands what it means, once for all that it refuses."

@@ -7,6 +7,7 @@
 ;;; Code:
 
 (require 'ert)
+(require 'auth-source)
 (require 'cl-lib)
 (require 'message)
 (require 'sendmail)
@@ -90,10 +91,12 @@
           (smtps-credentials--keys-wanted nil)
           (smtps-send--trouble nil)
           (smtps-send--again nil)
+          (smtps-send--sought nil)
           (smtps-send-tell-function
            (lambda (sentence) (push sentence smtps-send-test-told)))
           (smtps-accounts '(("poste" :host "relay.poste.it" :user "u")))
           (smtps-credentials--memory nil)
+          (smtps-credentials--refused nil)
           (smtps-credentials--wanted nil)
           (auth-sources nil)
           (user-full-name "Me")
@@ -551,6 +554,36 @@ Nothing may be left of that mail."
 
 ;;; Addresses
 
+(ert-deftest smtps-send-test-local-part-beyond-ascii ()
+  "message.el makes encoded words of such an address, which is sent as it is."
+  (dolist (case '(("jörg@y.example" ("jörg@y.example") "To: jörg@y.example")
+                  ("Jörg Ä <jörg@exämple.it>, b@c.example"
+                   ("jörg@xn--exmple-cua.it" "b@c.example")
+                   "To: Jörg Ä <jörg@xn--exmple-cua.it>, b@c.example")
+                  ("\"Jörg\" <j.ö.g@y.example>" ("j.ö.g@y.example") "j.ö.g@y.example>")
+                  ("用户@y.example, Ünn <ünn@y.example>"
+                   ("用户@y.example" "ünn@y.example") "用户@y.example")))
+    (smtps-send-test-with 'sent
+      (smtps-send-test-compose (car case) '(("Cc" . "Bär <ascii@y.example>")))
+      (cl-letf (((symbol-function 'y-or-n-p) #'always))
+        (message-send))
+      (let ((entry (smtps-send-test-entry 'sent)))
+        (should (equal (plist-get entry :recipients)
+                       (append (nth 1 case) '("ascii@y.example"))))
+        (with-temp-buffer
+          (insert-file-contents (concat (plist-get entry :directory) "/message.eml"))
+          (should (search-forward (nth 2 case) nil t))
+          ;; A name stays an encoded word.
+          (should (re-search-forward "^Cc: =\\?utf-8\\?.+ <ascii@" nil t)))))))
+
+(ert-deftest smtps-send-test-local-part-that-can-be-two-things ()
+  (smtps-send-test-with 'sent
+    (with-temp-buffer
+      (set-buffer-multibyte nil)
+      (insert "From: me@poste.it\nTo: =?utf-8?Q?M=C3=BCller=2C_ann=C3=A9?=@y.example\n\n")
+      (should (string-match-p "is not a mail address"
+                              (smtps-send-test-refused #'smtps-send-buffer))))))
+
 (ert-deftest smtps-send-test-addresses ()
   (dolist (case '(("a@b" "a@b") ("<a@b>" "a@b") (" A B  <a@b> " "a@b")
                   ("\"B, A\" <a@b>, c@d" "a@b" "c@d")
@@ -734,7 +767,10 @@ Nothing may be left of that mail."
       (smtps-send-test-compose "to@y.example")
       (let ((message-send-actions-before message-send-actions))
         (message-send)
-        (should (equal (car smtps-send-test-told) "Queued for relay.poste.it"))
+        (should (equal (cl-remove-if-not
+                        (lambda (told) (string-prefix-p "Queued" told))
+                        smtps-send-test-told)
+                       '("Queued for relay.poste.it")))
         (should (equal message-send-actions message-send-actions-before))))))
 
 ;;; Passwords
@@ -782,9 +818,11 @@ Nothing may be left of that mail."
                    t)))
         (smtps-send-test-compose "to@y.example")
         (message-send)
-        (should (cl-some (lambda (sentence)
-                           (string-match-p "M-x smtps-answer" sentence))
-                         smtps-send-test-told))
+        ;; In files that ask nothing it is looked for first.
+        (smtps-send-test-until
+         (cl-some (lambda (sentence)
+                    (string-match-p "M-x smtps-answer" sentence))
+                  smtps-send-test-told))
         (should (eq (smtps-outbox-wait 5) nil))
         (setq asked nil smtps-send-test-fate 'sent)
         (smtps-answer)
@@ -831,6 +869,38 @@ Nothing may be left of that mail."
       (should (equal smtps-send-test-told
                      '("Accepted for 1 recipient by h as Q1."))))))
 
+(ert-deftest smtps-send-test-told-of-what-failed ()
+  "Whoever is told that a mail failed is told what to do, and is shown no file."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil) id)
+      (smtps-send-test-compose "to@y.example")
+      (message-send)
+      (setq id (plist-get (smtps-send-test-entry) :id))
+      (pcase-dolist (`(,verdict ,told)
+                     '((refused "No.  M-x smtps-outbox: e edits it, r sends it again.")
+                       (uncertain "No.  M-x smtps-outbox: m if you find that it \
+arrived, r sends it again.")))
+        (should (equal (smtps-send--sentence
+                        `(:id ,id :state failed :verdict ,verdict
+                              :text ,(format "No. The mail is kept as %s in the \
+outbox under failed." id)))
+                       told))))))
+
+(ert-deftest smtps-send-test-waits-still ()
+  "That a mail waits for a password is told once, though others are sent."
+  (smtps-send-test-with 'nothing
+    (let ((noninteractive nil)
+          (waits '(:id "x" :state queue :verdict later :waits secret
+                       :host "h" :port 465 :text "It waits.")))
+      (smtps-send--event `(:id "x" :state queue :verdict login :waits secret
+                               :host "h" :port 465 :text "535 No."))
+      (should (length= smtps-send-test-told 1))
+      (smtps-send--event waits)
+      (should (length= smtps-send-test-told 1))
+      (smtps-send--event `(:id "x" :state queue :verdict login :waits secret
+                               :host "h" :port 465 :text "535 Never."))
+      (should (length= smtps-send-test-told 2)))))
+
 (ert-deftest smtps-send-test-told-of-what-is-stuck ()
   "What became of a mail is told though it could not be moved."
   (should-not (smtps-send--sentence '(:id "x" :state active :text "Sending")))
@@ -839,7 +909,8 @@ Nothing may be left of that mail."
                  "It is.")))
 
 (ert-deftest smtps-send-test-told-of-which-mail ()
-  (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") ("" "It is accepted.")))
+  (dolist (case '(("Grüße an Ω" "“Grüße an Ω”: It is accepted.") 
+                  ("" "Mail to to@y.example: It is accepted.")))
     (smtps-send-test-with 'sent
       (let ((noninteractive nil))
         (smtps-send-test-compose "to@y.example")

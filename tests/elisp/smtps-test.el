@@ -198,8 +198,7 @@
   (let ((send-mail-function #'ignore)
         (message-send-mail-function #'identity)
         (message-send-hook nil)
-        (message-setup-hook nil)
-        (mail-setup-hook nil))
+        (after-change-major-mode-hook nil))
     (smtps-mode 1)
     (unwind-protect
         (progn
@@ -207,19 +206,21 @@
           (should (eq message-send-mail-function 'smtps-send-it))
           (should (memq 'smtps-send-divert message-send-hook))
           (should (memq 'smtps-send-check-recipients message-send-hook))
-          (should (memq 'smtps-warm-compose message-setup-hook))
-          (should (memq 'smtps-warm-compose mail-setup-hook))
-          (dolist (function (append message-send-hook message-setup-hook
-                                    mail-setup-hook))
+          (should (memq 'smtps--compose after-change-major-mode-hook))
+          (dolist (function (append message-send-hook '(smtps-warm-compose
+                                                        smtps-route-show)))
             (should (fboundp function)))
+          ;; These `compose-mail' warns of, each time.
+          (dolist (hook '(mail-mode-hook mail-send-hook mail-setup-hook
+                          mail-citation-hook))
+            (should-not (symbol-value hook)))
           ;; Turning it on twice must not forget what was there before.
           (smtps-mode 1))
       (smtps-mode -1))
     (should (eq send-mail-function #'ignore))
     (should (eq message-send-mail-function #'identity))
     (should-not message-send-hook)
-    (should-not message-setup-hook)
-    (should-not mail-setup-hook)))
+    (should-not after-change-major-mode-hook)))
 
 (ert-deftest smtps-test-mode-leaves-a-later-choice-alone ()
   (let ((send-mail-function #'ignore)

@@ -1,0 +1,77 @@
+"""A person's first mails with `smtps-mode`, by keys, on a terminal of the usual size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from servers import ELISP
+from terminal import Terminal
+
+from smtps.sandbox.server import PASSWORD, USER, Sandbox
+
+SIZE = (80, 24)
+
+
+@contextmanager
+def emacs(sandbox: Sandbox, home: Path, more: str = "") -> Iterator[Terminal]:
+    """Emacs with the accounts work, which is SANDBOX, and home; then MORE is its init file."""
+    (home / ".authinfo").write_text(
+        f"machine localhost port {sandbox.port} login {USER} password {PASSWORD}\n"
+    )
+    (home / "init.el").write_text(
+        f"""(require 'smtps)
+            (setq user-mail-address "{USER}" user-full-name "Ann"
+                  auth-sources '("~/.authinfo") inhibit-startup-screen t
+                  smtps-accounts
+                  '(("work" :host "localhost" :port {sandbox.port} :user "{USER}"
+                     :from "{USER}" :ca-file "{sandbox.ca_file}")
+                    ("home" :host "smtp.home.example" :from "@home.example")))
+            (smtps-mode 1)
+            {more}"""
+    )
+    command = f"emacs -Q -nw -L {ELISP} -l {home}/init.el"
+    with Terminal(command, {"HOME": str(home)}, SIZE) as terminal:
+        terminal.until("scratch")
+        yield terminal
+
+
+def test_account_is_shown_before_sending(tmp_path: Path) -> None:
+    with Sandbox(tmp_path / "sandbox") as sandbox, emacs(sandbox, tmp_path) as terminal:
+        terminal.keys("C-x", "m")
+        screen = terminal.until(f"^Goes by account work: localhost, as {USER}$")
+        # Nothing in the set-up is for Emacs to warn of.
+        assert "Warning" not in screen
+        terminal.type("to@other-host.it")
+        terminal.keys("C-n", "C-n", "C-a", "C-k")
+        terminal.type("From: ann@home.example")
+        terminal.until("^Goes by account home: smtp.home.example$")
+        terminal.keys("C-a", "C-k")
+        terminal.type("From: ann@else.example")
+        terminal.until("^None of the accounts is for mail from ann@else.example")
+        terminal.keys("C-a", "C-k")
+        terminal.type(f"From: {USER}")
+        terminal.until("^Goes by account work")
+        terminal.keys("C-c", "C-s")
+        terminal.until("localhost accepted the message for 1 recipient")
+
+
+def test_the_next_start_goes_on(tmp_path: Path) -> None:
+    """Who quits with mail in flight leaves it to the next Emacs, which needs no answer for it."""
+    with Sandbox(tmp_path / "sandbox") as sandbox:
+        with emacs(sandbox, tmp_path, "(setq smtps-send-delay 5)") as terminal:
+            terminal.keys("C-x", "m")
+            terminal.until("^To:")
+            terminal.type("to@other-host.it")
+            terminal.keys("C-c", "C-c")
+            terminal.until(r"^It goes to localhost in \d seconds; C-c _ takes it back$")
+            terminal.keys("C-x", "C-c")
+            terminal.until(r"A mail is not sent yet\.")
+            terminal.keys("l")
+            terminal.until("^status=0$")
+        assert not sandbox.accepted
+        with emacs(sandbox, tmp_path) as terminal:
+            screen = terminal.until("localhost accepted the message for 1 recipient")
+            assert "smtps-answer" not in screen
+        assert len(sandbox.accepted) == 1
