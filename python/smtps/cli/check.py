@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from smtps.cli import options, output
@@ -32,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, and return the exit status."""
     among = options.known(arguments, arguments.where)
     account = options.account(arguments, among, arguments.where)
-    trace: list[str] = []
-
+    transcript = output.Transcript(account)
     named = account.user or account.mechanisms or account.password_command
 
     async def ask() -> Credentials:
@@ -51,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         account,
         timeout=arguments.timeout,
         tell=tell,
-        trace=lambda direction, text: trace.append(f"{direction}> {text}\n"),
+        trace=transcript.trace,
         trust=trusting.of_user(passphrase),
     )
 
@@ -65,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = run_blocking(checked())
     finally:
         if arguments.transcript:
-            output.write_transcript(Path(arguments.transcript), trace)
+            transcript.write(arguments.transcript)
     if arguments.report:
         output.report(arguments.report, facts(account.host, account.port, found))
     if found.outcome is None:

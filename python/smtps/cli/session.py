@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 
-from smtps.cli import options
+from smtps.cli import options, output
 from smtps.cli.front import complain
 from smtps.cli.secrets import passphrase
 from smtps.client import session, trusting
@@ -67,12 +67,16 @@ class _Terminal:
         self._echo_off = False
         self._unseen = False
         try:
-            self._transcript = open(transcript, "w", encoding="utf-8") if transcript else None  # noqa: SIM115, PTH123
+            self._file = open(transcript, "w", encoding="utf-8") if transcript else None  # noqa: SIM115, PTH123
         except OSError as error:
             raise UsageError(f"{transcript} can't be written: {error.strerror}.") from None
+        self._transcript: output.Transcript | None = None
         self._session: Session | None = None
 
     async def hold(self, account: Account) -> int:
+        if self._file:
+            self._transcript = output.Transcript(account)
+            self._file.write(self._transcript.head)
         trust = trusting.of_user(passphrase)
         await unlocked(account, trust)
         held = Session(
@@ -91,8 +95,8 @@ class _Terminal:
             error = await held.run()
         finally:
             self._echo(True)
-            if self._transcript:
-                self._transcript.close()
+            if self._file:
+                self._file.close()
         if error is not None:
             complain(error.text)
             return error.status
@@ -133,21 +137,23 @@ class _Terminal:
         match event:
             case Told(text):
                 self._line(text)
-            case Received(text, _, decoded):
-                self._line(f"recv> {text}")
+            case Received(text, _, decoded, _, at):
+                self._line(f"recv> {text}", at)
                 if decoded and self._prompts:
                     self._line(f"- {text[4:]} is {decoded!r}")
-            case Sent(text, secret):
+            case Sent(text, secret, _, _, at):
+                line = f"send> {text}" if text else "send>"
                 if self._prompts and not secret:
-                    self._record(f"send> {text}" if text else "send>")
+                    self._record(line, at)
                 else:
-                    self._line(f"send> {text}" if text else "send>")
+                    self._line(line, at)
             case Stands():
                 self._stand(event)
             case Closed(text, None, here):
                 self._line(text if here else f"recv> {text}")
-            case Closed():
+            case Closed(text):
                 self._leave_prompt()
+                self._record(f"! {text}")
 
     def _stand(self, stands: Stands) -> None:
         ready = stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
@@ -181,14 +187,14 @@ class _Terminal:
             self._write("\n")
             self._at_prompt = False
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, at: int | None = None) -> None:
         self._leave_prompt()
         self._write(text + "\n")
-        self._record(text)
+        self._record(text, at)
 
-    def _record(self, text: str) -> None:
-        if self._transcript:
-            self._transcript.write(text + "\n")
+    def _record(self, text: str, at: int | None = None) -> None:
+        if self._file and self._transcript:
+            self._file.write(self._transcript.line(text, at))
 
     def _write(self, text: str) -> None:
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
