@@ -487,11 +487,15 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
                                         :tls 'implicit
                                         :ca-file (plist-get report :ca-file))
       (setq header-line-format
-            ;; A percent sign in a name is not a construct of the line.
-            (replace-regexp-in-string
-             "%" "%%"
-             (format "Sandbox: user %s, password %s"
-                     (plist-get report :user) (plist-get report :password))))
+            (list header-line-format
+                  (list 'smtps-session-mechanism
+                        ""
+                        ;; A percent sign in a name is not a construct of the line.
+                        (replace-regexp-in-string
+                         "%" "%%"
+                         (format "  | %s, password %s"
+                                 (plist-get report :user)
+                                 (plist-get report :password))))))
       (message "The sandbox is at %s:%d; mail arrives in %s"
                (plist-get report :host) (plist-get report :port)
                (abbreviate-file-name (plist-get report :maildir)))

@@ -137,7 +137,7 @@ class _Terminal:
         match event:
             case Told(text):
                 self._line(text)
-            case Received(text, _, decoded, _, at):
+            case Received(text=text, decoded=decoded, at=at):
                 self._line(f"recv> {text}", at)
                 if decoded and self._prompts:
                     self._line(f"- {text[4:]} is {decoded!r}")

@@ -41,7 +41,7 @@ def held(
                 shown.append(text)
             case Received(text):
                 shown.append(f"recv> {text}")
-            case Sent(text, _, led):
+            case Sent(text=text, led=led):
                 shown.append(f"{'led' if led else 'send'}> {text}")
 
     async def ask() -> Credentials:
