@@ -145,20 +145,27 @@ what it offers: greet it first"))
       (user-error "No password, no login; nothing was sent"))
     ;; A person may have been asked for long.
     (smtps-session-lead--assert-ready)
-    (smtps-session-lead--call
-     'session-log-in
-     (append (and user (list :user user))
-             (list :mechanisms
-                   (if mechanism (list (intern (downcase mechanism)))
-                     (mapcar (lambda (name) (intern (downcase name)))
-                             (plist-get account :mechanisms)))))
-     :then (lambda (value)
-             (cond ((plist-get value :done)
-                    (setq smtps-session-user user)
-                    (smtps-credentials-accepted account))
-                   ;; Refused: not taken for granted the next time.
-                   ((memql (plist-get value :code) '(530 535))
-                    (smtps-credentials-forget account)))))))
+    (smtps-session-lead--log-in account user mechanism)))
+
+(defun smtps-session-lead--log-in (account user mechanism &optional then)
+  "Have smtps log USER in by MECHANISM, or by what it takes for the best.
+ACCOUNT, with USER in it, is whose password is in memory.  THEN is called with
+what the helper returns."
+  (smtps-session-lead--call
+   'session-log-in
+   (append (and user (list :user user))
+           (list :mechanisms
+                 (if mechanism (list (intern (downcase mechanism)))
+                   (mapcar (lambda (name) (intern (downcase name)))
+                           (plist-get account :mechanisms)))))
+   :then (lambda (value)
+           (cond ((plist-get value :done)
+                  (setq smtps-session-user user)
+                  (smtps-credentials-accepted account))
+                 ;; Refused: not taken for granted the next time.
+                 ((memql (plist-get value :code) '(530 535))
+                  (smtps-credentials-forget account)))
+           (when then (funcall then value)))))
 
 ;;;; Messages
 

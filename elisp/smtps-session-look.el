@@ -99,7 +99,7 @@
   "What a line about TLS begins with.")
 
 (defun smtps-session-look--info-face (text)
-  "Return the face of TEXT, a line that tells about the connection."
+  "Return the face of TEXT, a line about the connection."
   (let ((case-fold-search nil))
     (cond ((or (string-prefix-p "! " text)
                (string-prefix-p "- Status: The certificate is NOT" text))
@@ -166,7 +166,7 @@ counted from the beginning of the session."
        (or smtps-session--data (plist-get event :led))))
 
 (defun smtps-session-look--sent (event)
-  "Note when the line of EVENT left; return what its line shows of it."
+  "Note when the line of EVENT left; return what is shown of it."
   (let ((at (plist-get event :at)))
     (when at
       (setq smtps-session-look--last-left at)
@@ -177,7 +177,7 @@ counted from the beginning of the session."
         (format "at %s" (smtps-session-look--seconds at))))))
 
 (defun smtps-session-look--received (event)
-  "Note how long the reply of EVENT took; return what its line shows of it."
+  "Note how long the reply of EVENT took; return what is shown of it."
   (let* ((at (plist-get event :at))
          (verb (plist-get event :verb))
          (command (assq verb smtps-session-look--left)))
@@ -194,7 +194,7 @@ counted from the beginning of the session."
         (smtps-session-look--seconds smtps-session-look--took)))))
 
 (defun smtps-session-look--seconds (milliseconds)
-  "Return MILLISECONDS as a person reads it."
+  "Return MILLISECONDS in words for a person."
   (if (< milliseconds 1000) (format "%d ms" milliseconds)
     (format "%.2f s" (/ milliseconds 1000.0))))
 

@@ -36,7 +36,7 @@ the line."
      (upcase (symbol-name verb)))))
 
 (defun smtps-session-steps--index ()
-  "Return the steps in this buffer, as Imenu takes them."
+  "Return an index for Imenu: what begins where in this buffer."
   (let ((position (point-min)) index previous)
     (while (< position (point-max))
       (let ((step (get-text-property position 'smtps-session-step)))
@@ -49,7 +49,7 @@ the line."
     (nreverse index)))
 
 (defun smtps-session-steps--set-up ()
-  "Let Imenu and Outline know the steps."
+  "Let Imenu and Outline know what begins where."
   (setq-local imenu-create-index-function #'smtps-session-steps--index)
   (setq-local imenu-auto-rescan t)
   (setq-local outline-level (lambda () 1))

@@ -43,6 +43,10 @@
 (autoload 'smtps-session-send-transaction "smtps-session-lead" nil t)
 (autoload 'smtps-session-reset "smtps-session-lead" nil t)
 (autoload 'smtps-session-verify "smtps-session-lead" nil t)
+(autoload 'smtps-session-save "smtps-session-keep" nil t)
+(autoload 'smtps-session-replay "smtps-session-replay" nil t)
+(autoload 'smtps-session-copy-as "smtps-session-share" nil t)
+(autoload 'smtps-session-report "smtps-session-share" nil t)
 
 ;;;; Customization
 
@@ -182,6 +186,8 @@ AUTH LOGIN asks for two things in turn, the others for one."
     (define-key map (kbd "C-c C-j") #'imenu)
     (define-key map (kbd "C-c :") #'smtps-session-toggle-times)
     (define-key map (kbd "C-c ;") #'smtps-session-toggle-octets)
+    (define-key map (kbd "C-x C-w") #'smtps-session-save)
+    (define-key map (kbd "C-c C-w") #'smtps-session-copy-as)
     ;; comint's would signal, stop or end a process that is only a mark.
     (define-key map (kbd "C-d") #'delete-char)
     (define-key map (kbd "C-c C-z") #'ignore)
@@ -254,6 +260,15 @@ The session may have been closed in the middle of it."
      :style toggle :selected (bound-and-true-p outline-minor-mode)
      :help "Let Outline fold what is between the steps"]
     ["Go to a step..." imenu :help "Greeting, EHLO, login, each transaction"]
+    "--"
+    ["Save the transcript..." smtps-session-save
+     :help "Write the dialogue into a file, its secrets masked"]
+    ["Replay a transcript..." smtps-session-replay
+     :help "Say again what was said in a session that was saved"]
+    ["Copy as a command..." smtps-session-copy-as
+     :help "Put a command for swaks, openssl or smtps into the kill ring"]
+    ["Report..." smtps-session-report
+     :help "Show the transcript and versions, fit to be published"]
     "--"
     ["Greet" smtps-session-greet :active (smtps-session--open-p)
      :help "Say EHLO"]
