@@ -72,9 +72,9 @@
   :group 'smtps)
 
 (defface smtps-session-time
-  '((((class color) (min-colors 88)) :inherit font-lock-comment-face)
-    (((class color) (background dark)) :foreground "yellow")
-    (t :inherit default))
+  '((((class color) (min-colors 88)) :inherit shadow :weight normal)
+    (((class color) (background dark)) :foreground "yellow" :weight normal)
+    (t :inherit default :weight normal))
   "Face of the times beside the lines."
   :group 'smtps)
 

@@ -52,6 +52,7 @@ the line."
   "Let Imenu and Outline know what begins where."
   (setq-local imenu-create-index-function #'smtps-session-steps--index)
   (setq-local imenu-auto-rescan t)
+  (setq-local imenu-space-replacement nil)
   (setq-local outline-level (lambda () 1))
   (setq-local outline-regexp
               (concat "\\(?:Resolving '\\|recv> 220[ -]\\|send> "
