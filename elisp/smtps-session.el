@@ -44,9 +44,7 @@
 (autoload 'smtps-session-reset "smtps-session-lead" nil t)
 (autoload 'smtps-session-verify "smtps-session-lead" nil t)
 (autoload 'smtps-session-save "smtps-session-keep" nil t)
-(autoload 'smtps-session-replay "smtps-session-replay" nil t)
 (autoload 'smtps-session-copy-as "smtps-session-share" nil t)
-(autoload 'smtps-session-report "smtps-session-share" nil t)
 
 ;;;; Customization
 
