@@ -147,10 +147,10 @@ what it offers: greet it first"))
     (smtps-session-lead--assert-ready)
     (smtps-session-lead--log-in account user mechanism)))
 
-(defun smtps-session-lead--log-in (account user mechanism &optional then)
+(cl-defun smtps-session-lead--log-in (account user mechanism &key then finally)
   "Have smtps log USER in by MECHANISM, or by what it takes for the best.
-ACCOUNT, with USER in it, is whose password is in memory.  THEN is called with
-what the helper returns."
+ACCOUNT, with USER in it, is whose password is in memory.  THEN and FINALLY are
+as in `smtps-session-lead--call'."
   (smtps-session-lead--call
    'session-log-in
    (append (and user (list :user user))
@@ -165,7 +165,8 @@ what the helper returns."
                  ;; Refused: not taken for granted the next time.
                  ((memql (plist-get value :code) '(530 535))
                   (smtps-credentials-forget account)))
-           (when then (funcall then value)))))
+           (when then (funcall then value)))
+   :finally finally))
 
 ;;;; Messages
 

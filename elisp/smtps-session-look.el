@@ -177,61 +177,74 @@ counted from the beginning of the session."
         (format "at %s" (smtps-session-look--seconds at))))))
 
 (defun smtps-session-look--received (event)
-  "Note how long the reply of EVENT took; return what is shown of it."
-  (let* ((at (plist-get event :at))
-         (verb (plist-get event :verb))
-         (command (assq verb smtps-session-look--left)))
-    (when (and at verb)
-      (setq smtps-session-look--took
-            (- at (cond (command (cdr command))
-                        ;; What smtps sends of a message has no verb of its own.
-                        ((eq verb 'greeting) 0)
-                        (t smtps-session-look--last-left))))
-      (unless (string-match-p "\\`[0-9]\\{3\\}-" (plist-get event :text))
-        (setq smtps-session-look--left
-              (if command (cdr (memq command smtps-session-look--left))
-                smtps-session-look--left))
+  "Note how long the reply of EVENT took; return what is shown of it.
+Of a reply of several lines it is the last that tells it."
+  (let ((at (plist-get event :at))
+        (verb (plist-get event :verb)))
+    (when (and at verb (smtps-session-look--last-line-p (plist-get event :text)))
+      (let ((command (assq verb smtps-session-look--left)))
+        (setq smtps-session-look--took
+              (- at (cond (command (cdr command))
+                          ((eq verb 'greeting) 0)
+                          ;; What smtps sends of a message has no verb of its own.
+                          (t smtps-session-look--last-left))))
+        (when command
+          (setq smtps-session-look--left
+                (cdr (memq command smtps-session-look--left))))
         (smtps-session-look--seconds smtps-session-look--took)))))
+
+(defun smtps-session-look--last-line-p (text)
+  "Return non-nil if TEXT is the last line of a reply, or the only one."
+  (not (and (> (length text) 3) (eq (aref text 3) ?-))))
 
 (defun smtps-session-look--seconds (milliseconds)
   "Return MILLISECONDS in words for a person."
   (if (< milliseconds 1000) (format "%d ms" milliseconds)
     (format "%.2f s" (/ milliseconds 1000.0))))
 
+(defun smtps-session-look--end (break)
+  "Return a display property for a line's end that is BREAK, a text."
+  `(when smtps-session-look--octets
+     . ,(concat (propertize break 'face 'smtps-session-octet) "\n")))
+
+(defconst smtps-session-look--crlf (smtps-session-look--end "\\r\\n")
+  "What is shown at will of a line that CR LF ended.")
+
+(defconst smtps-session-look--lf (smtps-session-look--end "\\n")
+  "What is shown at will of a line that LF alone ended.")
+
+(defun smtps-session-look--end-with-time (end time)
+  "Return a display property as END is, with TIME where that is wanted."
+  (let ((beside (propertize (format "  [%s]" time) 'face 'smtps-session-time)))
+    `((when (and smtps-session-look--octets (not smtps-session-look--times))
+        . ,(cddr end))
+      (when (and smtps-session-look--octets smtps-session-look--times)
+        . ,(concat (substring (cddr end) 0 -1) beside "\n"))
+      (when (and smtps-session-look--times (not smtps-session-look--octets))
+        . ,(concat beside "\n")))))
+
 (defun smtps-session-look--dress (line time bare)
   "Give LINE, which ends in a line break, TIME and its octets to be shown at will.
 TIME is a string, or nil where the line has none.  If BARE, LF alone ended it."
-  (let ((end (1- (length line)))
-        (break (propertize (if bare "\\n" "\\r\\n") 'face 'smtps-session-octet))
-        (beside (and time (propertize (format "  [%s]" time)
-                                      'face 'smtps-session-time)))
+  (let ((end (if bare smtps-session-look--lf smtps-session-look--crlf))
         (from 0))
-    (while (string-match "[^[:ascii:]]+" line from)
-      (setq from (match-end 0))
-      (put-text-property
-       (match-beginning 0) from 'display
-       (cons 'when (cons 'smtps-session-look--octets
-                         (propertize
-                          (mapconcat (lambda (octet) (format "\\x%02x" octet))
-                                     (encode-coding-string (match-string 0 line) 'utf-8)
-                                     "")
-                          'face 'smtps-session-octet)))
-       line))
-    ;; Of several specifications that hold only the first is shown.
-    (put-text-property
-     end (1+ end) 'display
-     (append
-      (and beside
-           `((when (and smtps-session-look--octets smtps-session-look--times)
-               . ,(concat break beside "\n"))
-             (when (and smtps-session-look--times (not smtps-session-look--octets))
-               . ,(concat beside "\n"))))
-      `((when ,(if beside '(and smtps-session-look--octets
-                                (not smtps-session-look--times))
-                 'smtps-session-look--octets)
-          . ,(concat break "\n"))))
-     line)
-    line))
+    ;; A server may flood us with lines: nothing is done in vain.
+    (unless (= (length line) (string-bytes line))
+      (while (string-match "[^[:ascii:]]+" line from)
+        (setq from (match-end 0))
+        (put-text-property (match-beginning 0) from 'display
+                           (smtps-session-look--octets (match-string 0 line)) line)))
+    (put-text-property (1- (length line)) (length line) 'display
+                       (if time (smtps-session-look--end-with-time end time) end)
+                       line)))
+
+(defun smtps-session-look--octets (text)
+  "Return a display property for TEXT, which is not ASCII: its octets."
+  (cons 'when
+        (cons 'smtps-session-look--octets
+              (propertize (mapconcat (lambda (octet) (format "\\x%02x" octet))
+                                     (encode-coding-string text 'utf-8) "")
+                          'face 'smtps-session-octet))))
 
 (defun smtps-session-look--redraw (what shown)
   "Draw this buffer anew, and say whether WHAT is SHOWN from now on."

@@ -170,9 +170,19 @@ is of another kind.  The session then is yours.  Return its buffer."
 
 (defun smtps-session-replay--log-in (exchange)
   "Log in as in EXCHANGE."
-  (pcase-let ((`(,account ,user) smtps-session-replay--login))
+  (pcase-let ((`(,account ,user) smtps-session-replay--login)
+              (buffer (current-buffer)))
     (smtps-session-lead--log-in
      account user (plist-get exchange :login)
+     :finally
+     (lambda ()
+       (when (buffer-live-p buffer)
+         (with-current-buffer buffer
+           ;; It could not be done at all, which has been told.
+           (when (and (smtps-session-replay--running-p)
+                      (eq smtps-session-replay--waiting exchange))
+             (smtps-session-replay--stop)))))
+     :then
      (lambda (value)
        (when (eq smtps-session-replay--waiting exchange)
          (smtps-session-replay--answered

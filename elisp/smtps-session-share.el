@@ -49,8 +49,9 @@ The sender is nil where there was none."
 
 (defun smtps-session-share--facts ()
   "Return what was done in this session, a plist."
-  (let* ((exchanges (plist-get (smtps-session-keep-read (smtps-session-keep-text))
-                               :exchanges))
+  (let* ((exchanges (ignore-error user-error ; Nothing was said.
+                      (plist-get (smtps-session-keep-read (smtps-session-keep-text))
+                                 :exchanges)))
          (host (plist-get smtps-session--arguments :host))
          (port (plist-get smtps-session--arguments :port))
          (mechanism (or smtps-session-mechanism
@@ -247,6 +248,9 @@ programs ask for the password.  For openssl it is the connection only."
                       smtps-session-share--label "\\)\\(?: \\|$\\)")
               nil t)
         (push (match-string 1) hosts))
+      (goto-char (point-min))
+      (while (re-search-forward "send> \\(?:vrfy\\|expn\\|etrn\\) +\\([^ \n]+\\)" nil t)
+        (push (match-string 1) users))
       (goto-char (point-min))
       (while (re-search-forward smtps-session-share--address nil t)
         (push (match-string 1) users)))

@@ -25,15 +25,15 @@
   "Return the name of the step that a line begins, or nil.
 KIND is `info', `recv' or `send', VERB the command as the helper tells it, TEXT
 the line."
-  (pcase (list kind verb)
-    ('(info nil) (and (string-prefix-p "Resolving " text) "Connection"))
-    ('(recv greeting) "Greeting")
-    ('(send mail) (concat "Transaction"
-                          (and (string-match "<[^>]*>" text)
-                               (concat " of " (match-string 0 text)))))
-    ('(send auth) "Login")
-    (`(send ,(and verb (or 'ehlo 'helo 'starttls 'quit)))
-     (upcase (symbol-name verb)))))
+  (pcase kind
+    ('recv (and (eq verb 'greeting) "Greeting"))
+    ('info (and (string-prefix-p "Resolving " text) "Connection"))
+    ('send
+     (pcase verb
+       ('mail (concat "Transaction" (and (string-match "<[^>]*>" text)
+                                         (concat " of " (match-string 0 text)))))
+       ('auth "Login")
+       ((or 'ehlo 'helo 'starttls 'quit) (upcase (symbol-name verb)))))))
 
 (defun smtps-session-steps--index ()
   "Return an index for Imenu: what begins where in this buffer."

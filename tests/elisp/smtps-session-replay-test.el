@@ -102,6 +102,8 @@
                        "^! Recorded was “550 .*\n! The replay ends here: the next 2 ")
                       ("recv> 235.*" "recv> 535 no"
                        "^! Recorded was “535 no”\n! The replay ends here: the next 3 ")
+                      ("auth login" "auth cram-md5"
+                       "^! The replay ends here: the next 3 ")
                       ("send> noop" "send> BDAT 7"
                        "^! “BDAT 7” can't be said again\n! The replay ends here")
                       ("send> noop" "send> <the-sasl-response>"

@@ -58,6 +58,9 @@
 -servername mx.test -verify_hostname mx.test -verify_return_error -CAfile '/tmp/a b.pem'"))))
 
 (ert-deftest smtps-session-share-test-less-was-done ()
+  (smtps-session-share-test-with '("mx.test") nil
+    (should (equal (smtps-session-share-test-copy "smtps")
+                   "smtps session --host mx.test --port 465 --tls implicit")))
   (smtps-session-share-test-with '("[::1]:465") '("recv> 220 x" "send> EHLO x")
     (should (equal (smtps-session-share-test-copy "smtps")
                    "smtps session --host ::1 --port 465 --tls implicit"))
@@ -98,6 +101,7 @@
      "send> MAIL FROM:<marco.maggi@secretcorp.com>" "recv> 250 2.1.0 Ok"
      "send> RCPT TO:<boss@other.org>" "recv> 250 2.1.5 Ok" "send> DATA" "recv> 354 go"
      "send> Subject: Über the merger" "send>" "send> marco: call." "send> ." "recv> 250 ok"
+     "send> vrfy secretary" "recv> 252 perhaps"
      "send> quit" "recv> 221 mx.secretcorp.com bye"))
   "A dialogue in which much can be known.")
 
@@ -108,13 +112,13 @@
       (execute-kbd-macro (vconcat (kbd "M-x") "smtps-session-report" (kbd "RET"))))
     (with-current-buffer (window-buffer)
       (let ((text (buffer-string)))
-        (dolist (word '("secretcorp" "marco" "maggi" "boss" "other.org" "203.0" "2001:db8"
+        (dolist (word '("secretcorp" "marco" "maggi" "boss" "secretary" "other.org" "203.0" "2001:db8"
                         "mailbox9" "merger" "00ff00" "abc+" "Secret" "half typed"
                         "c2VjcmV0Y29yc"))
           (should-not (string-search word text)))
         ;; It is still one, and the same has the same stand-in.
         (let ((exchanges (plist-get (smtps-session-keep-read text) :exchanges)))
-          (should (= (length exchanges) 9))
+          (should (= (length exchanges) 10))
           (should (equal (plist-get (nth 7 exchanges) :message)
                          '("Subject: éxxx xxx xxxxxx" "" "xxxxx: xxxx."))))
         (should (string-match "^Host: \\(host[0-9]+\\.example\\)$" text))

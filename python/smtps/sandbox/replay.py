@@ -66,7 +66,7 @@ class Player:
             end = self._input.find(b"\n")
             if end < 0:
                 if len(self._input) > LINE_LIMIT:
-                    self._deviate("a line without an end")
+                    self._overflow()
                 return
             line = bytes(self._input[:end]).removesuffix(b"\r")
             del self._input[: end + 1]
@@ -75,6 +75,13 @@ class Player:
             elif line == b".":
                 self._in_message = False
                 self._answer()
+
+    def _overflow(self) -> None:
+        if self._in_message:
+            # Whatever it says; but it is not the dot.
+            self._input[:-1] = b"x"
+        else:
+            self._deviate("a line without an end")
 
     def tls_started(self) -> None:
         """The handshake was made."""

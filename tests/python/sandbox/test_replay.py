@@ -87,6 +87,15 @@ def test_a_line_has_an_end() -> None:
     assert told == ["The client said a line without an end; recorded is “EHLO x”."]
 
 
+def test_a_message_may_have_long_lines() -> None:
+    player = Player(read("recv> 220 x\nsend> DATA\nrecv> 354 a\nrecv> 250 b\n"), pytest.fail)
+    for data in (b"DATA\r\n", b"x" * 20000, b".", b"\r\n", b"x" * 16384 + b".", b"\n"):
+        player.receive(data)
+    assert player.data_to_send() == b"220 x\r\n354 a\r\n"
+    player.receive(b".\r\n")
+    assert player.data_to_send() == b"250 b\r\n"
+
+
 def test_chunks_are_swallowed() -> None:
     recording = read("recv> 220 x\nsend> BDAT 6\nrecv> 250 a\nsend> BDAT 0 LAST\nrecv> 250 b\n")
     player = Player(recording, pytest.fail)
