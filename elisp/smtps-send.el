@@ -1066,12 +1066,11 @@ so it is after a start, when nobody has sent a mail yet."
   "Look for the password that the mail of EVENT waits for, if that asks nothing.
 A key ends that, and it is done later."
   (let* ((entry (smtps-outbox-find (plist-get event :id)))
-         (account (plist-get entry :account))
-         (from (plist-get entry :from))
+         (account (and entry (smtps-send--account entry)))
          (found (and account
                      (while-no-input
-                       (smtps-credentials-at-hand account from)
-                       (list (smtps-credentials-login account from))))))
+                       (smtps-credentials-at-hand account)
+                       (list (smtps-credentials-login account))))))
     (cond ((eq found t)
            (run-at-time smtps-send--pause nil #'smtps-send--seek event))
           ((car found) (smtps-send--wake))

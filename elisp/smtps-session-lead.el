@@ -149,20 +149,28 @@ what it offers: greet it first"))
       (user-error "No password, no login; nothing was sent"))
     ;; A person may have been asked for long.
     (smtps-session-lead--assert-ready)
-    (smtps-session-lead--call
-     'session-log-in
-     (append (and user (list :user user))
-             (list :mechanisms
-                   (if mechanism (list (intern (downcase mechanism)))
-                     (mapcar (lambda (name) (intern (downcase name)))
-                             (plist-get account :mechanisms)))))
-     :then (lambda (value)
-             (cond ((plist-get value :done)
-                    (setq smtps-session-user user)
-                    (smtps-credentials-accepted account))
-                   ;; Refused: not taken for granted the next time.
-                   ((memql (plist-get value :code) '(530 535))
-                    (smtps-credentials-forget account)))))))
+    (smtps-session-lead--log-in account user mechanism)))
+
+(cl-defun smtps-session-lead--log-in (account user mechanism &key then finally)
+  "Have smtps log USER in by MECHANISM, or by what it takes for the best.
+ACCOUNT, with USER in it, is whose password is in memory.  THEN and FINALLY are
+as in `smtps-session-lead--call'."
+  (smtps-session-lead--call
+   'session-log-in
+   (append (and user (list :user user))
+           (list :mechanisms
+                 (if mechanism (list (intern (downcase mechanism)))
+                   (mapcar (lambda (name) (intern (downcase name)))
+                           (plist-get account :mechanisms)))))
+   :then (lambda (value)
+           (cond ((plist-get value :done)
+                  (setq smtps-session-user user)
+                  (smtps-credentials-accepted account))
+                 ;; Refused: not taken for granted the next time.
+                 ((memql (plist-get value :code) '(530 535))
+                  (smtps-credentials-forget account)))
+           (when then (funcall then value)))
+   :finally finally))
 
 ;;;; Messages
 

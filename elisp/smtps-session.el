@@ -24,6 +24,8 @@
 (require 'smtps-base64)
 (require 'smtps-credentials)
 (require 'smtps-helper)
+(require 'smtps-session-look)
+(require 'smtps-session-steps)
 (require 'smtps-wire)
 
 (defvar smtps-explain-at-point-function)
@@ -41,6 +43,8 @@
 (autoload 'smtps-session-send-transaction "smtps-session-lead" nil t)
 (autoload 'smtps-session-reset "smtps-session-lead" nil t)
 (autoload 'smtps-session-verify "smtps-session-lead" nil t)
+(autoload 'smtps-session-save "smtps-session-keep" nil t)
+(autoload 'smtps-session-copy-as "smtps-session-share" nil t)
 
 ;;;; Customization
 
@@ -49,34 +53,6 @@
   :type 'natnum
   :group 'smtps
   :package-version '(smtps . "0.1.0"))
-
-(defface smtps-session-send '((t :inherit font-lock-keyword-face))
-  "Face of lines that were sent."
-  :group 'smtps)
-
-(defface smtps-session-recv '((t :inherit default))
-  "Face of lines of the server."
-  :group 'smtps)
-
-(defface smtps-session-success '((t :inherit success))
-  "Face of replies that accept."
-  :group 'smtps)
-
-(defface smtps-session-refusal '((t :inherit error))
-  "Face of replies that refuse, and of what went wrong."
-  :group 'smtps)
-
-(defface smtps-session-info '((t :inherit shadow))
-  "Face of lines that tell about the connection."
-  :group 'smtps)
-
-(defface smtps-session-prompt '((t :inherit comint-highlight-prompt))
-  "Face of the prompt."
-  :group 'smtps)
-
-(defface smtps-session-prompt-in-data '((t :inherit warning))
-  "Face of the prompt while DATA is open: what is typed is the message."
-  :group 'smtps)
 
 ;;;; State
 
@@ -112,6 +88,13 @@ An object of its own for each time that the session is opened.")
 
 (defvar-local smtps-session--arguments nil
   "The arguments this session was opened with, for opening it again.")
+
+(defvar-local smtps-session--began nil
+  "Where and when the connection was begun that was the last: (MARKER . TIME).")
+
+(defvar-local smtps-session-event-functions nil
+  "Functions called with each event of the helper when it has been shown.
+Its argument is a plist, as the helper tells it.")
 
 (defvar-local smtps-session--prompt-start nil
   "Marker before the prompt, where lines are inserted.")
@@ -198,6 +181,11 @@ AUTH LOGIN asks for two things in turn, the others for one."
     (define-key map (kbd "C-c C-c") #'smtps-session-hang-up)
     (define-key map (kbd "C-c C-d") #'smtps-session-quit)
     (define-key map (kbd "C-c C-u") #'smtps-session-kill-input)
+    (define-key map (kbd "C-c C-j") #'imenu)
+    (define-key map (kbd "C-c :") #'smtps-session-toggle-times)
+    (define-key map (kbd "C-c ;") #'smtps-session-toggle-octets)
+    (define-key map (kbd "C-x C-w") #'smtps-session-save)
+    (define-key map (kbd "C-c C-w") #'smtps-session-copy-as)
     ;; comint's would signal, stop or end a process that is only a mark.
     (define-key map (kbd "C-d") #'delete-char)
     (define-key map (kbd "C-c C-z") #'ignore)
@@ -260,6 +248,26 @@ The session may have been closed in the middle of it."
     ["Explain this line" smtps-explain
      :help "Tell what a reply or a command means, and who can mend it"]
     "--"
+    ["Times" smtps-session-toggle-times
+     :style toggle :selected smtps-session-look--times
+     :help "Show how long each reply took, and when each command left"]
+    ["Octets" smtps-session-toggle-octets
+     :style toggle :selected smtps-session-look--octets
+     :help "Show line ends, and what is not ASCII"]
+    ["Fold by step" outline-minor-mode
+     :style toggle :selected (bound-and-true-p outline-minor-mode)
+     :help "Let Outline fold what is between the steps"]
+    ["Go to a step..." imenu :help "Greeting, EHLO, login, each transaction"]
+    "--"
+    ["Save the transcript..." smtps-session-save
+     :help "Write the dialogue into a file, its secrets masked"]
+    ["Replay a transcript..." smtps-session-replay
+     :help "Say again what was said in a session that was saved"]
+    ["Copy as a command..." smtps-session-copy-as
+     :help "Put a command for swaks, openssl or smtps into the kill ring"]
+    ["Report..." smtps-session-report
+     :help "Show the transcript and versions, fit to be published"]
+    "--"
     ["Greet" smtps-session-greet :active (smtps-session--open-p)
      :help "Say EHLO"]
     ["Start TLS" smtps-session-start-tls
@@ -320,6 +328,8 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq-local mode-line-process '((:eval (smtps-session--mode-line))))
   (add-hook 'eldoc-documentation-functions #'smtps-explain-eldoc nil t)
   (setq-local smtps-explain-at-point-function #'smtps-explain-session-line)
+  (smtps-session-look--set-up)
+  (smtps-session-steps--set-up)
   (setq smtps-session--prompt-start (point-max-marker))
   (set-marker-insertion-type smtps-session--prompt-start t)
   (add-hook 'kill-buffer-hook #'smtps-session--killed nil t)
@@ -492,7 +502,10 @@ If so, connect again."
         smtps-session--told nil
         smtps-session--refused nil
         smtps-session--hung-up nil
+        smtps-session--began (cons (copy-marker smtps-session--prompt-start)
+                                   (current-time))
         buffer-read-only nil)
+  (smtps-session-look--begin)
   (use-local-map smtps-session-mode-map)
   (smtps-session--show-prompt)
   (goto-char (point-max))
@@ -706,7 +719,8 @@ If nothing is waited for, ask first."
     (unwind-protect
         (when (buffer-live-p buffer)
           (with-current-buffer buffer
-            (smtps-session--show plist)))
+            (smtps-session--show plist)
+            (run-hook-with-args 'smtps-session-event-functions plist)))
       (when (zerop (% seq smtps-session--acknowledge-every))
         (smtps-helper-event 'session-ack (list :session number :seq seq))))))
 
@@ -719,19 +733,21 @@ If nothing is waited for, ask first."
        ;; What follows a login or STARTTLS that came to nothing may be secret.
        (when (plist-get plist :unsent)
          (setq smtps-session--pending nil))
-       (smtps-session--insert text (if (string-prefix-p "! " text)
-                                       'smtps-session-refusal
-                                     'smtps-session-info)))
+       (smtps-session--insert text (smtps-session-look--info-face text)
+                              (smtps-session--step plist)))
       ('send (let ((shown (if (plist-get plist :led) text
                             (smtps-session--left text (plist-get plist :secret)))))
                (smtps-session--insert
                 (if (string= shown "") "send>" (concat "send> " shown))
                 'smtps-session-send
                 (append (list 'smtps-session-line (if (plist-get plist :secret) t shown))
-                        (smtps-session--explained plist)))))
+                        (smtps-session--explained plist))
+                (list (smtps-session-look--sent plist) nil))))
       ('recv (smtps-session--show-reply text (plist-get plist :code)
                                         (plist-get plist :decoded)
-                                        (smtps-session--explained plist)))
+                                        (smtps-session--explained plist)
+                                        (list (smtps-session-look--received plist)
+                                              (plist-get plist :bare))))
       ('offers (setq smtps-session-offers (plist-get plist :offers)))
       ('state (smtps-session--stands plist))
       ('closed
@@ -748,21 +764,30 @@ If nothing is waited for, ask first."
                                    (plist-get plist :message)))))))
 
 (defun smtps-session--explained (plist)
-  "Return text properties that explain the line of the event PLIST."
-  (list 'smtps-explain-step (plist-get plist :verb)
-        'help-echo #'smtps-explain-help-echo))
+  "Return text properties that tell of the line of the event PLIST."
+  (append (list 'smtps-explain-step (plist-get plist :verb)
+                'help-echo #'smtps-explain-help-echo
+                'smtps-session-at (plist-get plist :at))
+          (smtps-session--step plist)))
 
-(defun smtps-session--show-reply (text code decoded properties)
+(defun smtps-session--step (plist)
+  "Return text properties that tell which step the event PLIST begins."
+  (let ((step (smtps-session-steps--of (plist-get plist :kind) (plist-get plist :verb)
+                                       (plist-get plist :text))))
+    (and step (list 'smtps-session-step step))))
+
+(defun smtps-session--show-reply (text code decoded properties wire)
   "Show the server's line TEXT, with CODE; DECODED is the text of a 334.
-PROPERTIES are those of the line's text."
+PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
   (when (and code (>= code 400) (smtps-session--login-p))
     ;; The helper sends nothing that was typed ahead for a login that failed.
     (setq smtps-session--pending nil))
-  (smtps-session--insert (concat "recv> " text) (smtps-session--reply-face code)
+  (smtps-session--insert (concat "recv> " text) (smtps-session-look--reply-face code)
                          ;; Of two the first holds.
                          (append (and decoded
                                       (list 'help-echo (format "In clear: %s" decoded)))
-                                 properties))
+                                 properties)
+                         wire)
   (when (and decoded
              (not (string= decoded ""))
              (get-buffer-window nil 'visible)
@@ -772,13 +797,6 @@ PROPERTIES are those of the line's text."
 (defun smtps-session--login-p ()
   "Return non-nil while a login is under way."
   (or smtps-session--asked (eq smtps-session-state 'authenticating)))
-
-(defun smtps-session--reply-face (code)
-  "Return the face of a reply with CODE."
-  (cond ((null code) 'smtps-session-recv)
-        ((>= code 400) 'smtps-session-refusal)
-        ((>= code 300) 'smtps-session-recv)
-        (t 'smtps-session-success)))
 
 (defun smtps-session--stands (plist)
   "Note where the dialogue stands: PLIST."
@@ -954,8 +972,10 @@ some may have been sent."
                (if doubtful "" "sent, and not ") lost (if (= lost 1) "" "s"))
        'smtps-session-refusal))))
 
-(defun smtps-session--insert (text face &optional properties)
+(defun smtps-session--insert (text face &optional properties wire)
   "Insert the line TEXT with FACE and PROPERTIES above the prompt.
+WIRE is nil but for a line that went over the wire: the time beside it, or nil,
+and whether LF alone ended it, in a list.
 What is being typed stays as it is, and can be undone as before."
   (let* ((at (marker-position smtps-session--prompt-start))
          (there (= (point) at))
@@ -963,6 +983,8 @@ What is being typed stays as it is, and can be undone as before."
                       'face face 'font-lock-face face
                       'field 'output 'read-only t 'front-sticky '(read-only)
                       'rear-nonsticky t properties)))
+    (when wire
+      (apply #'smtps-session-look--dress line wire))
     (smtps-session--quietly
       (save-excursion
         (goto-char at)

@@ -543,11 +543,15 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
                                         :tls 'implicit
                                         :ca-file (plist-get report :ca-file))
       (setq header-line-format
-            ;; A percent sign in a name is not a construct of the line.
-            (replace-regexp-in-string
-             "%" "%%"
-             (format "Sandbox: user %s, password %s"
-                     (plist-get report :user) (plist-get report :password))))
+            (list header-line-format
+                  (list 'smtps-session-mechanism
+                        ""
+                        ;; A percent sign in a name is not a construct of the line.
+                        (replace-regexp-in-string
+                         "%" "%%"
+                         (format "  | %s, password %s"
+                                 (plist-get report :user)
+                                 (plist-get report :password))))))
       (message "The sandbox is at %s:%d; mail arrives in %s"
                (plist-get report :host) (plist-get report :port)
                (abbreviate-file-name (plist-get report :maildir)))
@@ -587,6 +591,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-mode-line-show "smtps-mode-line")
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
+(autoload 'smtps-session-replay "smtps-session-replay" nil t)
+(autoload 'smtps-session-report "smtps-session-share" nil t)
 (autoload 'smtps-install-helper "smtps-helper" nil t)
 (autoload 'smtps-check "smtps-check" nil t)
 (autoload 'smtps-doctor "smtps-doctor" nil t)

@@ -537,13 +537,14 @@ def _plist(event: Event) -> dict[str, Value]:
     match event:
         case session.Told(text, unsent):
             return {"kind": Symbol("info"), "text": text, "unsent": unsent}
-        case session.Received(text, code, decoded, verb, at):
+        case session.Received(text, code, decoded, verb, bare, at):
             return {
                 "kind": Symbol("recv"),
                 "text": text,
                 "code": code,
                 "decoded": decoded,
                 "verb": _verb(verb) if verb else None,
+                "bare": bare,
                 "at": at,
             }
         case session.Sent(text, secret, verb, led, at):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from servers import UNPREPARED, USERS, Postfix, Run, token
 
+from smtps.protocol import transcript
+
 PASSWORDS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "DIGEST-MD5", "CRAM-MD5")
 TOKENS = ("OAUTHBEARER", "XOAUTH2")
 MAIL = "From: a@poste.it\nTo: b@other-host.it\nSubject: x\n\nText\n"
@@ -39,8 +41,10 @@ class Sender:
     @property
     def tried(self) -> list[str]:
         """The mechanisms of the last try."""
-        lines = self._transcript.read_text("utf-8").splitlines()
-        return [line.split()[2] for line in lines if line.startswith("send> AUTH ")]
+        found = transcript.read(self._transcript.read_text("utf-8"))
+        return [
+            said.sent.split()[1] for said in found.exchanges if said.sent and said.verb == "AUTH"
+        ]
 
 
 @pytest.fixture

@@ -428,6 +428,31 @@ def makes_what_shells_and_man_read(house: House, command: str) -> None:
         assert "SMTPS(1)" in house.run("man smtps", where=house.home).stdout
 
 
+@tries("smtps sandbox --replay FILE")
+def plays_what_stands_there(house: House, command: str) -> None:
+    told = next(text for text in EXAMPLES if text.startswith("smtps transcript"))
+    file = house.home / "told.transcript"
+    file.write_text(told)
+    replay = command.replace("FILE", str(file)) + f" --directory {house.home / 'played'}"
+    for last, status in (("quit", 0), ("noop", 76)):
+        process = subprocess.Popen(
+            ["sh", "-c", f"exec {replay}"], cwd=house.home, env=house.environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with process:
+            assert process.stdout is not None
+            words = ""
+            while "Try: " not in words:
+                assert process.poll() is None
+                words += process.stdout.readline()
+            where = words.split("Try: ")[1].strip()
+            typed = f"ehlo other\nauth plain AGEAYg==\n{last}\n"
+            house.run(f"{where} --tls implicit", typed, where=house.home)
+            _, complaints = process.communicate(timeout=SECONDS)
+            assert process.returncode == status, complaints
+            assert ("recorded is “quit”" in complaints) == (status == 76)
+
+
 @tries("smtps VERB --help")
 def tells_the_options(house: House, command: str) -> None:
     for verb in VERBS:
@@ -500,6 +525,11 @@ BOUND = {
     "C-c C-b": "smtps-session-send-base64",
     "C-c C-d": "smtps-session-quit",
     "C-c C-c": "smtps-session-hang-up",
+    "C-c :": "smtps-session-toggle-times",
+    "C-c ;": "smtps-session-toggle-octets",
+    "C-c C-j": "imenu",
+    "C-x C-w": "smtps-session-save",
+    "C-c C-w": "smtps-session-copy-as",
     "g": "smtps-session-reconnect",
     "t": "smtps-session-trust",
 }
@@ -539,7 +569,7 @@ def test_the_session_is_as_it_stands_there(house: House) -> None:
         "<the-base64-password>": base64.b64encode(sandbox.password.encode()).decode(),
     }
     steps = re.findall(r"^send>(?: (.*))?\n((?:(?!send>).*\n)*)", told, re.M)
-    with Terminal(command, house.environment(), size=(160, told.count("\n") + 4)) as terminal:
+    with Terminal(command, house.environment(), size=(160, told.count("\n") + 5)) as terminal:
         screen = terminal.until(r"^recv> 220 .*\nsend>$")
         for line, answers in steps:
             shown = re.escape(f"send> {line}".rstrip())
@@ -547,6 +577,30 @@ def test_the_session_is_as_it_stands_there(house: House) -> None:
             after = f"^{shown}\n" + r".+\n" * answers.count("\n") + prompt
             screen = terminal.enter(secrets.get(line, line), after)
     assert alike(screen[screen.index("Resolving") : screen.index("\n\n")]) == alike(told)
+
+
+def test_a_transcript_is_as_it_stands_there(house: House, tmp_path: Path) -> None:
+    told = next(text for text in EXAMPLES if text.startswith("smtps transcript"))
+    file, sandbox = tmp_path / "transcript", house.sandbox
+    house.run(
+        f".venv/bin/python -I python localhost:{sandbox.port} --tls implicit "
+        f"--ca-file {sandbox.ca_file} --transcript {file}",
+        "ehlo localhost.localdomain\nauth plain AGEAYg==\nquit\n",
+    )
+
+    def lines(text: str) -> list[str]:
+        for pattern in ("(?<=Date: ).*", "(?<=Port: ).*", "^ *[0-9]+(?= (?:recv|send)> )"):
+            text = re.sub(pattern, "...", text, flags=re.M)
+        return [line for line in alike(text) if line != "       ..."]
+
+    written = lines(file.read_text("utf-8"))
+    left_out = [line for line in written if line not in lines(told)]
+    assert [line for line in written if line not in left_out] == lines(told)
+    assert left_out
+    assert all(line.lstrip().startswith("- ") for line in left_out)
+    form = f'(princ (length (plist-get (smtps-session-keep-read-file "{file}") :exchanges)))'
+    load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-session-keep)))'
+    assert in_emacs(house, load, form) == ["4"]
 
 
 def test_a_reply_is_explained_as_it_stands_there(house: House) -> None:
@@ -577,8 +631,10 @@ def test_each_name_is_one_of_emacs(house: House) -> None:
     assert "smtps-accounts" in variables
     load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps)))'
     forms = [f'(princ (format "%s\\n" (commandp \'{name})))' for name in commands]
+    # Those of a session come with the first.
+    forms.append("(require 'smtps-session)")
     forms += [f'(princ (format "%s\\n" (boundp \'{name})))' for name in variables]
-    assert in_emacs(house, load, *forms) == ["t"] * len(forms)
+    assert in_emacs(house, load, *forms) == ["t"] * len(commands + variables)
 
 
 def test_what_may_be_asked_for_can_be(installed: House, tmp_path: Path) -> None:
@@ -596,7 +652,7 @@ def test_what_may_be_asked_for_can_be(installed: House, tmp_path: Path) -> None:
                 f"{house.host(words)} {cell} --transcript {transcript}", text, where=house.home
             )
             value = shlex.split(cell)[-1].upper().replace("--REQUIRE-TLS", "REQUIRETLS")
-            (parameters,) = re.findall("^send> (MAIL FROM:.*\nsend> RCPT TO:.*)$",
+            (parameters,) = re.findall("send> (MAIL FROM:.*\n.*send> RCPT TO:.*)$",
                                        transcript.read_text(), re.M)  # fmt: skip
             assert re.search(f"[= ]{re.escape(value)}(?: |$)", parameters.upper(), re.M)
     # Where it is not offered.

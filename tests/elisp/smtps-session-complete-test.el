@@ -2,7 +2,7 @@
 
 ;;; Code:
 
-(require 'smtps-session-test)
+(require 'smtps-session-fake)
 (require 'smtps-session-complete)
 
 (defconst smtps-session-complete-test-offers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from smtps.cli import options, output
@@ -34,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, and return the exit status."""
     among = options.known(arguments, arguments.where)
     account = options.account(arguments, among, arguments.where)
-    trace: list[str] = []
+    transcript = output.Transcript(account)
     progress = Progress()
     progress.doing(f"Connecting to {account.address}")
 
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 output.line(line)
 
     def note(direction: str, text: str) -> None:
-        trace.append(f"{direction}> {text}\n")
+        transcript.trace(direction, text)
         progress.doing(f"Waiting for {account.host}")
 
     delivery = Delivery(
@@ -80,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         progress.end()
         if arguments.transcript:
-            output.write_transcript(Path(arguments.transcript), trace)
+            transcript.write(arguments.transcript)
     if arguments.report:
         output.report(arguments.report, facts(account.host, account.port, found))
     if found.outcome is None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtps.cli.front import complain
 from smtps.errors import OutputError
+
+if TYPE_CHECKING:
+    from smtps.client.account import Account
 
 
 def report(form: str, facts: dict[str, Any]) -> None:
@@ -57,9 +61,30 @@ def give_up() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def write_transcript(path: Path, trace: list[str]) -> None:
-    """Write the lines of TRACE to the file at PATH; complain if that can't be done."""
-    try:
-        path.write_text("".join(trace), "utf-8")
-    except OSError as error:
-        complain(f"The transcript {path} can't be written: {error.strerror}.")
+class Transcript:
+    """The masked dialogue with ACCOUNT's server, and when each line of it came or left."""
+
+    def __init__(self, account: Account) -> None:
+        from smtps.protocol import transcript
+
+        self._line = transcript.line
+        self._began = time.monotonic()
+        date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        self.head = transcript.head(account.host, account.port, account.tls, date)
+        self._lines = [self.head]
+
+    def line(self, text: str, at: int | None = None) -> str:
+        """Return the line for TEXT, AT milliseconds, with its line break."""
+        return self._line(text, at) + "\n"
+
+    def trace(self, direction: str, text: str) -> None:
+        """Take TEXT, which went in DIRECTION, ``recv`` or ``send``, just now."""
+        at = round((time.monotonic() - self._began) * 1000)
+        self._lines.append(self.line(f"{direction}> {text}".rstrip(" "), at))
+
+    def write(self, file: str) -> None:
+        """Write the file named FILE; complain if that can't be done."""
+        try:
+            Path(file).write_text("".join(self._lines), "utf-8")
+        except OSError as error:
+            complain(f"The transcript {file} can't be written: {error.strerror}.")

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smtps.cli import options, output
+from smtps.cli.front import complain
+from smtps.errors import MessageError, MessageUnreadableError, RemoteProtocolError
 
 if TYPE_CHECKING:
+    from smtps.protocol.transcript import Recording
     from smtps.sandbox.server import Sandbox
 
 HELP = "a mail server for trying things out, on this machine"
@@ -54,12 +57,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auth", metavar="MECH[,MECH]", help="let users log in by these: SCRAM-SHA-256, say"
     )
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="play the server of this transcript; exit with 76 if a client strays from it",
+    )
     parser.add_argument("--report", choices=("sexp",), help="tell where it listens in one form")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, SIGINT, SIGHUP, or the end of a pipe that is standard input."""
     from smtps.sandbox.server import Sandbox
+
+    recording = _recording(arguments.replay) if arguments.replay else None
+    strayed: list[str] = []
+
+    def tell(sentence: str) -> None:
+        strayed.append(sentence)
+        complain(sentence)
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -78,11 +94,24 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.starttls_port,
             arguments.login_seconds,
             more=more,
+            recording=recording,
+            tell=tell,
         ) as box:
             output.line(_form(box) if arguments.report else _words(box))
             ended.wait()
     sys.stdout.flush()
-    return 0
+    return RemoteProtocolError.status if strayed else 0
+
+
+def _recording(path: Path) -> Recording:
+    from smtps.protocol import transcript
+
+    try:
+        return transcript.read(path.read_text("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise MessageUnreadableError(f"{path} can't be read: {error.strerror}.") from None
+    except MessageError as error:
+        raise MessageError(f"{path} is no transcript. {error.text}") from None
 
 
 def _is_pipe(number: int) -> bool:

@@ -97,7 +97,7 @@ class _Sending:
     def __init__(self, arguments: argparse.Namespace, account: Account) -> None:
         self.arguments = arguments
         self.account = account
-        self.trace: list[str] = []
+        self.transcript = output.Transcript(account) if arguments.transcript else None
         self.began = time.monotonic()
         self.said: list[str] = []
         """The masked dialogue as the journal keeps it, each line with its milliseconds."""
@@ -307,8 +307,8 @@ def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
         return status
     finally:
         sending.progress.end()
-        if arguments.transcript:
-            output.write_transcript(Path(arguments.transcript), sending.trace)
+        if sending.transcript:
+            sending.transcript.write(arguments.transcript)
 
 
 def _carried_out(
@@ -364,7 +364,8 @@ def _delivery(sending: _Sending) -> Delivery:
     def trace(direction: str, text: str) -> None:
         if direction == "send":
             sending.progress.doing(f"Waiting for {host} to answer {text.partition(' ')[0]}")
-        sending.trace.append(f"{direction}> {text}\n")
+        if sending.transcript:
+            sending.transcript.trace(direction, text)
         sending.said.append(f"{(time.monotonic() - sending.began) * 1000:.0f} {direction}> {text}")
 
     return Delivery(

@@ -110,16 +110,20 @@ class _Terminal:
         self._pending: asyncio.TimerHandle | None = None
         """Set while a typed line has not left, and nothing is asked for."""
         self._editor: editing.Editor | None = None
-        self._transcript: IO[str] | None = None
+        self._transcript: output.Transcript | None = None
+        self._file: IO[str] | None = None
         if arguments.transcript:
             try:
-                self._transcript = open(arguments.transcript, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+                self._file = open(arguments.transcript, "w", encoding="utf-8")  # noqa: SIM115, PTH123
             except OSError as error:
                 raise UsageError(
                     f"{arguments.transcript} can't be written: {error.strerror}."
                 ) from None
 
     async def hold(self, account: Account) -> int:
+        if self._file:
+            self._transcript = output.Transcript(account)
+            self._keep(self._transcript.head)
         trust = trusting.of_user(passphrase)
         with _interruptible():
             await unlocked(account, trust)
@@ -207,9 +211,9 @@ class _Terminal:
             self._editor.stop()
             self._editor = None
         self._echo(True)
-        if self._transcript is not None:
+        if self._file is not None:
             try:
-                self._transcript.close()
+                self._file.close()
             except OSError as error:
                 complain(f"The transcript is incomplete: {error.strerror}.")
 
@@ -283,27 +287,28 @@ class _Terminal:
         match event:
             case Told(text):
                 self._line(text)
-            case Received(text, _, decoded):
-                self._line(f"recv> {text}")
+            case Received(text=text, decoded=decoded, at=at):
+                self._line(f"recv> {text}", at)
                 if decoded and self._prompts:
                     self._line(f"- {text[4:]} is {decoded!r}")
-            case Sent(text, secret, _, led):
+            case Sent(text, secret, _, led, at):
                 shown = f"send> {text}" if text else "send>"
                 if self._prompts and not secret and not led:
-                    self._record(shown)
+                    self._record(shown, at)
                     inside = self._stands is not None and self._stands.data
                     if self._editor is not None and not inside:
                         self._editor.remember(text)
                 else:
-                    self._line(shown)
+                    self._line(shown, at)
             case Stands():
                 self._stands = event
                 if self._begun:
                     self._stand(event)
             case Closed(text, None, here):
                 self._line(text if here else f"recv> {text}")
-            case Closed():
+            case Closed(text):
                 self._leave_prompt()
+                self._record(f"! {text}")
         if self._editor is not None:
             if isinstance(event, Told | Sent) and self._pending is not None:
                 self._pending.cancel()
@@ -316,8 +321,8 @@ class _Terminal:
         if told is not None:
             output.report(self._arguments.report, told)
         match event:
-            case Received(text) | Sent(text):
-                self._record(f"{told['kind']}> {text}".rstrip() if told else text)
+            case Received(text=text, at=at) | Sent(text=text, at=at):
+                self._record(f"{told['kind']}> {text}".rstrip() if told else text, at)
             case Told(text):
                 self._record(text)
 
@@ -353,22 +358,26 @@ class _Terminal:
             self._write("\n")
             self._at_prompt = False
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, at: int | None = None) -> None:
         self._leave_prompt()
         self._write(self._painted(text) + "\n")
-        self._record(text)
+        self._record(text, at)
 
     def _painted(self, text: str) -> str:
         return colours.painted(text) if self._colours else text
 
-    def _record(self, text: str) -> None:
-        if self._transcript is None:
+    def _record(self, text: str, at: int | None = None) -> None:
+        if self._transcript is not None:
+            self._keep(self._transcript.line(text, at))
+
+    def _keep(self, text: str) -> None:
+        if self._file is None:
             return
         try:
-            self._transcript.write(text + "\n")
+            self._file.write(text)
         except OSError as error:
             complain(f"The transcript is incomplete: {error.strerror}.")
-            self._transcript = None
+            self._file = None
 
     def _write(self, text: str) -> None:
         if self._editor is not None:

@@ -75,12 +75,16 @@ class Told:
 
 @dataclass(frozen=True)
 class Received:
-    """A line from the server, harmless; ``decoded`` is a 334's text, ``verb`` what it answers."""
+    """A line from the server, harmless; ``decoded`` is a 334's text, ``verb`` what it answers.
+
+    ``bare`` tells that LF alone ended it.
+    """
 
     text: str
     code: int | None
     decoded: str | None
     verb: Verb | None
+    bare: bool = False
     at: int = 0
     """Milliseconds since the session began."""
 

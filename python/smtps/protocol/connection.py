@@ -41,13 +41,15 @@ masked as a word of its own."""
 class LineReceived(NamedTuple):
     """A line of the server's, harmless and masked; ``decoded`` is a challenge in clear.
 
-    ``verb`` is what it answers, None for what nothing asked for.
+    ``verb`` is what it answers, None for what nothing asked for; ``bare`` tells that the line
+    ended with LF alone.
     """
 
     text: str
     code: int | None = None
     decoded: str | None = None
     verb: Verb | None = None
+    bare: bool = False
 
 
 class ReplyReceived(NamedTuple):
@@ -307,7 +309,7 @@ class Connection:
             code = int(line[:3]) if line[:3].isdigit() and line[:3].isascii() else None
             decoded = _decoded(masked[4:]) if line.startswith(b"334 ") else None
             verb = self.owed[0].verb if self.owed else None
-            self._events.append(LineReceived(text, code, decoded, verb))
+            self._events.append(LineReceived(text, code, decoded, verb, self._reader.bare))
         reply = self._assembler.add(line, masked)
         if reply is None:
             return

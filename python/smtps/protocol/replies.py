@@ -73,6 +73,8 @@ class LineReader:
         self._searched = 0
         self._dropping = False
         """True until the end of a line that was over the limit."""
+        self.bare = False
+        """True if the last line ended with LF alone."""
 
     def __len__(self) -> int:
         """Octets received and not yet returned."""
@@ -103,6 +105,7 @@ class LineReader:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         self._searched = 0
+        self.bare = not line.endswith(b"\r")
         return line.removesuffix(b"\r")
 
     def discard_line(self) -> None:

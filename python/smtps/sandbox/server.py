@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from smtps.errors import ConfigurationError
+from smtps.protocol.transcript import Recording
 from smtps.sandbox.machine import (
     DOCUMENTED_IMPLICIT,
     DOCUMENTED_STARTTLS,
@@ -22,6 +23,7 @@ from smtps.sandbox.machine import (
     Override,
     ServerMachine,
 )
+from smtps.sandbox.replay import Player
 from smtps.sasl.binding import end_point
 
 HOST = "localhost"
@@ -59,8 +61,10 @@ class Sandbox:
     Port 0 takes a free one.  LOGIN_SECONDS is what a password may take after the user name.
     IMPLICIT and STARTTLS are what the ports offer, MORE what they offer beside that, each a
     keyword of `extensions` and what may follow it in EHLO.  OVERRIDE can change the reply to
-    any command.  Raises UsageError where MORE can't be offered, and ConfigurationError where
-    a port can't be had, DIRECTORY can't be written, or the library trustme is missing.
+    any command.  Of a RECORDING they play the server's side instead, and TELL gets what a client
+    did otherwise than the recorded one.  Raises UsageError where MORE can't be offered, and
+    ConfigurationError where a port can't be had, DIRECTORY can't be written, or the library
+    trustme is missing.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class Sandbox:
         starttls: Offer = DOCUMENTED_STARTTLS,
         more: Sequence[str] = (),
         override: Override | None = None,
+        recording: Recording | None = None,
+        tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.host = HOST
         self.user = USER
@@ -86,6 +92,8 @@ class Sandbox:
         """What clients did wrong and was taken all the same, the last of it."""
         self._login_seconds = login_seconds
         self._override = override
+        self._recording = recording
+        self._tell = tell
         self._offers = {True: implicit.with_more(more), False: starttls.with_more(more)}
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -203,8 +211,7 @@ class Sandbox:
     def _converse(self, connected: socket.socket, implicit: bool, opened: ExitStack) -> None:
         if implicit:
             connected = self._secured(connected, opened)
-        offer = self._offers[implicit]
-        machine = ServerMachine(offer, LOGINS, implicit, self._override, self._keep, self._binding)
+        machine = self._machine(implicit)
         login_end: float | None = None
         while True:
             connected.settimeout(IDLE_SECONDS)
@@ -234,10 +241,18 @@ class Sandbox:
                     return
                 continue
             if not data:
+                if isinstance(machine, Player):
+                    machine.hung_up()
                 return
             machine.receive(data)
             self.faults.extend(machine.faults)
             machine.faults.clear()
+
+    def _machine(self, implicit: bool) -> ServerMachine | Player:
+        if self._recording is not None:
+            return Player(self._recording, self._tell)
+        offer = self._offers[implicit]
+        return ServerMachine(offer, LOGINS, implicit, self._override, self._keep, self._binding)
 
     def _secured(self, connected: socket.socket, opened: ExitStack) -> ssl.SSLSocket:
         connected.settimeout(HANDSHAKE_SECONDS)

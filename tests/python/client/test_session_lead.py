@@ -46,7 +46,7 @@ def held(
                 shown.append(text)
             case Received(text):
                 shown.append(f"recv> {text}")
-            case Sent(text, led=led):
+            case Sent(text=text, led=led):
                 shown.append(f"{'led' if led else 'send'}> {text}")
 
     async def ask() -> Credentials:
