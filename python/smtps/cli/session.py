@@ -142,12 +142,21 @@ class _Terminal:
                     self._record(f"send> {text}" if text else "send>")
                 else:
                     self._line(f"send> {text}" if text else "send>")
+                if text != ".":
+                    self._prompt_for_data()
             case Stands():
                 self._stand(event)
             case Closed(text, None, here):
                 self._line(text if here else f"recv> {text}")
             case Closed():
                 self._leave_prompt()
+
+    def _prompt_for_data(self) -> None:
+        """Prompt for another line of a message: the session stands as it stood."""
+        held = self._session
+        if self._prompts and not self._at_prompt and held and held.connection.taking_message:
+            self._write(PROMPT)
+            self._at_prompt = True
 
     def _stand(self, stands: Stands) -> None:
         ready = stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
