@@ -46,6 +46,8 @@
 (declare-function message-send "message" (&optional arg))
 (declare-function message-encode-message-body "message" ())
 (declare-function message-fetch-field "message" (header &optional first))
+(declare-function message-generate-new-buffer-clone-locals "message"
+                  (name &optional varstr))
 (declare-function message-use-send-mail-function "message" ())
 (declare-function mml-quote-region "mml" (beg end))
 (declare-function rfc2047-decode-string "rfc2047" (string &optional address-mime))
@@ -619,6 +621,39 @@ It is read off in the buffer where the mail was composed.  Signal an
   (if (or (plist-get account :user) (plist-get account :author))
       account
     (append account (list :author author))))
+
+;;; The copy in a file
+
+(defun smtps-send--encoded (source)
+  "Return a new buffer with the mail in SOURCE, encoded as message.el sends it.
+The user's buffer stays as it is."
+  (with-current-buffer source
+    (let ((text (buffer-substring-no-properties (point-min) (point-max)))
+          (copy (message-generate-new-buffer-clone-locals " smtps message")))
+      (with-current-buffer copy
+        (insert text)
+        (message-encode-message-body))
+      copy)))
+
+(defun smtps-send-write-copy (source file &optional bcc)
+  "Write the mail in the buffer SOURCE into FILE, as it is sent.
+With BCC, its Bcc field stands in it, for a program that takes recipients
+from there.  Return its envelope, as `smtps-send--prepare' does."
+  (let* ((composed (with-current-buffer source (derived-mode-p 'message-mode)))
+         (copy (if composed (smtps-send--encoded source) source)))
+    (unwind-protect
+        (with-temp-buffer
+          (let ((envelope (smtps-send--prepare copy))
+                (coding-system-for-write 'binary)
+                (write-region-annotate-functions nil)
+                (write-region-post-annotation-function nil))
+            (when (and bcc (plist-get envelope :bcc))
+              (goto-char (point-min))
+              (insert (plist-get envelope :bcc)))
+            (write-region nil nil file nil 'silent)
+            envelope))
+      (when composed
+        (kill-buffer copy)))))
 
 ;;; The buffer that the mail was composed in
 

@@ -20,10 +20,6 @@
 (require 'smtps-session)
 (require 'smtps-send)
 
-(declare-function message-encode-message-body "message" ())
-(declare-function message-generate-new-buffer-clone-locals "message"
-                  (name &optional varstr))
-(defvar message-mode-map)
 
 (defun smtps-session-lead--assert-ready ()
   "Signal an error unless smtps could now take over the session."
@@ -174,33 +170,6 @@ as in `smtps-session-lead--call'."
 
 ;;;; Messages
 
-(defun smtps-session-lead--encoded (source)
-  "Return a new buffer with the mail in SOURCE, encoded as message.el sends it.
-The user's buffer stays as it is."
-  (with-current-buffer source
-    (let ((text (buffer-substring-no-properties (point-min) (point-max)))
-          (copy (message-generate-new-buffer-clone-locals " smtps message")))
-      (with-current-buffer copy
-        (insert text)
-        (message-encode-message-body))
-      copy)))
-
-(defun smtps-session-lead--write (source file)
-  "Write the mail in the buffer SOURCE into FILE, as it is sent.
-Return its envelope, a plist with `:from' and `:recipients'."
-  (let* ((composed (with-current-buffer source (derived-mode-p 'message-mode)))
-         (copy (if composed (smtps-session-lead--encoded source) source)))
-    (unwind-protect
-        (with-temp-buffer
-          (let ((envelope (smtps-send--prepare copy))
-                (coding-system-for-write 'binary)
-                (write-region-annotate-functions nil)
-                (write-region-post-annotation-function nil))
-            (write-region nil nil file nil 'silent)
-            envelope))
-      (when composed
-        (kill-buffer copy)))))
-
 (defun smtps-session-lead--sources ()
   "Return the names of the buffers that a mail may be in, the newest first."
   (mapcar #'buffer-name
@@ -237,7 +206,7 @@ whole mail.  What ends it is a function that removes what was made."
     (unwind-protect
         (let ((envelope (condition-case problem
                             (if (bufferp source)
-                                (smtps-session-lead--write source file)
+                                (smtps-send-write-copy source file)
                               (smtps-session-lead--copy source file))
                           (smtps-error (user-error "%s" (cadr problem)))
                           (file-error (user-error "%s" (error-message-string
@@ -254,7 +223,7 @@ One that is no whole mail is copied as it is, and has none."
     (set-buffer-multibyte nil)
     (insert-file-contents-literally source)
     (condition-case nil
-        (smtps-session-lead--write (current-buffer) file)
+        (smtps-send-write-copy (current-buffer) file)
       (smtps-error
        (let ((coding-system-for-write 'binary))
          (write-region nil nil file nil 'silent))

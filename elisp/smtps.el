@@ -610,6 +610,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-base64-encode-string "smtps-base64")
 (autoload 'smtps-base64-decode-string "smtps-base64")
 (autoload 'eshell/smtps "smtps-eshell")
+(autoload 'pcomplete/smtps "smtps-eshell")
 (autoload 'smtps-eshell-setup "smtps-eshell")
 (add-hook 'eshell-mode-hook #'smtps-eshell-setup)
 

@@ -46,7 +46,7 @@ EXAMPLES = re.findall(r"^#\+begin_example\n(.*?)^#\+end_example$", README, re.M 
 VERBATIM = re.findall(r"(?:^|[\s(|])=(\S(?:.*?\S)?)=(?=[\s).,:;|]|$)", README, re.M)
 """What stands between equals signs: commands, keys, names, files."""
 
-_COMMAND = re.compile(r"\./|tests/|\.venv/|(?:smtps|pip|python3) ")
+_COMMAND = re.compile(r"\./|tests/|\.venv/|(?:smtps|pip|python3|git|ln) ")
 
 COMMANDS = [
     *(line for block in blocks("sh") for line in block.splitlines()),
@@ -326,6 +326,51 @@ def is_sendmail(house: House, command: str) -> None:
     assert house.sandbox.accepted[-1].recipients == ("d@e.f",)
 
 
+def by_sendmail(house: House, *commands: str) -> None:
+    """See that COMMANDS send one mail, of me@example.org, by the account in accounts.toml."""
+    file = house.home / ".config/smtps/accounts.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sandbox = house.sandbox
+    file.write_text(
+        f'[work]\nhost = "localhost"\nport = {sandbox.port}\ntls = "implicit"\n'
+        f'user = "{sandbox.user}"\nca-file = "{sandbox.ca_file}"\n'
+    )
+    before = len(sandbox.accepted)
+    for command in commands:
+        house.run(command, "From: me@example.org\nTo: d@e.f\n\nText\n", where=house.home)
+    file.unlink()
+    (mail,) = sandbox.accepted[before:]
+    assert mail.mail_from == "me@example.org"
+
+
+@tries('git config --global sendemail.sendmailCmd "smtps send"')
+def git_sends_by_it(house: House, command: str) -> None:
+    me = "-c user.name=Me -c user.email=me@example.org -c sendemail.confirm=never"
+    by_sendmail(
+        house, command, "git init -q repository",
+        f"cd repository && git {me} commit -q --allow-empty -m x && echo x >x && git add x"
+        f" && git {me} commit -q -m y && git {me} send-email --to=d@e.f -1",
+    )  # fmt: skip
+
+
+@tries("ln -s smtps ~/smtps/bin/sendmail")
+def is_sendmail_by_that_name(house: House, command: str) -> None:
+    by_sendmail(house, command, "sendmail -oi -t")
+    lines = re.findall(r"^: (\(.*\))$", section("As a sendmail"), re.M)
+    set_up = f"""(progn {" ".join(lines)} (setq user-mail-address "me@example.org")
+                  (message-mail "d@e.f" "x") (message-send))"""
+    by_sendmail(house, f"emacs -Q --batch --eval {shlex.quote(set_up)}")
+    (line,) = re.findall("^: (set .*)$", section("As a sendmail"), re.M)
+    (file,) = re.findall(r"In =~/(\.\S+)=\n\n: set ", section("As a sendmail"))
+    (house.home / file).write_text(f"{line}\nset from=me@example.org\nunset record\n")
+    by_sendmail(house, "mutt -s x -- d@e.f")
+
+
+@tries("smtps send -oi -t")
+def is_what_cron_pipes_into(house: House, command: str) -> None:
+    by_sendmail(house, command)
+
+
 @tries("smtps check HOST")
 def says_what_works(house: House, command: str) -> None:
     printed = house.run(house.host(command), where=house.home).stdout
@@ -601,6 +646,43 @@ def test_a_transcript_is_as_it_stands_there(house: House, tmp_path: Path) -> Non
     form = f'(princ (length (plist-get (smtps-session-keep-read-file "{file}") :exchanges)))'
     load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-session-keep)))'
     assert in_emacs(house, load, form) == ["4"]
+
+
+def test_what_eshell_runs_it_runs(house: House) -> None:
+    (block,) = blocks("eshell")
+    sandbox = house.sandbox
+    (house.home / "mail").write_text("From: me@example.org\nTo: d@e.f\n\nText\n")
+    before = len(sandbox.accepted)
+    for told, here in (
+        ("HOST", "localhost"), ("FILE", f"{house.home}/mail"), ("ADDRESS", "to@host.test"),
+        ("NAME", "draft"), ("TEXT", "Username:"), ("cat ", "*cat "),
+    ):  # fmt: skip
+        assert told in block
+        block = block.replace(told, here)
+    load = f"""(progn (setq load-path (append '("{ELISP}" "{ELISP}/../tests/elisp") load-path))
+                 (require 'smtps-eshell-driver) (require 'smtps)
+                 (setq smtps-accounts '(("work" :host "localhost" :port {sandbox.port}
+                                         :user "{sandbox.user}" :ca-file "{sandbox.ca_file}")))
+                 (with-current-buffer (get-buffer-create "draft")
+                   (insert "From: me@example.org\nTo: g@h.i\n\nText\n")))"""
+    dialogue, *others = block.splitlines()
+    runs = " ".join(
+        f"(smtps-eshell-test-run {json.dumps(line)})"
+        '(princ (concat (smtps-eshell-test-run "echo $?") "\n"))'
+        for line in others
+    )
+    statuses = in_emacs(
+        house, load,
+        f"""(smtps-eshell-test-with (smtps-eshell-test-type {json.dumps(dialogue)})
+              (smtps-eshell-test-until (string-suffix-p "send> " (smtps-eshell-test-text)))
+              (call-interactively (key-binding (kbd "C-c C-c")))
+              (smtps-eshell-test-until (not eshell-current-command))
+              {runs})""",
+    )  # fmt: skip
+    assert statuses == ["0"] * len(others)
+    assert [mail.recipients for mail in sandbox.accepted[before:]] == [
+        ("d@e.f",), ("to@host.test",), ("g@h.i",),
+    ]  # fmt: skip
 
 
 def test_a_reply_is_explained_as_it_stands_there(house: House) -> None:

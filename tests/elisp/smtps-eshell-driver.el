@@ -70,7 +70,9 @@
                   (min (point-max) (+ from (length line)))
                   (save-excursion
                     (goto-char (point-max))
-                    (line-beginning-position))))))
+                    ;; Newer prompts are fields, which lines would begin behind.
+                    (let ((inhibit-field-text-motion t))
+                      (line-beginning-position)))))))
 
 (provide 'smtps-eshell-driver)
 ;;; smtps-eshell-driver.el ends here

@@ -13,6 +13,7 @@
 (require 'ert)
 (require 'cl-lib)
 (require 'smtps-eshell-driver)
+(require 'smtps-real)
 (require 'smtps-helper)
 (require 'smtps-wire)
 
@@ -66,8 +67,8 @@
       (with-temp-file program
         (insert "#!/bin/sh\nprintf '<%s>' \"$@\" \"$INSIDE_EMACS\"; echo\n"))
       (set-file-modes program #o700)
-      (should (string-match-p "\\`<a b><x y><[0-9.]+,eshell>\\'"
-                              (smtps-eshell-test-run "smtps 'x y'"))))))
+      (should (string-match-p "\\`<a b><sandbox><x y><[0-9.]+,eshell>\\'"
+                              (smtps-eshell-test-run "smtps sandbox 'x y'"))))))
 
 (ert-deftest smtps-eshell-test-on-another-machine ()
   (smtps-eshell-test-with
@@ -128,6 +129,262 @@
         ;; Killed, it would leave files behind.
         (signal-process process 'SIGTERM)
         (smtps-eshell-test-until (not (process-live-p process)))))))
+
+(defmacro smtps-eshell-test-really (&rest body)
+  "Evaluate BODY in an Eshell of its own with a home, a sandbox and an account.
+The password is in a file that only Emacs knows of."
+  (declare (indent 0) (debug t))
+  `(smtps-real-with
+     (setq auth-sources (list (expand-file-name "known-to-emacs" smtps-real-home)))
+     (smtps-real-own-account)
+     (smtps-eshell-test-with
+       (should-not (smtps-eshell-test-leftovers))
+       ,@body
+       (smtps-eshell-test-until (not smtps-eshell--runs))
+       (should-not (smtps-eshell-test-leftovers)))))
+
+(defun smtps-eshell-test-leftovers ()
+  "Return the directories of runs that are there."
+  (cl-remove-if-not (lambda (directory)
+                      (cl-some (lambda (name)
+                                 (file-exists-p (expand-file-name name directory)))
+                               '("accounts.toml" "socket" "message")))
+                    (directory-files temporary-file-directory t "\\`smtps-")))
+
+(defun smtps-eshell-test-write (name &rest lines)
+  "Write LINES into the file NAME of the Eshell's directory."
+  (let ((coding-system-for-write 'binary))
+    (write-region (encode-coding-string (concat (string-join lines "\n") "\n") 'utf-8)
+                  nil (expand-file-name name) nil 'silent)))
+
+(defun smtps-eshell-test-arrived ()
+  "Return the mails that the sandbox has, a list of texts with LF."
+  (mapcar (lambda (file)
+            (with-temp-buffer
+              (set-buffer-multibyte nil)
+              (insert-file-contents-literally file)
+              (decode-coding-string (string-replace "\r\n" "\n" (buffer-string)) 'utf-8)))
+          (directory-files-recursively (smtps-real-property :maildir) "\\`[^.]")))
+
+(defun smtps-eshell-test-status ()
+  "Return the exit status of the last command, as Eshell tells it."
+  (string-to-number (smtps-eshell-test-run "echo $?")))
+
+(ert-deftest smtps-eshell-test-send-a-file ()
+  (smtps-eshell-test-really
+    (let ((sandbox (cdar smtps-accounts)))
+      (setq smtps-accounts
+            `(("other" :host "nosuch.invalid" :user "x" :from "other@a.test")
+              ("it's \"mine\"" :from ("me@a.test" "@b.test") ,@sandbox)))
+      (smtps-eshell-test-write "mail" "From: me@a.test" "To: you@c.test" "Bcc: she@c.test"
+                               "" ".A dot, and é")
+      (should (string-match-p "\\`smtps: localhost accepted the message for 2 recipients: .*\\'"
+                              (smtps-eshell-test-run "smtps send -t mail")))
+      (should (= (smtps-eshell-test-status) 0))
+      (pcase-let ((`(,mail) (smtps-eshell-test-arrived)))
+        (should (string-suffix-p "\n\n.A dot, and é\n" mail))
+        (should-not (string-search "Bcc" mail)))
+      (should (equal (smtps-real-state) '(sent)))
+      (should (equal (plist-get (car (smtps-outbox-entries)) :recipients)
+                     '("you@c.test" "she@c.test")))
+      ;; Another sender, another account.
+      (smtps-eshell-test-write "mail" "From: other@a.test" "To: you@c.test" "" "x")
+      (smtps-eshell-test-run "smtps send -t mail")
+      (should (= (smtps-eshell-test-status) 68))
+      ;; What is typed wins.
+      (smtps-eshell-test-run "smtps send --account \"it's \\\"mine\\\"\" -t mail")
+      (should (= (smtps-eshell-test-status) 0))
+      (should (= (length (smtps-eshell-test-arrived)) 2))
+      (should-not smtps-real-questions))))
+
+(ert-deftest smtps-eshell-test-send-what-comes-by-a-pipe ()
+  (smtps-eshell-test-really
+    (smtps-eshell-test-write "mail" "From: me@a.test" "To: x@c.test" "" "Text")
+    ;; A pipeline leaves no terminal to ask on; Emacs is asked, and asks.
+    (delete-file (car auth-sources))
+    (setq smtps-real-answers (list (smtps-real-property :password)))
+    (smtps-eshell-test-run "*cat mail | smtps send to@host.test")
+    (should (= (smtps-eshell-test-status) 0))
+    (should (= (length (smtps-eshell-test-arrived)) 1))
+    (should (equal (plist-get (car (smtps-outbox-entries)) :recipients) '("to@host.test")))
+    (should (= (length smtps-real-questions) 1))
+    ;; Now it is known.
+    (smtps-eshell-test-run "*cat mail | smtps send to@host.test")
+    (should (= (smtps-eshell-test-status) 0))
+    (should (= (length (smtps-eshell-test-arrived)) 2))))
+
+(ert-deftest smtps-eshell-test-a-password-that-is-refused-is-forgotten ()
+  (smtps-eshell-test-really
+    (smtps-eshell-test-write "mail" "From: me@a.test" "To: x@c.test" "" "Text")
+    (delete-file (car auth-sources))
+    (setq smtps-real-answers (list "wr0ng secret" (smtps-real-property :password)))
+    (smtps-eshell-test-run "smtps send -t mail")
+    (should (= (smtps-eshell-test-status) 77))
+    (should-not (string-search "wr0ng" (smtps-eshell-test-text)))
+    (smtps-eshell-test-run "smtps send -t mail")
+    (should (= (smtps-eshell-test-status) 0))
+    ;; Nothing is given: nothing is sent.
+    (smtps-credentials-forget-all)
+    (setq smtps-real-answers (list ""))
+    (smtps-eshell-test-run "smtps send -t mail")
+    (should (= (smtps-eshell-test-status) 78))
+    (should (= (length (smtps-eshell-test-arrived)) 1))))
+
+(ert-deftest smtps-eshell-test-no-secret-is-passed ()
+  (smtps-eshell-test-really
+    (let* ((program (expand-file-name "seen" directory))
+           (smtps-helper-command (list program "rpc"))
+           (password (smtps-real-property :password)))
+      (smtps-real-account :password-command (concat "echo " password))
+      (with-temp-file program
+        (insert "#!/bin/sh\nprintf '%s\n' \"$@\"; env; ls -la \"${3%/*}\" \"${5%/*}\"; cat \"$5\"\n"))
+      (set-file-modes program #o700)
+      (let ((told (smtps-eshell-test-run "smtps send -t mail")))
+        (should (string-search "host = \"localhost\"" told))
+        (should (string-match-p "^drwx------.* \\.$" told))
+        (should (string-match-p "accounts\\.toml$" told))
+        (should-not (string-search password told))))))
+
+(ert-deftest smtps-eshell-test-a-user-without-an-account ()
+  (smtps-eshell-test-really
+    (setq smtps-accounts nil)
+    (should (string-search
+             "was accepted by"
+             (smtps-eshell-test-run
+              (format "smtps check localhost:%d --tls implicit --ca-file '%s' --user %s"
+                      (smtps-real-property :port) (smtps-real-property :ca-file)
+                      (smtps-real-property :user)))))
+    (should (= (smtps-eshell-test-status) 0))))
+
+(ert-deftest smtps-eshell-test-send-a-buffer ()
+  (smtps-eshell-test-really
+    (with-current-buffer (get-buffer-create "draft")
+      (message-mode)
+      (insert "From: Me <me@a.test>\nTo: Jürgen <you@c.test>\nBcc: she@c.test\n"
+              "Fcc: sent\nSubject: Grüße\n" mail-header-separator "\nTschüß\n"))
+    (let ((before (with-current-buffer "draft" (buffer-string))))
+      (smtps-eshell-test-run "smtps send #<buffer draft>")
+      (should (= (smtps-eshell-test-status) 0))
+      (should (equal (with-current-buffer "draft" (buffer-string)) before)))
+    (pcase-let ((`(,mail) (smtps-eshell-test-arrived)))
+      (should (string-match-p "^Subject: =\\?utf-8\\?" mail))
+      (should (string-match-p "^Content-Type: text/plain" mail))
+      (should-not (string-match-p "^[BF]cc:\\|text follows" mail)))
+    (should (equal (plist-get (car (smtps-outbox-entries)) :recipients)
+                   '("she@c.test" "you@c.test")))
+    (should (equal (plist-get (car (smtps-outbox-entries)) :from) "me@a.test"))
+    ;; The typed sender wins.
+    (smtps-eshell-test-run "smtps send -t -f bounces@a.test #<buffer draft>")
+    (should (member "bounces@a.test" (mapcar (lambda (entry) (plist-get entry :from))
+                                             (smtps-outbox-entries))))
+    (should (string-search "is empty; nothing was sent"
+                           (smtps-eshell-test-run "smtps send #<buffer typo>")))
+    (with-current-buffer "draft"
+      (erase-buffer)
+      (insert "No header"))
+    (smtps-eshell-test-run "smtps send #<buffer draft>")
+    (should (= (length (smtps-eshell-test-arrived)) 2))
+    (should (string-search "A buffer can only be sent"
+                           (smtps-eshell-test-run "smtps check #<buffer draft>")))))
+
+(ert-deftest smtps-eshell-test-results-go-on ()
+  (smtps-eshell-test-really
+    (should (equal (smtps-eshell-test-run "smtps base64 Username: | *base64 -d | *wc -c")
+                   "9"))
+    (should (string-prefix-p "SMTPS " (smtps-eshell-test-run "smtps --version | *tr a-z A-Z")))
+    (smtps-eshell-test-run "smtps base64 Username: > coded")
+    (smtps-eshell-test-run "smtps check localhost > checked")
+    (should (= (smtps-eshell-test-status) 0))
+    (should (equal (with-temp-buffer
+                     (insert-file-contents (expand-file-name "coded"))
+                     (buffer-string))
+                   "VXNlcm5hbWU6"))
+    (should (string-search "was accepted by" (smtps-eshell-test-run "*cat checked")))
+    (should (equal (smtps-eshell-test-run "echo ${smtps base64 Username:}") "VXNlcm5hbWU6"))
+    (should (string-match-p "\\`The outbox .* is empty" (smtps-eshell-test-run "smtps outbox")))
+    ;; The command of that name is the user's own.
+    (should-not (fboundp 'eshell/base64))))
+
+(ert-deftest smtps-eshell-test-interrupt ()
+  (smtps-eshell-test-really
+    (smtps-eshell-test-type "smtps localhost")
+    (smtps-eshell-test-until (string-suffix-p "send> " (smtps-eshell-test-text)))
+    (should (string-search "- Status: The certificate is trusted" (smtps-eshell-test-text)))
+    (call-interactively (key-binding (kbd "C-c C-c")))
+    (smtps-eshell-test-until (not eshell-current-command))
+    (should-not (string-search "Traceback" (smtps-eshell-test-text)))
+    (should (/= (smtps-eshell-test-status) 0))))
+
+(defun smtps-eshell-test-ask-for-a-password (process _text)
+  "Be a server that says to PROCESS what looks like a prompt."
+  (process-send-string process "250 x\r\n"))
+
+(ert-deftest smtps-eshell-test-a-server-asks-for-no-password ()
+  (let ((server (make-network-process
+                 :name "asking" :server t :host 'local :service t :family 'ipv4 :noquery t
+                 :filter #'smtps-eshell-test-ask-for-a-password
+                 :log (lambda (_server client _text)
+                        (process-send-string client "220 Your mail password: \r\n")))))
+    (unwind-protect
+        (smtps-eshell-test-with
+          (cl-letf (((symbol-function 'read-passwd)
+                     (lambda (&rest _) (ert-fail "A password was asked for"))))
+            (smtps-eshell-test-type
+             (format "smtps 127.0.0.1:%d --tls none" (process-contact server :service)))
+            (smtps-eshell-test-until (string-suffix-p "send> " (smtps-eshell-test-text)))
+            ;; The prompt might come later than the line.
+            (let ((run (car smtps-eshell--runs)))
+              (funcall (process-filter (smtps-eshell--run-process run))
+                       (smtps-eshell--run-process run) "\nrecv> 220 Your mail password: \n")
+              (funcall (process-filter (smtps-eshell--run-process run))
+                       (smtps-eshell--run-process run) "recv> 220 password:"))
+            (accept-process-output nil 0.1)
+            (call-interactively (key-binding (kbd "C-c C-c")))
+            (smtps-eshell-test-until (not eshell-current-command))))
+      (delete-process server))))
+
+(defun smtps-eshell-test-completions (text)
+  "Return what completes TEXT, typed at the prompt."
+  (goto-char (point-max))
+  (insert text)
+  (unwind-protect
+      (pcase-let ((`(,begin ,end ,table . ,_)
+                   (run-hook-with-args-until-success 'completion-at-point-functions)))
+        (all-completions (buffer-substring-no-properties begin end) table))
+    (delete-region (- (point-max) (length text)) (point-max))))
+
+(ert-deftest smtps-eshell-test-completion ()
+  (smtps-eshell-test-with
+    (let ((smtps-accounts '(("work" :host "relay.example.org" :from ("me@a.test" "@b.test"))
+                            ("home" :host "mail.example.com" :user "me")))
+          (smtps-outbox-directory (expand-file-name "outbox" directory))
+          (smtps-eshell--help nil))
+      (smtps-eshell-test-write "relay-mail" "x")
+      (pcase-dolist
+          (`(,text . ,completions)
+           '(("smtps s" "session" "send" "sandbox")
+             ("smtps relay" "relay.example.org")
+             ("smtps check m" "mail.example.com")
+             ("smtps send --account w" "work")
+             ("smtps send -t --account h" "home")
+             ("smtps send -f m" "me@a.test")
+             ("smtps send -t relay" "relay-mail")
+             ("smtps send --tls s" "starttls")
+             ("smtps outbox f" "file" "flush")
+             ("smtps send --all" "--all-or-none")
+             ("smtps relay.example.org --ca" "--ca-file")
+             ("smtps base64 --d" "--decode")))
+        (should (equal (list text (sort (smtps-eshell-test-completions text) #'string<))
+                       (list text (sort completions #'string<)))))
+      ;; The verbs are those that there are.
+      (should (equal (let ((found nil))
+                       (with-temp-buffer
+                         (insert (eshell-command-result "smtps --help"))
+                         (goto-char (point-min))
+                         (while (re-search-forward "^       smtps \\([^ ]+\\)" nil t)
+                           (push (match-string 1) found)))
+                       (nreverse found))
+                     smtps-eshell--verbs)))))
 
 (provide 'smtps-eshell-test)
 ;;; smtps-eshell-test.el ends here

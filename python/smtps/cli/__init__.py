@@ -15,12 +15,17 @@ from smtps import VERSION
 INTERRUPTED = 130
 """What shells report for SIGINT."""
 
+SENDMAIL = "sendmail"
+"""A link of this name is ``smtps send``, for programs that take the name of a file only."""
+
 VERBS = ("session", "send", "check", "base64", "outbox", "sandbox", "generate", "rpc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb in ARGV (``sys.argv[1:]`` when None) and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and sys.argv[0].rpartition("/")[2] == SENDMAIL:
+        words.insert(0, "send")
     try:
         if words == ["--version"]:
             print(f"smtps {VERSION}", flush=True)

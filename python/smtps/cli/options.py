@@ -19,8 +19,9 @@ from smtps.protocol.visible import visible
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell where to connect and how."""
     parser.add_argument(
-        "--account", metavar="NAME", help="an account of accounts.toml; what follows wins"
+        "--account", metavar="NAME", help="of accounts.toml or --accounts FILE; options win"
     )
+    parser.add_argument("--accounts", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--host", help="the server; --port PORT: else 465 (starttls 587)")
     parser.add_argument("--port", type=port, help=Aside("its port: 465, or with starttls 587"))
     parser.add_argument(
@@ -125,7 +126,7 @@ def timeout(text: str) -> float:
 
 
 def known(arguments: argparse.Namespace, where: str | None = None) -> tuple[Named, ...]:
-    """Return the accounts of accounts.toml that ARGUMENTS leave to choose from.
+    """Return the accounts of the accounts file that ARGUMENTS leave to choose from.
 
     That is the one of --account; none where WHERE or --host tells the host; else all.
     Raises UsageError if there is none then, and ConfigurationError.
@@ -133,7 +134,8 @@ def known(arguments: argparse.Namespace, where: str | None = None) -> tuple[Name
     name = arguments.account
     if name is None and (where or arguments.host):
         return ()
-    path = accounts.default()
+    given = _file(arguments.accounts, "accounts file")
+    path = Path(given) if given else accounts.default()
     found = accounts.read(path)
     if name is not None:
         return (accounts.one(found, name, path),)

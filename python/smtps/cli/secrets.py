@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from smtps.cli import authinfo
@@ -35,7 +36,8 @@ def credentials(account: Account, sender: str = "") -> Credentials:
     """
     user = account.user
     if account.password_command:
-        return Credentials(_known(account, user or sender), _from_command(account.password_command))
+        user = _known(account, user or sender)
+        return Credentials(user, _from_command(account, user))
     users = [user] if user else [*([sender] if sender else []), None]
     for name in FILES:
         found = authinfo.find(_entries(name), account.host, account.port, users)
@@ -50,8 +52,10 @@ def _known(account: Account, user: str) -> str:
     return user
 
 
-def _from_command(command: str) -> str:
-    printed = _printed("The password command", command)
+def _from_command(account: Account, user: str) -> str:
+    # So that one command can do for many accounts.
+    told = {"SMTPS_HOST": account.host, "SMTPS_PORT": str(account.port), "SMTPS_USER": user}
+    printed = _printed("The password command", account.password_command or "", told)
     line, _, more = printed.removesuffix(b"\n").partition(b"\n")
     line = line.removesuffix(b"\r")
     if not line:
@@ -63,14 +67,18 @@ def _from_command(command: str) -> str:
     return _text(line, "The password command printed what is not UTF-8.")
 
 
-def _printed(what: str, command: str | list[str]) -> bytes:
-    """Return what COMMAND prints; it can ask on its terminal.  Raises ConfigurationError."""
+def _printed(what: str, command: str | list[str], told: Mapping[str, str] | None = None) -> bytes:
+    """Return what COMMAND prints, with TOLD in its environment; it can ask on its terminal.
+
+    Raises ConfigurationError.
+    """
     try:
         running = subprocess.Popen(
             command,
             shell=isinstance(command, str),
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
+            env=os.environ | told if told else None,
         )
     except OSError as error:
         raise ConfigurationError(f"{what} can't run: {error.strerror}.") from None

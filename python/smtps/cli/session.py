@@ -300,6 +300,8 @@ class _Terminal:
                         self._editor.remember(text)
                 else:
                     self._line(shown, at)
+                if text != ".":
+                    self._prompt_for_data()
             case Stands():
                 self._stands = event
                 if self._begun:
@@ -325,6 +327,13 @@ class _Terminal:
                 self._record(f"{told['kind']}> {text}".rstrip() if told else text, at)
             case Told(text):
                 self._record(text)
+
+    def _prompt_for_data(self) -> None:
+        """Prompt for another line of a message: the session stands as it stood."""
+        inside = self._stands is not None and self._stands.data
+        if self._prompts and inside and not self._at_prompt and self._editor is None:
+            self._write(PROMPT)
+            self._at_prompt = True
 
     def _stand(self, stands: Stands) -> None:
         if not self._prompts or not _ready(stands) or self._editor is not None:

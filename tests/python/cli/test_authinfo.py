@@ -208,6 +208,13 @@ def test_a_command(command: str, password: str) -> None:
     assert secrets.credentials(account) == ("ann", password)
 
 
+def test_a_command_is_told_whose_password_is_wanted() -> None:
+    command = 'echo "$SMTPS_HOST $SMTPS_PORT $SMTPS_USER"'
+    account = ACCOUNT._replace(password_command=command, user=None)
+    told = f"{ACCOUNT.host} {ACCOUNT.port} bob@x.org"
+    assert secrets.credentials(account, "bob@x.org") == ("bob@x.org", told)
+
+
 @pytest.mark.parametrize(
     ("command", "text"),
     [

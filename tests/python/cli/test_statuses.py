@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,6 +93,7 @@ def test_status(smtps: Run, tmp_path: Path, replies: list[bytes | None], status:
         (["send", "x@y.z", "--host", "localhost"], "", 65),
         (["send", "x@y.z\r\nDATA", "--host", "localhost"], MESSAGE, 65),
         (["send", "-t", "/nonexistent/file", "--host", "localhost"], "", 66),
+        (["send", "-t", "/", "--host", "localhost"], "", 66),
         (["send", "-t", "--host", "nosuch.invalid"], MESSAGE, 68),
         (["send", "-t", "--host", "localhost", "--outbox", "/proc/nowhere"], MESSAGE, 73),
         (["send", "-t", "--host", "mx.invalid", "--tls", "none"], MESSAGE, 78),
@@ -202,6 +204,79 @@ def test_a_test_message_is_made_up(smtps: Run, tmp_path: Path, sandbox: Sandbox)
     assert {b"From: a@b.c", b"To: d@e.f, g@h.i", b"Subject: A test message"} <= set(
         mail.octets.split(b"\r\n")
     )
+
+
+LATER = b"450 later\r\n"
+NO = b"550 no\r\n"
+LOGIN = b"530 5.7.0 log in\r\n"
+
+SEVERAL: dict[str, tuple[list[bytes | None], list[str], int]] = {
+    "all": ([OK, OK, OK, GO, OK], ["accepted"] * 3, 0),
+    "one later": ([OK, LATER, OK, GO, OK], ["accepted", "deferred", "accepted"], 75),
+    "one refused, one later": (
+        [NO, LATER, OK, GO, OK], ["refused", "deferred", "accepted"], 67
+    ),
+    "one refused, one later, none left": (
+        [NO, LATER, NO], ["refused", "deferred", "refused"], 67
+    ),
+    # Whatever it said to the others before.
+    "a login is wanted": ([LATER, NO, LOGIN], ["login"] * 3, 77),
+    "uncertain": ([NO, LATER, OK, GO, None], ["refused", "deferred", "uncertain"], 74),
+}  # fmt: skip
+"""By what is said to each of three recipients, and then to the message: what becomes of each,
+and the status that tells what matters most: 74, 77, 67, 75, 0."""
+
+
+@pytest.mark.parametrize(("replies", "verdicts", "status"), SEVERAL.values(), ids=SEVERAL)
+def test_what_matters_most_is_the_status(
+    smtps: Run, tmp_path: Path, replies: list[bytes | None], verdicts: list[str], status: int
+) -> None:
+    with server([b"220 hi\r\n", OK, OK, *replies, b"221 bye\r\n"]) as port:
+        done = smtps(
+            "send", "a@x.y", "b@x.y", "c@x.y", "--host", "127.0.0.1", "--port", str(port),
+            "--tls", "none", "--timeout", "1", "--outbox", str(tmp_path / "box"),
+            "--report", "json", text=MESSAGE,
+        )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    told = json.loads(done.stdout)
+    assert told["status"] == status
+    assert [one["verdict"] for one in told["recipients"]] == verdicts
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--user", USER, "--password-command", "echo wrong"]], ids=["name", "password"]
+)
+def test_whom_we_do_not_trust_and_who_does_not_trust_us(
+    sandbox: Sandbox, smtps: Run, words: list[str]
+) -> None:
+    trust = ["--ca-file", str(sandbox.ca_file)] if words else []
+    done = smtps(
+        "send", "-t", "--host", "localhost", "--port", str(sandbox.port), "--tls", "implicit",
+        *trust, *words, text=MESSAGE,
+    )  # fmt: skip
+    assert done.returncode == 77, done.stderr
+    assert not sandbox.accepted
+
+
+def test_an_error_of_our_own_keeps_the_mail(smtps: Run, tmp_path: Path) -> None:
+    # An installation that lost a file which is needed only when the mail is safe.
+    python = tmp_path / "python"
+    shutil.copytree(PYTHON, python)
+    (python / "smtps/client/delivery.py").unlink()
+    box = tmp_path / "box"
+    done = subprocess.run(
+        [sys.executable, "-I", str(python), "send", "-t", "--host", "127.0.0.1", "--port", "1",
+         "--tls", "none", "--outbox", str(box)],
+        input=MESSAGE, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == 70
+    assert "An error of our own (ModuleNotFoundError); a mail that was taken in is kept" in (
+        done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    (entry,) = box.glob("*/*/message.eml")
+    assert entry.read_text().endswith("\n\nText\n")
+    assert entry.parent.name in smtps("outbox", "--outbox", str(box)).stdout
 
 
 def test_base64_has_no_line_breaks(smtps: Run) -> None:

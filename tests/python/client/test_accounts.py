@@ -98,6 +98,17 @@ def test_options_win(sandbox: Sandbox, smtps: Run, file: Path) -> None:
     assert f"Account “work”: There is no CA file {file.parent}/missing.pem" in done.stderr
 
 
+def test_another_file(sandbox: Sandbox, smtps: Run, file: Path, tmp_path: Path) -> None:
+    file.write_text('[work]\nhost = "nosuch.invalid"\n')
+    other = tmp_path / "other.toml"
+    done = smtps("send", "-t", "--accounts", str(other), text=MESSAGE)
+    assert done.returncode == 78
+    assert f"There is no accounts file {other}." in done.stderr
+    other.write_text(table("work", sandbox, *login()))
+    done = smtps("send", "-t", "--accounts", str(other), text=MESSAGE)
+    assert done.returncode == 0, done.stderr
+
+
 def test_who_logs_in(sandbox: Sandbox, smtps: Run, file: Path) -> None:
     file.write_text(table("work", sandbox))
     assert "- Login: none was asked for" in smtps("check").stdout
