@@ -562,6 +562,7 @@ The sandbox offers every mechanism."
         (should (string-match-p "\"status\": 0" (smtps-secrets-test-eshell-send user mechanism)))
         (should (smtps-real-file (concat "transcript-" mechanism)))
         ;; Asked for in the minibuffer.
+        (smtps-credentials-forget-all)
         (smtps-real-authinfo "machine else login u password p")
         (setq smtps-real-answers (list (smtps-secrets-test-wrong-for mechanism)))
         (should (string-match-p "refused the login"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from smtps.protocol.transcript import Recording
     from smtps.sandbox.server import Sandbox
 
+WAKE_SECONDS = 0.5
+"""How late a signal may be obeyed."""
+
 HELP = "a mail server for trying things out, on this machine"
 USAGE = "[OPTION...]"
 EXAMPLE = "smtps sandbox --directory /tmp/sandbox"
@@ -98,7 +101,10 @@ def run(arguments: argparse.Namespace) -> int:
             tell=tell,
         ) as box:
             output.line(_form(box) if arguments.report else _words(box))
-            ended.wait()
+            # A signal that came while it was stopped may reach another thread than this one,
+            # which alone runs what is to follow, and only when it wakes up.
+            while not ended.wait(WAKE_SECONDS):
+                pass
     sys.stdout.flush()
     return RemoteProtocolError.status if strayed else 0
 
