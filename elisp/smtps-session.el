@@ -119,6 +119,9 @@ An object of its own for each time that the session is opened.")
 (defvar-local smtps-session--line-count 0
   "Lines above the prompt, or more.")
 
+(defvar-local smtps-session--dropped 0
+  "Lines that were dropped at the top of the buffer.")
+
 (defvar-local smtps-session--pending nil
   "What was typed and has not left yet, the first first.
 A list of (LINE DUE GIVEN).  DUE is what LINE was typed as, see
@@ -136,6 +139,10 @@ nil if DUE is not, so that no secret is kept.")
 
 (defvar-local smtps-session--data nil
   "Non-nil while DATA is open.")
+
+(defconst smtps-session--told-limit 100
+  "Lines about the connection that are kept for whom they help to decide.
+Each thing that a server does wrong is told, and it may do many.")
 
 (defvar-local smtps-session--told nil
   "What was told about the connection since it was opened, the last first.")
@@ -715,7 +722,8 @@ If nothing is waited for, ask first."
   (let ((text (plist-get plist :text)))
     (pcase (plist-get plist :kind)
       ('info
-       (push text smtps-session--told)
+       (setq smtps-session--told
+             (seq-take (cons text smtps-session--told) smtps-session--told-limit))
        ;; What follows a login or STARTTLS that came to nothing may be secret.
        (when (plist-get plist :unsent)
          (setq smtps-session--pending nil))
@@ -765,6 +773,8 @@ PROPERTIES are those of the line's text."
                                  properties))
   (when (and decoded
              (not (string= decoded ""))
+             ;; One that nothing asked for may be one of very many.
+             (plist-get properties 'smtps-explain-step)
              (get-buffer-window nil 'visible)
              (not (active-minibuffer-window)))
     (message "%s is “%s”" text decoded)))
@@ -1007,9 +1017,14 @@ They go by tenths of that, since it takes time to count them."
          (- smtps-session--line-count smtps-session-maximum-lines))))))
 
 (defun smtps-session--drop-lines (count)
-  "Drop the first COUNT lines, and say so in one."
+  "Drop the first COUNT lines, and say in one how many were dropped in all.
+COUNT is more than one, since the line that said so before is among them."
+  (setq smtps-session--dropped (+ smtps-session--dropped count
+                                  (if (> smtps-session--dropped 0) -1 0)))
   (let ((size (buffer-size))
-        (note (propertize "- Older lines were dropped\n"
+        (note (propertize (format "- %d older lines were dropped, \
+see smtps-session-maximum-lines\n"
+                                  smtps-session--dropped)
                           'face 'smtps-session-info 'font-lock-face 'smtps-session-info
                           'field 'output 'read-only t 'rear-nonsticky t))
         end)

@@ -300,6 +300,8 @@
       (cl-letf (((symbol-function 'message)
                  (lambda (format &rest arguments)
                    (push (apply #'format format arguments) told))))
+        (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:"
+                                  :verb 'auth)
         (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:")
         (smtps-session-test-event 'recv :text "334" :code 334 :decoded ""))
       (should (equal told '("334 VXNlcm5hbWU6 is “Username:”"))))
@@ -314,8 +316,8 @@
       (dotimes (n 100)
         (smtps-session-test-recv (format "250-%d" n)))
       (should (<= (count-lines (point-min) (point-max)) 13))
-      (should (string-prefix-p "- Older lines were dropped\nrecv> " (smtps-session-test-text)))
-      (should (= (how-many "Older lines" (point-min) (point-max)) 1))
+      (should (string-prefix-p "- 90 older lines were dropped, see smtps-session-maximum-lines\nrecv> " (smtps-session-test-text)))
+      (should (= (how-many "older lines" (point-min) (point-max)) 1))
       (should (string-suffix-p "250-99\nsend> half" (smtps-session-test-text)))
       (should (looking-at "f"))
       (smtps-session-test-press "C-/")
@@ -1117,6 +1119,63 @@ The server is the variable `server', its connection its `client' property."
           (message "flood: longest pause %d ms" (round (* 1000 longest))))
         (should (< (count-lines (point-min) (point-max)) 560))
         (should (string-suffix-p "send> half" (smtps-session-test-text)))))))
+
+;; The long form, with its figures, is tests/bench/flood.
+(ert-deftest smtps-session-test-ten-servers-flood-at-once ()
+  (let* ((smtps-session-maximum-lines 200)
+         (flood (apply #'concat (make-list 500 "250-One of many.\r\nX\r\n")))
+         clients buffers)
+    (smtps-session-test-with-server "220 hi\r\n"
+      (let ((port (process-contact server :service)))
+        (delete-process server)
+        (setq server (make-network-process
+                      :name "server" :server t :host "127.0.0.1" :service port
+                      :family 'ipv4 :noquery t :coding 'binary
+                      :log (lambda (_server client _message)
+                             (push client clients)
+                             (set-process-filter
+                              client (lambda (client _text)
+                                       (set-process-filter client #'ignore)
+                                       (process-send-string client flood)
+                                       (process-send-string client "250 end\r\n")))
+                             (process-send-string client "220 hi\r\n"))))
+        (unwind-protect
+            (progn
+              (dotimes (_ 10)
+                (push (smtps-session "127.0.0.1" port :tls 'none) buffers))
+              (dolist (buffer buffers)
+                (pop-to-buffer-same-window buffer)
+                (smtps-session-test-until (smtps-session-test-shown-p "recv> 220 hi"))
+                (smtps-session-test-type "noop\rhalf"))
+              (dolist (buffer buffers)
+                (with-current-buffer buffer
+                  (smtps-session-test-until (smtps-session-test-shown-p "recv> 250 end"))
+                  (should (< (count-lines (point-min) (point-max)) 230))
+                  (should (< (length smtps-session--told) 101))
+                  (should (string-match-p "\\`- [0-9]+ older lines were dropped"
+                                          (smtps-session-test-text)))
+                  (should (string-suffix-p "send> half" (smtps-session-test-text))))))
+          (mapc #'delete-process clients))))))
+
+(ert-deftest smtps-session-test-hanging-up-while-a-server-floods ()
+  (let ((flood (apply #'concat (make-list 5000 "250-One of many.\r\n"))))
+    (smtps-session-test-with-server "220 hi\r\n"
+      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                          :tls 'none)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+        (smtps-session-test-type "noop\rhalf")
+        (set-process-filter (process-get server 'client) #'ignore)
+        (process-send-string (process-get server 'client) flood)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 250-One"))
+        (smtps-session-test-press "C-c C-c")
+        (smtps-session-test-until (not (smtps-session--open-p)))
+        (should (string-suffix-p "- You have hung up
+- The session is closed; what follows was not sent, g connects again and keeps it
+half"
+                                 (smtps-session-test-text)))
+        (smtps-session-test-press "g")
+        (smtps-session-test-until (string-suffix-p "recv> 220 hi\nsend> half"
+                                                   (smtps-session-test-text)))))))
 
 (provide 'smtps-session-test)
 ;;; smtps-session-test.el ends here
