@@ -57,10 +57,18 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
                  (when (and (buffer-live-p buffer)
                             (buffer-local-value 'smtps-session--number buffer))
                    (with-current-buffer buffer
-                     (smtps-session--insert
-                      (concat "! " (smtps-session--sentence err))
-                      'smtps-session-refusal)))
+                     (smtps-session-lead--failed err)))
                (when finally (funcall finally)))))))
+
+(defun smtps-session-lead--failed (err)
+  "Tell of ERR, the error of a part that smtps was to do."
+  (if (not (eq (car err) 'smtps-helper-dead))
+      (smtps-session--insert (concat "! " (smtps-session--sentence err))
+                             'smtps-session-refusal)
+    (smtps-session--insert
+     "! What smtps was doing here may have been done, as far as it went or further"
+     'smtps-session-refusal)
+    (smtps-session--closed (smtps-session--sentence err) t)))
 
 (defun smtps-session-lead--assert-begun ()
   "Signal an error until the helper knows this session."
@@ -216,12 +224,17 @@ SOURCE is a buffer or a file.  The envelope is nil for a file that is no
 whole mail.  What ends it is a function that removes what was made."
   (let* ((file (make-temp-file "smtps-message"))
          (remove (lambda () (ignore-errors (delete-file file))))
-         (given nil))
+         (given nil)
+         ;; It goes to this server, whatever others are known, or none.
+         (accounts (list (cons "session"
+                               (list :host (plist-get smtps-session--arguments :host)
+                                     :port (plist-get smtps-session--arguments :port))))))
     (unwind-protect
         (let ((envelope (condition-case problem
-                            (if (bufferp source)
-                                (smtps-session-lead--write source file)
-                              (smtps-session-lead--copy source file))
+                            (let ((smtps-accounts accounts))
+                              (if (bufferp source)
+                                  (smtps-session-lead--write source file)
+                                (smtps-session-lead--copy source file)))
                           (smtps-error (user-error "%s" (cadr problem)))
                           (file-error (user-error "%s" (error-message-string
                                                         problem))))))

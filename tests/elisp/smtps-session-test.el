@@ -14,6 +14,7 @@
 
 (require 'ert)
 (require 'cl-lib)
+(require 'auth-source)
 (require 'smtps-session)
 
 ;;;; A helper that is none
@@ -1176,6 +1177,130 @@ half"
         (smtps-session-test-press "g")
         (smtps-session-test-until (string-suffix-p "recv> 220 hi\nsend> half"
                                                    (smtps-session-test-text)))))))
+
+;;;; In every state
+
+(defconst smtps-session-test-states
+  '((opening "" "")
+    (greeting "" "")
+    (ready "recv> 220 hi" "")
+    (waiting "send> noop" "noop\r")
+    (username "recv> 334 VXNlcm5hbWU6" "auth login\r")
+    (password "recv> 334 UGFzc3dvcmQ6" "auth login\rdQ==\r")
+    (mail "recv> 250 mail" "mail from:<>\r")
+    (data "recv> 354" "data\r")
+    (login "send> AUTH PLAIN" "\3\1u\r")
+    (transaction "send> RCPT TO:<a@x.org>" "\3\24smtps mail\r\r\r"))
+  "States of a session: what is shown when it is there, and the keys that lead there.")
+
+(defun smtps-session-test-answer (client text)
+  "Answer TEXT of CLIENT, line by line."
+  (dolist (line (split-string (downcase text) "\r\n" t))
+    (let ((reply (cdr (assoc line '(("ehlo" . "250-me\r\n250 AUTH PLAIN LOGIN")
+                                    ("mail from:<" . "250 mail")
+                                    ("auth login" . "334 VXNlcm5hbWU6")
+                                    ("dq==" . "334 UGFzc3dvcmQ6")
+                                    ("data" . "354 go on")
+                                    ("quit" . "221 bye"))
+                              (lambda (key line) (string-prefix-p key line))))))
+      (when reply
+        (process-send-string client (concat reply "\r\n"))))))
+
+(defmacro smtps-session-test-in-each-state (&rest body)
+  "Run BODY in a session in each state, the state in the variable `state'.
+The line half typed is \"half\"; where it is a secret, it is not to be kept."
+  (declare (indent 0) (debug t))
+  `(pcase-dolist (`(,state ,shown ,keys) smtps-session-test-states)
+     (ert-info ((format "In the state %s" state))
+       (smtps-session-test-with-server
+           (if (memq state '(opening greeting)) "" "220 hi\r\n")
+         (set-process-filter server #'smtps-session-test-answer)
+         (with-current-buffer (get-buffer-create "smtps mail")
+           (erase-buffer)
+           (insert "From: me@x.org\nTo: a@x.org\nSubject: x\n\nx\n"))
+         (let* ((authinfo (make-temp-file
+                           "smtps-authinfo" nil nil
+                           (format "machine 127.0.0.1 port %d login u password p\n"
+                                   (process-contact server :service))))
+                (auth-sources (list authinfo))
+                auth-source-do-cache)
+           (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                               :tls 'none)
+             (unless (eq state 'opening)
+               (smtps-session-test-until (not smtps-session--opening)))
+             (unless (memq state '(opening greeting))
+               (smtps-session-test-until (smtps-session-test-shown-p "recv> 220 hi")))
+             (when (eq state 'login)
+               (smtps-session-test-type "ehlo x\r"))
+             (smtps-session-test-type keys)
+             (smtps-session-test-until (smtps-session-test-shown-p shown))
+             (smtps-session-test-type "half")
+             ,@body)
+           (delete-file authinfo))
+         (kill-buffer "smtps mail")))))
+
+(defun smtps-session-test-closed-and-again (state)
+  "See that the session, which was in STATE, says it is closed; connect again by g."
+  (smtps-session-test-until (not (smtps-session--open-p)))
+  (should (string-match-p "^- The session is closed; .*g connects again"
+                          (smtps-session-test-text)))
+  (should (= (how-many "session is closed" (point-min) (point-max)) 1))
+  (let ((kept (not (memq state '(username password)))))
+    (should (eq kept (string-suffix-p "\nhalf" (smtps-session-test-text))))
+    (smtps-session-test-press "g")
+    (smtps-session-test-until (eq smtps-session-state
+                                  (if (memq state '(opening greeting)) 'greeting
+                                    'greeted)))
+    (should (string-suffix-p (if kept "\nsend> half" "\nsend> ")
+                             (smtps-session-test-text)))))
+
+(ert-deftest smtps-session-test-the-helper-is-killed-in-each-state ()
+  (smtps-session-test-in-each-state
+    (smtps-session-test-until (smtps-helper-live-p))
+    (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGKILL)
+    (smtps-session-test-closed-and-again state)
+    (should (= (how-many "^! The smtps helper " (point-min) (point-max)) 1))
+    (should (= (how-many "^! .* may have been done" (point-min) (point-max))
+               (if (memq state '(login transaction)) 1 0)))))
+
+(ert-deftest smtps-session-test-hanging-up-in-each-state ()
+  (smtps-session-test-in-each-state
+    (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
+      (smtps-session-test-press "C-c C-c"))
+    (smtps-session-test-closed-and-again state)
+    (should (= (how-many "^- You have hung up" (point-min) (point-max)) 1))
+    (should (= (how-many "^! " (point-min) (point-max))
+               (if (memq state '(username password)) 1 0)))))
+
+(ert-deftest smtps-session-test-hanging-up-on-a-helper-that-hangs ()
+  (let ((smtps-helper-alive-seconds 1))
+    (smtps-session-test-with-server "220 hi\r\n"
+      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                          :tls 'none)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+        (smtps-session-test-until (not smtps-helper--asked))
+        (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
+          (signal-process process 'SIGSTOP)
+          (unwind-protect
+              (progn
+                (smtps-session-test-type "half")
+                (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
+                  (smtps-session-test-press "C-c C-c"))
+                (smtps-session-test-closed-and-again 'ready))
+            (signal-process process 'SIGCONT)))))))
+
+(ert-deftest smtps-session-test-quitting-in-each-state ()
+  (smtps-session-test-in-each-state
+    (smtps-session-test-press "C-c C-u")
+    (if (memq state '(username password data))
+        (progn
+          (should-error (smtps-session-test-press "C-c C-d") :type 'user-error)
+          (should (smtps-session--open-p)))
+      (smtps-session-test-press "C-c C-d")
+      (when (memq state '(ready mail))
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 221 bye")))
+      (unless (memq state '(ready mail))
+        (should (equal (mapcar #'car smtps-session--pending) '("quit")))))))
 
 (provide 'smtps-session-test)
 ;;; smtps-session-test.el ends here

@@ -571,8 +571,8 @@ class Session:
             led.result.cancel()
             self._leading = False
             self._message_lines = 0
-            self._note_offers(stream)
-            self._stand()
+        self._note_offers(stream)
+        self._stand()
         if self.connection.state is State.CLOSED:
             raise ConnectionLostError("The server closed the connection.")
         self._settle()
