@@ -75,6 +75,16 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
   (unless smtps-session--number
     (user-error "The session is only being opened; wait for the greeting")))
 
+(defun smtps-session-lead--when-answered (function)
+  "Call FUNCTION in this buffer when all that was typed is answered."
+  (letrec ((look (lambda ()
+                   (when (and (null smtps-session--pending)
+                              (zerop smtps-session--owed))
+                     (remove-hook 'smtps-session-stands-hook look t)
+                     (funcall function)))))
+    (add-hook 'smtps-session-stands-hook look nil t)
+    (funcall look)))
+
 ;;;; Greeting, TLS
 
 ;;;###autoload
@@ -153,6 +163,12 @@ what it offers: greet it first"))
       (user-error "No password, no login; nothing was sent"))
     ;; A person may have been asked for long.
     (smtps-session-lead--assert-ready)
+    (smtps-session-lead--log-in account mechanism)))
+
+(defun smtps-session-lead--log-in (account mechanism &optional then)
+  "Have smtps log in to ACCOUNT by MECHANISM or one of its own; then call THEN.
+THEN is called without arguments if the server took it."
+  (let ((user (plist-get account :user)))
     (smtps-session-lead--call
      'session-log-in
      (append (and user (list :user user))
@@ -163,12 +179,17 @@ what it offers: greet it first"))
      :then (lambda (value)
              (cond ((plist-get value :done)
                     (setq smtps-session-user user)
-                    (smtps-credentials-accepted account))
+                    (smtps-credentials-accepted account)
+                    (when then (funcall then)))
                    ;; Refused: not taken for granted the next time.
                    ((memql (plist-get value :code) '(530 535))
                     (smtps-credentials-forget account)))))))
 
 ;;;; Messages
+
+(defvar-local smtps-session-lead-message nil
+  "The message that this session was opened for, or nil.
+A list of its file and its envelope, a plist of `:from' and `:recipients'.")
 
 (defun smtps-session-lead--encoded (source)
   "Return a new buffer with the mail in SOURCE, encoded as message.el sends it.
@@ -207,21 +228,37 @@ Return its envelope, a plist with `:from' and `:recipients'."
 
 (defun smtps-session-lead--read-source (prompt)
   "Read with PROMPT where the message is, and return that: a buffer.
-With a prefix argument, return the name of a file."
-  (if current-prefix-arg
-      (let ((file (expand-file-name (read-file-name prompt nil nil t))))
-        (when (file-directory-p file)
-          (user-error "%s is a directory, not a message"
-                      (abbreviate-file-name file)))
-        file)
+With a prefix argument, return the name of a file.  Where the session was
+opened for a message, that is meant without asking."
+  (cond
+   ((and smtps-session-lead-message (not current-prefix-arg))
+    (unless (file-exists-p (car smtps-session-lead-message))
+      (user-error "This mail has left its place in the outbox meanwhile; look there"))
+    (car smtps-session-lead-message))
+   (current-prefix-arg
+    (let ((file (expand-file-name (read-file-name prompt nil nil t))))
+      (when (file-directory-p file)
+        (user-error "%s is a directory, not a message"
+                    (abbreviate-file-name file)))
+      file))
+   (t
     (let ((names (smtps-session-lead--sources)))
       (get-buffer (read-buffer (format-prompt prompt (car names))
-                               (car names) t)))))
+                               (car names) t))))))
 
 (defun smtps-session-lead--with-message (source function)
   "Call FUNCTION with the message in SOURCE: file, envelope, and what ends it.
 SOURCE is a buffer or a file.  The envelope is nil for a file that is no
 whole mail.  What ends it is a function that removes what was made."
+  (if (and smtps-session-lead-message
+           (equal source (car smtps-session-lead-message)))
+      ;; It is as it was to be sent.
+      (funcall function source (cdr smtps-session-lead-message) #'ignore)
+    (smtps-session-lead--with-copy source function)))
+
+(defun smtps-session-lead--with-copy (source function)
+  "Write the message in SOURCE anew, and call FUNCTION with it.
+The rest is as of `smtps-session-lead--with-message'."
   (let* ((file (make-temp-file "smtps-message"))
          (remove (lambda () (ignore-errors (delete-file file))))
          (given nil)

@@ -107,6 +107,9 @@ What is pasted may be long, and what the helper has can't be taken back.")
   "Non-nil until the helper has said which number this session has.
 An object of its own for each time that the session is opened.")
 
+(defvar-local smtps-session--begun-function nil
+  "Called once when the helper has begun this session for the first time.")
+
 (defvar-local smtps-session--hung-up nil
   "Non-nil if it was we who closed the connection.")
 
@@ -158,6 +161,9 @@ Each thing that a server does wrong is told, and it may do many.")
 
 (defvar-local smtps-session-user nil
   "Who was logged in here by `smtps-session-log-in'.")
+
+(defvar-local smtps-session-stands-hook nil
+  "Functions called in a session's buffer whenever it stands otherwise.")
 
 (defvar-local smtps-session--refused nil
   "The server whose certificate was refused and may be trusted, or nil.
@@ -432,13 +438,18 @@ argument, ask for the port.
 Each call makes a buffer of its own, which is shown and returned; what goes
 wrong is told in it.  Signal `user-error' if HOST is none."
   (interactive (smtps-session--read))
-  (let* ((arguments (smtps-session--plan host port properties))
-         (buffer (generate-new-buffer
-                  (format "*smtps %s:%s*" (plist-get arguments :host)
-                          (plist-get arguments :port)))))
+  (smtps-session-open (smtps-session--plan host port properties)))
+
+(defun smtps-session-open (arguments &optional function)
+  "Open a session with ARGUMENTS, the helper's; show its buffer and return that.
+FUNCTION is called in it, without arguments, once the helper has begun it."
+  (let ((buffer (generate-new-buffer
+                 (format "*smtps %s:%s*" (plist-get arguments :host)
+                         (plist-get arguments :port)))))
     (with-current-buffer buffer
       (smtps-session-mode)
-      (setq smtps-session--arguments arguments)
+      (setq smtps-session--arguments arguments
+            smtps-session--begun-function function)
       (smtps-credentials-fetch-passphrase arguments)
       (smtps-session--open))
     (pop-to-buffer buffer)
@@ -531,7 +542,10 @@ If so, connect again."
     (with-current-buffer buffer
       (setq smtps-session--number number
             smtps-session--opening nil)
-      (smtps-session--give-next))))
+      (smtps-session--give-next)
+      (when smtps-session--begun-function
+        (funcall (prog1 smtps-session--begun-function
+                   (setq smtps-session--begun-function nil)))))))
 
 ;;;; Sending
 
@@ -803,6 +817,7 @@ PROPERTIES are those of the line's text."
     (when (or (= smtps-session--owed 0) (null smtps-session--asked))
       (setq smtps-session--asked (plist-get plist :secret)
             smtps-session--answered (length smtps-session--pending)))
+    (run-hooks 'smtps-session-stands-hook)
     (cond ((and due (not (smtps-session--due)))
            (smtps-session--erase-secret due))
           ((not (eq hidden (smtps-session--hidden-p)))

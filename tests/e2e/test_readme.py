@@ -591,6 +591,25 @@ def test_what_files_copies_is_bound_as_told(house: House) -> None:
     assert in_emacs(house, load, bound) == ["smtps-outbox-follow"]
 
 
+def test_what_goes_on_by_hand_is_bound_as_told(house: House) -> None:
+    told = " ".join(README.split())
+    ((opens, outbox, sends, marks),) = re.findall(
+        r"=(\w)= in =M-x (\S+)= goes on by hand .*? =(C-c \S+)= sends the message .*? =(\w)= in",
+        told,
+    )
+    load = (
+        f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-outbox-session)))'
+    )
+    bound = (
+        f'(princ (format "%s %s %s\n" (lookup-key {outbox}-mode-map "{opens}")'
+        f' (lookup-key smtps-session-mode-map (kbd "{sends}"))'
+        f' (lookup-key {outbox}-mode-map "{marks}")))'
+    )
+    assert in_emacs(house, load, bound) == [
+        "smtps-outbox-session smtps-session-send-message smtps-outbox-mark-sent"
+    ]
+
+
 def test_a_line_of_authinfo_is_found(house: House) -> None:
     (line,) = re.findall("^: (machine .*)$", README, re.M)
     from smtps.cli import authinfo
