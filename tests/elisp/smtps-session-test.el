@@ -912,6 +912,7 @@ Its report, a plist, is the variable `sandbox'."
       (smtps-session-test-until (smtps-session-test-shown-p "send> Marco"))
       (should (equal (smtps-session--mode-line) " DATA"))
       (smtps-session-test-say "." "recv> 250")
+      (smtps-session-test-until (not smtps-session--data))
       (smtps-session-test-press "C-c C-d")
       (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "\nrecv> - Peer has closed the TLS connection\n- The session"
@@ -1165,6 +1166,7 @@ The server is the variable `server', its connection its `client' property."
                                           :tls 'none)
         (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
         (smtps-session-test-type "noop\rhalf")
+        (smtps-session-test-until (= smtps-session--owed 1))
         (set-process-filter (process-get server 'client) #'ignore)
         (process-send-string (process-get server 'client) flood)
         (smtps-session-test-until (smtps-session-test-shown-p "recv> 250-One"))
