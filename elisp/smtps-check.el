@@ -105,6 +105,18 @@ KEYS are more of the arguments of `make-process'."
       (or (smtps-credentials-tell-passphrase account give)
           (process-send-eof process))))))
 
+(defun smtps-check--shown (text)
+  "Return TEXT of the program as it is shown, its ✓ and ✗ in faces or ASCII."
+  (replace-regexp-in-string
+   "^[✓✗]"
+   (lambda (mark)
+     (let ((works (equal mark "✓")))
+       (propertize (cond ((char-displayable-p (aref mark 0)) mark)
+                         (works "ok")
+                         (t "NO"))
+                   'face (if works 'success 'error))))
+   (string-replace "\r" "" text) t t))
+
 (defun smtps-check--filter (process text)
   "Show TEXT, which PROCESS has written, and answer its questions."
   (when (buffer-live-p (process-buffer process))
@@ -113,7 +125,7 @@ KEYS are more of the arguments of `make-process'."
             (at-end (= (point) (point-max))))
         (save-excursion
           (goto-char (point-max))
-          (insert (string-replace "\r" "" text))
+          (insert (smtps-check--shown text))
           (goto-char smtps-check--tail)
           (when (save-excursion (search-forward "\n" nil t))
             (goto-char (point-max))

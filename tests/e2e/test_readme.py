@@ -645,7 +645,7 @@ def test_what_emacs_is_told_to_do_it_does(house: House) -> None:
              (princ (buffer-string)))""",
         "(smtps-answer)",
     )
-    assert f"- Login: {sandbox.user} was accepted by PLAIN." in lines
+    assert f"✓ Login: {sandbox.user} was accepted by PLAIN." in lines
     assert any(line.startswith(f"  Helper: {VERSION}, wire ") for line in lines)
 
 

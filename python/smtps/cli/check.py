@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from smtps.cli import options, output
 from smtps.cli.front import complain
 from smtps.client import trusting
-from smtps.client.check import Checked, check
+from smtps.client.check import FAILS, WORKS, Checked, check
 from smtps.client.delivery import Delivery
 from smtps.client.login import Credentials
 from smtps.net.streams import run as run_blocking
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     def tell(line: str) -> None:
         if not arguments.report:
-            print(line, flush=True)
+            print(marked(line), flush=True)
 
     from smtps.cli.secrets import passphrase
 
@@ -72,6 +74,26 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     complain(found.outcome.text)
     return found.outcome.status
+
+
+MARKS = {WORKS: ("ok", "32"), FAILS: ("NO", "31")}
+"""What stands for a mark where it can't be shown, and its colour on a terminal (ECMA-48)."""
+
+
+def marked(line: str) -> str:
+    """Return LINE with its mark as standard output can show it."""
+    plain, colour = MARKS.get(line[:1], ("", ""))
+    if not plain:
+        return line
+    mark = line[:1]
+    try:
+        mark.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        mark = plain
+    words = os.environ
+    if sys.stdout.isatty() and words.get("TERM", "dumb") != "dumb" and "NO_COLOR" not in words:
+        mark = f"\x1b[{colour}m{mark}\x1b[m"
+    return mark + line[1:]
 
 
 def facts(host: str, port: int, found: Checked) -> dict[str, Any]:
