@@ -78,9 +78,9 @@ since there several ways are tried; or what was not answered."
 
 (defun smtps-outbox-session--plan (entry journal)
   "Return how to go on with ENTRY, in whose JOURNAL stands what was tried.
-A plist: `:kind', the step at which it failed, or nil if no server was heard;
-`:login', non-nil if somebody logged in before that; `:say', lines to be
-said first; `:prompt', lines for the prompt."
+A plist: `:entry', which is ENTRY; `:kind', the step at which it failed, or
+nil if no server was heard; `:login', non-nil if somebody logged in before
+that; `:say', lines to be said first; `:prompt', lines for the prompt."
   (let* ((transcript (plist-get (smtps-outbox--form 'transcript (reverse journal))
                                 :text))
          (exchanges (and transcript (smtps-outbox-session--exchanges transcript)))
@@ -98,7 +98,7 @@ said first; `:prompt', lines for the prompt."
          (refused (cl-loop for (command code) in exchanges
                            when (>= (or code 0) 400) collect command)))
     (append
-     (list :kind kind :login (and (funcall of-kind 'login) (not (eq kind 'login))))
+     (list :entry entry :kind kind :login (and (funcall of-kind 'login) (not (eq kind 'login))))
      (pcase kind
        ('hello (list :prompt (list (car failed))))
        ('starttls (list :prompt (list "STARTTLS")))
@@ -132,15 +132,12 @@ sends the message.")
   "What to do next at each step.")
 
 (defun smtps-outbox-session--tell (entry)
-  "Say in the session of this buffer what became of ENTRY."
-  (let* ((subject (smtps-send--subject (plist-get entry :directory)))
-         (text (plist-get (plist-get entry :outcome) :text))
+  "Say in the session of this buffer what became of ENTRY, and what that means."
+  (let* ((text (plist-get (plist-get entry :outcome) :text))
          (explained (cl-loop for fate in (smtps-outbox-fates entry)
                              thereis (smtps-outbox-ui--explain-fate entry (cdr fate))))
          (info (lambda (string)
                  (smtps-session--insert (concat "- " string) 'smtps-session-info))))
-    (funcall info (format "From the outbox: %s"
-                          (if subject (format "“%s”" subject) "a mail without a subject")))
     (when text
       (smtps-session--insert (concat "! " (smtps-send--line text))
                              'smtps-session-refusal))
@@ -150,6 +147,7 @@ sends the message.")
 
 (defun smtps-outbox-session--arrived (plan)
   "Leave the session to its user, at the step of PLAN where the mail failed."
+  (smtps-outbox-session--tell (plist-get plan :entry))
   (let ((prompt (string-join (plist-get plan :prompt) "\n")))
     (smtps-session--insert
      (concat "- Here it failed.  "
@@ -166,7 +164,8 @@ sends the message.")
   "Do again what succeeded for a mail of ACCOUNT, according to PLAN."
   (let ((kind (plist-get plan :kind)))
     (pcase kind
-      ((or 'nil 'greeting) nil)
+      ;; No server was heard, or it wanted none: there is nothing to do again.
+      ((or 'nil 'greeting) (smtps-outbox-session--tell (plist-get plan :entry)))
       ('hello (smtps-outbox-session--arrived plan))
       (_
        (smtps-session-lead--call
@@ -226,7 +225,11 @@ prompt, and \\<smtps-session-mode-map>\\[smtps-session-send-message] sends the m
       (setq smtps-session-lead-message
             (list file :from (plist-get entry :from)
                   :recipients (smtps-outbox-left entry)))
-      (smtps-outbox-session--tell entry)
+      (smtps-session--insert
+       (let ((subject (smtps-send--subject (plist-get entry :directory))))
+         (format "- From the outbox: %s"
+                 (if subject (format "“%s”" subject) "a mail without a subject")))
+       'smtps-session-info)
       (current-buffer))))
 
 (provide 'smtps-outbox-session)

@@ -201,6 +201,7 @@ AUTH LOGIN asks for two things in turn, the others for one."
     (define-key map (kbd "RET") #'smtps-session-send-input)
     (define-key map (kbd "TAB") #'smtps-session-tab)
     (define-key map (kbd "C-c C-b") #'smtps-session-send-base64)
+    (define-key map (kbd "C-c C-y") #'smtps-base64-decode-at-point)
     (define-key map (kbd "C-c C-e") #'smtps-session-greet)
     (define-key map (kbd "C-c C-s") #'smtps-session-start-tls)
     (define-key map (kbd "C-c C-a") #'smtps-session-log-in)

@@ -89,10 +89,12 @@
     (smtps-outbox-session-test-press "s")
     (smtps-outbox-session-test-until "^- Here it failed\\.  RET names the recipient")
     (let ((text (smtps-outbox-session-test-text)))
-      (should (string-match-p "^- From the outbox: “By hand”\n! localhost accepted the \
-message for 1 recipient" text))
+      (should (string-match-p "\\`- From the outbox: “By hand”$" text))
       (should (string-match-p "^send> AUTH .*\n\\(?:.*\n\\)*send> MAIL FROM:<from-address@poste.it>"
                               text))
+      ;; Together, where one looks.
+      (should (string-match-p "^! localhost accepted the message for 1 recipient.*
+- 501: .*\n- Next: .*\n- Here it failed" text))
       ;; Who has got it is not named again.
       (should-not (string-match-p "^send> RCPT TO:<to-address" text))
       (should (string-suffix-p (format "\nsend> RCPT TO:<%s>"

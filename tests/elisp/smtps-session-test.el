@@ -675,6 +675,21 @@ send> auth plain <the-encoded-auth-credentials>\nsend> "
 
 ;;;; The end
 
+(ert-deftest smtps-session-test-base64-at-point-is-shown-by-a-key ()
+  (smtps-session-test-with
+    (smtps-session-test-recv "334 VXNlcm5hbWU6")
+    (smtps-session-test-recv "334 not-it!")
+    (goto-char (point-min))
+    (search-forward "334 V")
+    (let (told)
+      (cl-letf (((symbol-function 'message)
+                 (lambda (format &rest arguments)
+                   (push (apply #'format format arguments) told))))
+        (smtps-session-test-press "C-c C-y"))
+      (should (equal told '("“Username:”"))))
+    (search-forward "not")
+    (should-error (smtps-session-test-press "C-c C-y") :type 'user-error)))
+
 (ert-deftest smtps-session-test-the-documented-closing-line ()
   (smtps-session-test-with
     (smtps-session-test-event 'closed :text "- Peer has closed the TLS connection")
