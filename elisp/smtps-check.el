@@ -16,6 +16,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'seq)
 (require 'subr-x)
 (require 'smtps)
 (require 'smtps-helper)
@@ -105,6 +106,28 @@ KEYS are more of the arguments of `make-process'."
       (or (smtps-credentials-tell-passphrase account give)
           (process-send-eof process))))))
 
+(defun smtps-check--shown (text)
+  "Return TEXT of the program as it is shown, its ✓ and ✗ in faces or ASCII."
+  (replace-regexp-in-string
+   "^[✓✗]"
+   (lambda (mark)
+     (let ((works (equal mark "✓")))
+       (propertize (cond ((char-displayable-p (aref mark 0)) mark)
+                         (works "ok")
+                         (t "NO"))
+                   'face (if works 'success 'error))))
+   (string-replace "\r" "" text) t t))
+
+(defmacro smtps-check--following (&rest body)
+  "Evaluate BODY, which writes at the buffer's end; windows there stay there."
+  (declare (indent 0) (debug t))
+  `(let ((windows (seq-filter (lambda (window)
+                                (= (window-point window) (point-max)))
+                              (get-buffer-window-list nil nil t))))
+     (prog1 (progn ,@body)
+       (dolist (window windows)
+         (set-window-point window (point-max))))))
+
 (defun smtps-check--filter (process text)
   "Show TEXT, which PROCESS has written, and answer its questions."
   (when (buffer-live-p (process-buffer process))
@@ -113,7 +136,8 @@ KEYS are more of the arguments of `make-process'."
             (at-end (= (point) (point-max))))
         (save-excursion
           (goto-char (point-max))
-          (insert (string-replace "\r" "" text))
+          (smtps-check--following
+            (insert (smtps-check--shown text)))
           (goto-char smtps-check--tail)
           (when (save-excursion (search-forward "\n" nil t))
             (goto-char (point-max))
@@ -139,16 +163,17 @@ KEYS are more of the arguments of `make-process'."
         (save-excursion
           (goto-char (point-max))
           (unless (bolp) (insert "\n"))
-          (insert (cond
-                   (fine (format "\nAll of this works with %s.  Nothing was sent.\n"
-                                 host))
-                   ((eq (process-status process) 'signal)
-                    "\nStopped.  Nothing was sent.\n")
-                   (t (format "\nThis does not work with %s (status %d).  \
+          (smtps-check--following
+            (insert (cond
+                     (fine (format "\nAll of this works with %s.  Nothing was sent.\n"
+                                   host))
+                     ((eq (process-status process) 'signal)
+                      "\nStopped.  Nothing was sent.\n")
+                     (t (format "\nThis does not work with %s (status %d).  \
 Nothing was sent.\n" host (process-exit-status process))))
-                  (if (and fine (smtps-credentials-unsaved-p))
-                      (format-message "M-x smtps-answer can save the password.\n")
-                    "")))
+                    (if (and fine (smtps-credentials-unsaved-p))
+                        (format-message "M-x smtps-answer can save the password.\n")
+                      ""))))
         (setq mode-line-process (if fine ":works" ":fails"))
         (force-mode-line-update)))))
 

@@ -38,6 +38,7 @@
 (declare-function smtps-explain-reply "smtps-explain")
 (declare-function smtps-helper-call "smtps-helper")
 (defvar smtps-explain-at-point-function)
+(autoload 'smtps-outbox-session "smtps-outbox-session" nil t)
 
 (defgroup smtps-outbox nil
   "The outbox as it is shown."
@@ -212,6 +213,7 @@ TIME is that of the entry's directory, which each change touches.")
     (define-key map "m" #'smtps-outbox-mark-sent)
     (define-key map "F" #'smtps-outbox-follow)
     (define-key map "a" #'smtps-answer)
+    (define-key map "s" #'smtps-outbox-session)
     (define-key map "x" #'smtps-explain)
     map)
   "Keymap of `smtps-outbox-mode'.")
@@ -228,8 +230,10 @@ TIME is that of the entry's directory, which each change touches.")
     ["Edit" smtps-outbox-edit :help "Take this mail back to be edited"]
     ["Resend to those that failed" smtps-outbox-resend-failed
      :help "Send this mail again to those it could not be sent to"]
+    ["Go on by hand" smtps-outbox-session
+     :help "Open a session at the step where this mail failed"]
     ["Mark as sent" smtps-outbox-mark-sent
-     :help "Note that an uncertain mail has arrived"]
+     :help "Note that a mail has arrived all the same"]
     ["File now" smtps-outbox-follow
      :help "Make the copies of this mail, and the marks, that are missing"]
     ["Drop" smtps-outbox-drop :help "Delete this mail"]
@@ -483,7 +487,7 @@ Forget what is there no longer."
 (defvar smtps-outbox-mail-mode-map
   (let ((map (make-sparse-keymap)))
     (set-keymap-parent map special-mode-map)
-    (dolist (key '("r" "o" "h" "e" "f" "d" "m" "F" "a" "x"))
+    (dolist (key '("r" "o" "h" "e" "f" "d" "m" "F" "a" "s" "x"))
       (define-key map key (lookup-key smtps-outbox-mode-map key)))
     map)
   "Keymap of `smtps-outbox-mail-mode'.")
@@ -776,11 +780,15 @@ So you decide about a mail that was for all or none."
     (smtps-outbox-ui--ask 'outbox-drop entry "The mail was deleted")))
 
 (defun smtps-outbox-mark-sent ()
-  "Note that the uncertain mail at point has arrived."
+  "Note that the mail at point has arrived, though that is not known here.
+One that failed may have been sent by hand."
   (interactive)
-  (smtps-outbox-ui--ask 'outbox-mark-sent
-                        (smtps-outbox-ui--chosen 'uncertain)
-                        "Marked as sent"))
+  (let ((entry (smtps-outbox-ui--chosen 'uncertain 'failed 'undecided 'held)))
+    (unless (smtps-outbox-uncertain-p entry)
+      (smtps-outbox-ui--can-ask-p
+       (format "It is not sent again then.  Has it arrived at %s? "
+               (smtps-outbox-ui--addresses (smtps-outbox-left entry)))))
+    (smtps-outbox-ui--ask 'outbox-mark-sent entry "Marked as sent")))
 
 (defun smtps-outbox-follow ()
   "Do what was to follow the acceptance of the mail at point and was not done.

@@ -53,15 +53,33 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
                  (when (and (buffer-live-p buffer)
                             (buffer-local-value 'smtps-session--number buffer))
                    (with-current-buffer buffer
-                     (smtps-session--insert
-                      (concat "! " (smtps-session--sentence err))
-                      'smtps-session-refusal)))
+                     (smtps-session-lead--failed err)))
                (when finally (funcall finally)))))))
+
+(defun smtps-session-lead--failed (err)
+  "Tell of ERR, the error of a part that smtps was to do."
+  (if (not (eq (car err) 'smtps-helper-dead))
+      (smtps-session--insert (concat "! " (smtps-session--sentence err))
+                             'smtps-session-refusal)
+    (smtps-session--insert
+     "! What smtps was doing here may have been done, as far as it went or further"
+     'smtps-session-refusal)
+    (smtps-session--closed (smtps-session--sentence err) t)))
 
 (defun smtps-session-lead--assert-begun ()
   "Signal an error until the helper knows this session."
   (unless smtps-session--number
     (user-error "The session is only being opened; wait for the greeting")))
+
+(defun smtps-session-lead--when-answered (function)
+  "Call FUNCTION in this buffer when all that was typed is answered."
+  (letrec ((look (lambda ()
+                   (when (and (null smtps-session--pending)
+                              (zerop smtps-session--owed))
+                     (remove-hook 'smtps-session-stands-hook look t)
+                     (funcall function)))))
+    (add-hook 'smtps-session-stands-hook look nil t)
+    (funcall look)))
 
 ;;;; Greeting, TLS
 
@@ -170,6 +188,10 @@ as in `smtps-session-lead--call'."
 
 ;;;; Messages
 
+(defvar-local smtps-session-lead-message nil
+  "The message that this session was opened for, or nil.
+A list of its file and its envelope, a plist of `:from' and `:recipients'.")
+
 (defun smtps-session-lead--sources ()
   "Return the names of the buffers that a mail may be in, the newest first."
   (mapcar #'buffer-name
@@ -180,24 +202,44 @@ as in `smtps-session-lead--call'."
 
 (defun smtps-session-lead--read-source (prompt)
   "Read with PROMPT where the message is, and return that: a buffer.
-With a prefix argument, return the name of a file."
-  (if current-prefix-arg
-      (let ((file (expand-file-name (read-file-name prompt nil nil t))))
-        (when (file-directory-p file)
-          (user-error "%s is a directory, not a message"
-                      (abbreviate-file-name file)))
-        file)
+With a prefix argument, return the name of a file.  Where the session was
+opened for a message, that is meant without asking."
+  (cond
+   ((and smtps-session-lead-message (not current-prefix-arg))
+    (unless (file-exists-p (car smtps-session-lead-message))
+      (user-error "This mail has left its place in the outbox meanwhile; look there"))
+    (car smtps-session-lead-message))
+   (current-prefix-arg
+    (let ((file (expand-file-name (read-file-name prompt nil nil t))))
+      (when (file-directory-p file)
+        (user-error "%s is a directory, not a message"
+                    (abbreviate-file-name file)))
+      file))
+   (t
     (let ((names (smtps-session-lead--sources)))
       (get-buffer (read-buffer (format-prompt prompt (car names))
-                               (car names) t)))))
+                               (car names) t))))))
 
 (defun smtps-session-lead--with-message (source function)
   "Call FUNCTION with the message in SOURCE: file, envelope, and what ends it.
 SOURCE is a buffer or a file.  The envelope is nil for a file that is no
 whole mail.  What ends it is a function that removes what was made."
+  (if (and smtps-session-lead-message
+           (equal source (car smtps-session-lead-message)))
+      ;; It is as it was to be sent.
+      (funcall function source (cdr smtps-session-lead-message) #'ignore)
+    (smtps-session-lead--with-copy source function)))
+
+(defun smtps-session-lead--with-copy (source function)
+  "Write the message in SOURCE anew, and call FUNCTION with it.
+The rest is as of `smtps-session-lead--with-message'."
   (let* ((file (make-temp-file "smtps-message"))
          (remove nil)
-         (given nil))
+         (given nil)
+         ;; It goes to this server, whatever others are known, or none.
+         (accounts (list (cons "session"
+                               (list :host (plist-get smtps-session--arguments :host)
+                                     :port (plist-get smtps-session--arguments :port))))))
     (setq remove (lambda ()
                    (remove-hook 'kill-emacs-hook remove)
                    (ignore-errors (delete-file file))))
@@ -205,9 +247,10 @@ whole mail.  What ends it is a function that removes what was made."
     (add-hook 'kill-emacs-hook remove)
     (unwind-protect
         (let ((envelope (condition-case problem
-                            (if (bufferp source)
-                                (smtps-send-write-copy source file)
-                              (smtps-session-lead--copy source file))
+                            (let ((smtps-accounts accounts))
+                              (if (bufferp source)
+                                  (smtps-send-write-copy source file)
+                                (smtps-session-lead--copy source file)))
                           (smtps-error (user-error "%s" (cadr problem)))
                           (file-error (user-error "%s" (error-message-string
                                                         problem))))))

@@ -83,6 +83,9 @@ What is pasted may be long, and what the helper has can't be taken back.")
   "Non-nil until the helper has said which number this session has.
 An object of its own for each time that the session is opened.")
 
+(defvar-local smtps-session--begun-function nil
+  "Called once when the helper has begun this session for the first time.")
+
 (defvar-local smtps-session--hung-up nil
   "Non-nil if it was we who closed the connection.")
 
@@ -102,6 +105,9 @@ Its argument is a plist, as the helper tells it.")
 (defvar-local smtps-session--line-count 0
   "Lines above the prompt, or more.")
 
+(defvar-local smtps-session--dropped 0
+  "Lines that were dropped at the top of the buffer.")
+
 (defvar-local smtps-session--pending nil
   "What was typed and has not left yet, the first first.
 A list of (LINE DUE GIVEN).  DUE is what LINE was typed as, see
@@ -120,6 +126,10 @@ nil if DUE is not, so that no secret is kept.")
 (defvar-local smtps-session--data nil
   "Non-nil while DATA is open.")
 
+(defconst smtps-session--told-limit 100
+  "Lines about the connection that are kept for whom they help to decide.
+Each thing that a server does wrong is told, and it may do many.")
+
 (defvar-local smtps-session--told nil
   "What was told about the connection since it was opened, the last first.")
 
@@ -134,6 +144,9 @@ nil if DUE is not, so that no secret is kept.")
 
 (defvar-local smtps-session-user nil
   "Who was logged in here by `smtps-session-log-in'.")
+
+(defvar-local smtps-session-stands-hook nil
+  "Functions called in a session's buffer whenever it stands otherwise.")
 
 (defvar-local smtps-session--refused nil
   "The server whose certificate was refused and may be trusted, or nil.
@@ -171,6 +184,7 @@ AUTH LOGIN asks for two things in turn, the others for one."
     (define-key map (kbd "RET") #'smtps-session-send-input)
     (define-key map (kbd "TAB") #'smtps-session-tab)
     (define-key map (kbd "C-c C-b") #'smtps-session-send-base64)
+    (define-key map (kbd "C-c C-y") #'smtps-base64-decode-at-point)
     (define-key map (kbd "C-c C-e") #'smtps-session-greet)
     (define-key map (kbd "C-c C-s") #'smtps-session-start-tls)
     (define-key map (kbd "C-c C-a") #'smtps-session-log-in)
@@ -435,13 +449,18 @@ argument, ask for the port.
 Each call makes a buffer of its own, which is shown and returned; what goes
 wrong is told in it.  Signal `user-error' if HOST is none."
   (interactive (smtps-session--read))
-  (let* ((arguments (smtps-session--plan host port properties))
-         (buffer (generate-new-buffer
-                  (format "*smtps %s:%s*" (plist-get arguments :host)
-                          (plist-get arguments :port)))))
+  (smtps-session-open (smtps-session--plan host port properties)))
+
+(defun smtps-session-open (arguments &optional function)
+  "Open a session with ARGUMENTS, the helper's; show its buffer and return that.
+FUNCTION is called in it, without arguments, once the helper has begun it."
+  (let ((buffer (generate-new-buffer
+                 (format "*smtps %s:%s*" (plist-get arguments :host)
+                         (plist-get arguments :port)))))
     (with-current-buffer buffer
       (smtps-session-mode)
-      (setq smtps-session--arguments arguments)
+      (setq smtps-session--arguments arguments
+            smtps-session--begun-function function)
       (smtps-credentials-fetch-passphrase arguments)
       (smtps-session--open))
     (pop-to-buffer buffer)
@@ -537,7 +556,10 @@ If so, connect again."
     (with-current-buffer buffer
       (setq smtps-session--number number
             smtps-session--opening nil)
-      (smtps-session--give-next))))
+      (smtps-session--give-next)
+      (when smtps-session--begun-function
+        (funcall (prog1 smtps-session--begun-function
+                   (setq smtps-session--begun-function nil)))))))
 
 ;;;; Sending
 
@@ -729,7 +751,8 @@ If nothing is waited for, ask first."
   (let ((text (plist-get plist :text)))
     (pcase (plist-get plist :kind)
       ('info
-       (push text smtps-session--told)
+       (setq smtps-session--told
+             (seq-take (cons text smtps-session--told) smtps-session--told-limit))
        ;; What follows a login or STARTTLS that came to nothing may be secret.
        (when (plist-get plist :unsent)
          (setq smtps-session--pending nil))
@@ -790,6 +813,8 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
                          wire)
   (when (and decoded
              (not (string= decoded ""))
+             ;; One that nothing asked for may be one of very many.
+             (plist-get properties 'smtps-explain-step)
              (get-buffer-window nil 'visible)
              (not (active-minibuffer-window)))
     (message "%s is “%s”" text decoded)))
@@ -811,6 +836,7 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
     (when (or (= smtps-session--owed 0) (null smtps-session--asked))
       (setq smtps-session--asked (plist-get plist :secret)
             smtps-session--answered (length smtps-session--pending)))
+    (run-hooks 'smtps-session-stands-hook)
     (cond ((and due (not (smtps-session--due)))
            (smtps-session--erase-secret due))
           ((not (eq hidden (smtps-session--hidden-p)))
@@ -1029,9 +1055,14 @@ They go by tenths of that, since it takes time to count them."
          (- smtps-session--line-count smtps-session-maximum-lines))))))
 
 (defun smtps-session--drop-lines (count)
-  "Drop the first COUNT lines, and say so in one."
+  "Drop the first COUNT lines, and say in one how many were dropped in all.
+COUNT is more than one, since the line that said so before is among them."
+  (setq smtps-session--dropped (+ smtps-session--dropped count
+                                  (if (> smtps-session--dropped 0) -1 0)))
   (let ((size (buffer-size))
-        (note (propertize "- Older lines were dropped\n"
+        (note (propertize (format "- %d older lines were dropped, \
+see smtps-session-maximum-lines\n"
+                                  smtps-session--dropped)
                           'face 'smtps-session-info 'font-lock-face 'smtps-session-info
                           'field 'output 'read-only t 'rear-nonsticky t))
         end)

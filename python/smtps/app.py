@@ -87,6 +87,7 @@ class App:
     """What Emacs can call, and what it holds open."""
 
     def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self.peer = Peer(
             {
                 "hello": self.hello,
@@ -160,11 +161,12 @@ class App:
         def emit(event: Event) -> None:
             self._tell(number, held, event)
 
-        def drain() -> asyncio.Future[None] | None:
-            if held.sent - held.seen < WINDOW:
-                return None
-            held.room.clear()
-            return asyncio.ensure_future(_none(held.room))
+        async def drain() -> None:
+            while held.sent - held.seen >= WINDOW:
+                held.room.clear()
+                await held.room.wait()
+            # One that was dropped would never be acknowledged.
+            await self._wire.drain()
 
         held = _Held(
             Session(
@@ -432,10 +434,6 @@ class App:
         if isinstance(answer, Symbol):
             raise CredentialsLaterError(f"{what} has to be asked for.")
         return plist(answer) if answer else None
-
-
-async def _none(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 def _number(args: dict[str, Value], name: str) -> int:

@@ -189,7 +189,7 @@ def test_check_tells_the_login(postfix: Postfix, submission: Submission, smtps: 
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     # Of what is offered it comes first.
-    assert "- Login: tester was accepted by EXTERNAL." in done.stdout
+    assert "✓ Login: tester was accepted by EXTERNAL." in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -809,6 +809,25 @@ def test_what_takes_a_mail_back_is_bound_as_told(house: House) -> None:
     assert in_emacs(house, load, bound) == [command]
 
 
+def test_what_goes_on_by_hand_is_bound_as_told(house: House) -> None:
+    told = " ".join(README.split())
+    ((opens, outbox, sends, marks),) = re.findall(
+        r"=(\w)= in =M-x (\S+)= goes on by hand .*? =(C-c \S+)= sends the message .*? =(\w)= in",
+        told,
+    )
+    load = (
+        f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-outbox-session)))'
+    )
+    bound = (
+        f'(princ (format "%s %s %s\n" (lookup-key {outbox}-mode-map "{opens}")'
+        f' (lookup-key smtps-session-mode-map (kbd "{sends}"))'
+        f' (lookup-key {outbox}-mode-map "{marks}")))'
+    )
+    assert in_emacs(house, load, bound) == [
+        "smtps-outbox-session smtps-session-send-message smtps-outbox-mark-sent"
+    ]
+
+
 def test_a_line_of_authinfo_is_found(house: House) -> None:
     (line,) = re.findall("^: (machine .*)$", README, re.M)
     from smtps.cli import authinfo
@@ -844,7 +863,7 @@ def test_what_emacs_is_told_to_do_it_does(house: House) -> None:
              (princ (buffer-string)))""",
         "(smtps-answer)",
     )
-    assert f"- Login: {sandbox.user} was accepted by PLAIN." in lines
+    assert f"✓ Login: {sandbox.user} was accepted by PLAIN." in lines
     assert any(line.startswith(f"  Helper: {VERSION}, wire ") for line in lines)
 
 

@@ -30,6 +30,15 @@
       (should-not (string-search "Password for" text)))
     (should-not smtps-real-questions)))
 
+(ert-deftest smtps-check-test-marks ()
+  (cl-letf (((symbol-function 'char-displayable-p) #'always))
+    (should (equal-including-properties
+             (smtps-check--shown "✓ TLS\r\n")
+             (concat (propertize "✓" 'face 'success) " TLS\n"))))
+  (cl-letf (((symbol-function 'char-displayable-p) #'ignore))
+    (should (equal (smtps-check--shown "- a ✗\n✗ Login: no\n✓ TLS")
+                   "- a ✗\nNO Login: no\nok TLS"))))
+
 (ert-deftest smtps-check-test-asks-before-it-starts ()
   "A password that only a person knows is given to the program's own question."
   (dolist (case '(("from-address@poste.it" . "secret")

@@ -14,6 +14,7 @@
 
 (require 'ert)
 (require 'cl-lib)
+(require 'auth-source)
 (require 'smtps-session)
 (require 'smtps-session-fake)
 
@@ -195,6 +196,8 @@
       (cl-letf (((symbol-function 'message)
                  (lambda (format &rest arguments)
                    (push (apply #'format format arguments) told))))
+        (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:"
+                                  :verb 'auth)
         (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:")
         (smtps-session-test-event 'recv :text "334" :code 334 :decoded ""))
       (should (equal told '("334 VXNlcm5hbWU6 is “Username:”"))))
@@ -209,8 +212,8 @@
       (dotimes (n 100)
         (smtps-session-test-recv (format "250-%d" n)))
       (should (<= (count-lines (point-min) (point-max)) 13))
-      (should (string-prefix-p "- Older lines were dropped\nrecv> " (smtps-session-test-text)))
-      (should (= (how-many "Older lines" (point-min) (point-max)) 1))
+      (should (string-prefix-p "- 90 older lines were dropped, see smtps-session-maximum-lines\nrecv> " (smtps-session-test-text)))
+      (should (= (how-many "older lines" (point-min) (point-max)) 1))
       (should (string-suffix-p "250-99\nsend> half" (smtps-session-test-text)))
       (should (looking-at "f"))
       (smtps-session-test-press "C-/")
@@ -567,6 +570,21 @@ send> auth plain <the-encoded-auth-credentials>\nsend> "
 
 ;;;; The end
 
+(ert-deftest smtps-session-test-base64-at-point-is-shown-by-a-key ()
+  (smtps-session-test-with
+    (smtps-session-test-recv "334 VXNlcm5hbWU6")
+    (smtps-session-test-recv "334 not-it!")
+    (goto-char (point-min))
+    (search-forward "334 V")
+    (let (told)
+      (cl-letf (((symbol-function 'message)
+                 (lambda (format &rest arguments)
+                   (push (apply #'format format arguments) told))))
+        (smtps-session-test-press "C-c C-y"))
+      (should (equal told '("“Username:”"))))
+    (search-forward "not")
+    (should-error (smtps-session-test-press "C-c C-y") :type 'user-error)))
+
 (ert-deftest smtps-session-test-the-documented-closing-line ()
   (smtps-session-test-with
     (smtps-session-test-event 'closed :text "- Peer has closed the TLS connection")
@@ -804,6 +822,7 @@ Its report, a plist, is the variable `sandbox'."
       (smtps-session-test-until (smtps-session-test-shown-p "send> Marco"))
       (should (equal (smtps-session--mode-line) " DATA"))
       (smtps-session-test-say "." "recv> 250")
+      (smtps-session-test-until (not smtps-session--data))
       (smtps-session-test-press "C-c C-d")
       (smtps-session-test-until (not (smtps-session--open-p)))
       (should (string-match-p "\nrecv> - Peer has closed the TLS connection\n- The session"
@@ -1012,6 +1031,188 @@ The server is the variable `server', its connection its `client' property."
           (message "flood: longest pause %d ms" (round (* 1000 longest))))
         (should (< (count-lines (point-min) (point-max)) 560))
         (should (string-suffix-p "send> half" (smtps-session-test-text)))))))
+
+;; The long form, with its figures, is tests/bench/flood.
+(ert-deftest smtps-session-test-ten-servers-flood-at-once ()
+  (let* ((smtps-session-maximum-lines 200)
+         (flood (apply #'concat (make-list 500 "250-One of many.\r\nX\r\n")))
+         clients buffers)
+    (smtps-session-test-with-server "220 hi\r\n"
+      (let ((port (process-contact server :service)))
+        (delete-process server)
+        (setq server (make-network-process
+                      :name "server" :server t :host "127.0.0.1" :service port
+                      :family 'ipv4 :noquery t :coding 'binary
+                      :log (lambda (_server client _message)
+                             (push client clients)
+                             (set-process-filter
+                              client (lambda (client _text)
+                                       (set-process-filter client #'ignore)
+                                       (process-send-string client flood)
+                                       (process-send-string client "250 end\r\n")))
+                             (process-send-string client "220 hi\r\n"))))
+        (unwind-protect
+            (progn
+              (dotimes (_ 10)
+                (push (smtps-session "127.0.0.1" port :tls 'none) buffers))
+              (dolist (buffer buffers)
+                (pop-to-buffer-same-window buffer)
+                (smtps-session-test-until (smtps-session-test-shown-p "recv> 220 hi"))
+                (smtps-session-test-type "noop\rhalf"))
+              (dolist (buffer buffers)
+                (with-current-buffer buffer
+                  (smtps-session-test-until (smtps-session-test-shown-p "recv> 250 end"))
+                  (should (< (count-lines (point-min) (point-max)) 230))
+                  (should (< (length smtps-session--told) 101))
+                  (should (string-match-p "\\`- [0-9]+ older lines were dropped"
+                                          (smtps-session-test-text)))
+                  (should (string-suffix-p "send> half" (smtps-session-test-text))))))
+          (mapc #'delete-process clients))))))
+
+(ert-deftest smtps-session-test-hanging-up-while-a-server-floods ()
+  (let ((flood (apply #'concat (make-list 5000 "250-One of many.\r\n"))))
+    (smtps-session-test-with-server "220 hi\r\n"
+      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                          :tls 'none)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+        (smtps-session-test-type "noop\rhalf")
+        (smtps-session-test-until (= smtps-session--owed 1))
+        (set-process-filter (process-get server 'client) #'ignore)
+        (process-send-string (process-get server 'client) flood)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 250-One"))
+        (smtps-session-test-press "C-c C-c")
+        (smtps-session-test-until (not (smtps-session--open-p)))
+        (should (string-suffix-p "- You have hung up
+- The session is closed; what follows was not sent, g connects again and keeps it
+half"
+                                 (smtps-session-test-text)))
+        (smtps-session-test-press "g")
+        (smtps-session-test-until (string-suffix-p "recv> 220 hi\nsend> half"
+                                                   (smtps-session-test-text)))))))
+
+;;;; In every state
+
+(defconst smtps-session-test-states
+  '((opening "" "")
+    (greeting "" "")
+    (ready "recv> 220 hi" "")
+    (waiting "send> noop" "noop\r")
+    (username "recv> 334 VXNlcm5hbWU6" "auth login\r")
+    (password "recv> 334 UGFzc3dvcmQ6" "auth login\rdQ==\r")
+    (mail "recv> 250 mail" "mail from:<>\r")
+    (data "recv> 354" "data\r")
+    (login "send> AUTH PLAIN" "\3\1")
+    (transaction "send> RCPT TO:<a@x.org>" "\3\24smtps mail\r\r\r"))
+  "States of a session: what is shown when it is there, and the keys that lead there.")
+
+(defun smtps-session-test-answer (client text)
+  "Answer TEXT of CLIENT, line by line."
+  (dolist (line (split-string (downcase text) "\r\n" t))
+    (let ((reply (cdr (assoc line '(("ehlo" . "250-me\r\n250 AUTH PLAIN LOGIN")
+                                    ("mail from:<" . "250 mail")
+                                    ("auth login" . "334 VXNlcm5hbWU6")
+                                    ("dq==" . "334 UGFzc3dvcmQ6")
+                                    ("data" . "354 go on")
+                                    ("quit" . "221 bye"))
+                              (lambda (key line) (string-prefix-p key line))))))
+      (when reply
+        (process-send-string client (concat reply "\r\n"))))))
+
+(defmacro smtps-session-test-in-each-state (&rest body)
+  "Run BODY in a session in each state, the state in the variable `state'.
+The line half typed is \"half\"; where it is a secret, it is not to be kept."
+  (declare (indent 0) (debug t))
+  `(pcase-dolist (`(,state ,shown ,keys) smtps-session-test-states)
+     (ert-info ((format "In the state %s" state))
+       (smtps-session-test-with-server
+           (if (memq state '(opening greeting)) "" "220 hi\r\n")
+         (set-process-filter server #'smtps-session-test-answer)
+         (with-current-buffer (get-buffer-create "smtps mail")
+           (erase-buffer)
+           (insert "From: me@x.org\nTo: a@x.org\nSubject: x\n\nx\n"))
+         (let* ((authinfo (make-temp-file
+                           "smtps-authinfo" nil nil
+                           (format "machine 127.0.0.1 port %d login u password p\n"
+                                   (process-contact server :service))))
+                (auth-sources (list authinfo))
+                auth-source-do-cache)
+           (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                               :tls 'none)
+             (unless (eq state 'opening)
+               (smtps-session-test-until (not smtps-session--opening)))
+             (unless (memq state '(opening greeting))
+               (smtps-session-test-until (smtps-session-test-shown-p "recv> 220 hi")))
+             (when (eq state 'login)
+               (smtps-session-test-type "ehlo x\r"))
+             (smtps-session-test-type keys)
+             (smtps-session-test-until (smtps-session-test-shown-p shown))
+             (smtps-session-test-type "half")
+             ,@body)
+           (delete-file authinfo))
+         (kill-buffer "smtps mail")))))
+
+(defun smtps-session-test-closed-and-again (state)
+  "See that the session, which was in STATE, says it is closed; connect again by g."
+  (smtps-session-test-until (not (smtps-session--open-p)))
+  (should (string-match-p "^- The session is closed; .*g connects again"
+                          (smtps-session-test-text)))
+  (should (= (how-many "session is closed" (point-min) (point-max)) 1))
+  (let ((kept (not (memq state '(username password)))))
+    (should (eq kept (string-suffix-p "\nhalf" (smtps-session-test-text))))
+    (smtps-session-test-press "g")
+    (smtps-session-test-until (eq smtps-session-state
+                                  (if (memq state '(opening greeting)) 'greeting
+                                    'greeted)))
+    (should (string-suffix-p (if kept "\nsend> half" "\nsend> ")
+                             (smtps-session-test-text)))))
+
+(ert-deftest smtps-session-test-the-helper-is-killed-in-each-state ()
+  (smtps-session-test-in-each-state
+    (smtps-session-test-until (smtps-helper-live-p))
+    (signal-process (smtps-rpc-peer-process smtps-helper--peer) 'SIGKILL)
+    (smtps-session-test-closed-and-again state)
+    (should (= (how-many "^! The smtps helper " (point-min) (point-max)) 1))
+    (should (= (how-many "^! .* may have been done" (point-min) (point-max))
+               (if (memq state '(login transaction)) 1 0)))))
+
+(ert-deftest smtps-session-test-hanging-up-in-each-state ()
+  (smtps-session-test-in-each-state
+    (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
+      (smtps-session-test-press "C-c C-c"))
+    (smtps-session-test-closed-and-again state)
+    (should (= (how-many "^- You have hung up" (point-min) (point-max)) 1))
+    (should (= (how-many "^! " (point-min) (point-max))
+               (if (memq state '(username password)) 1 0)))))
+
+(ert-deftest smtps-session-test-hanging-up-on-a-helper-that-hangs ()
+  (let ((smtps-helper-alive-seconds 1))
+    (smtps-session-test-with-server "220 hi\r\n"
+      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                          :tls 'none)
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+        (smtps-session-test-until (not smtps-helper--asked))
+        (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
+          (signal-process process 'SIGSTOP)
+          (unwind-protect
+              (progn
+                (smtps-session-test-type "half")
+                (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
+                  (smtps-session-test-press "C-c C-c"))
+                (smtps-session-test-closed-and-again 'ready))
+            (signal-process process 'SIGCONT)))))))
+
+(ert-deftest smtps-session-test-quitting-in-each-state ()
+  (smtps-session-test-in-each-state
+    (smtps-session-test-press "C-c C-u")
+    (if (memq state '(username password data))
+        (progn
+          (should-error (smtps-session-test-press "C-c C-d") :type 'user-error)
+          (should (smtps-session--open-p)))
+      (smtps-session-test-press "C-c C-d")
+      (when (memq state '(ready mail))
+        (smtps-session-test-until (smtps-session-test-shown-p "recv> 221 bye")))
+      (unless (memq state '(ready mail))
+        (should (equal (mapcar #'car smtps-session--pending) '("quit")))))))
 
 (provide 'smtps-session-test)
 ;;; smtps-session-test.el ends here

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
-from smtps.cli import options, output
+from smtps.cli import colours, options, output
 from smtps.cli.front import Aside, complain
 from smtps.cli.progress import Progress
 from smtps.client import trusting
 from smtps.client.account import Account
-from smtps.client.check import Checked, check
+from smtps.client.check import FAILS, WORKS, Checked, check
 from smtps.client.delivery import Delivery
 from smtps.client.login import Credentials
 from smtps.net.streams import run as run_blocking
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         if not arguments.report:
             with progress.quiet():
-                output.line(line)
+                output.line(marked(line))
 
     def note(direction: str, text: str) -> None:
         transcript.trace(direction, text)
@@ -86,6 +87,21 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     complain(found.outcome.text)
     return found.outcome.status
+
+
+PLAIN = {WORKS: "ok", FAILS: "NO"}
+"""What stands for a mark where it can't be shown."""
+
+
+def marked(line: str) -> str:
+    """Return LINE with its mark as standard output can show it."""
+    mark = line[:1]
+    if mark in PLAIN:
+        try:
+            mark.encode(sys.stdout.encoding or "ascii")
+        except UnicodeEncodeError:
+            line = PLAIN[mark] + line[1:]
+    return colours.painted(line) if colours.wanted(sys.stdout) else line
 
 
 def facts(host: str, port: int, found: Checked) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import re
 from typing import IO
 
-_CODES = {"good": "36", "send": "32", "bad": "31", "warning": "33", "tls": "34"}
+_CODES = {"good": "36", "send": "32", "works": "32", "bad": "31", "warning": "33", "tls": "34"}
 """What is said, and the colour in which (ECMA-48 8.3.117): of the sixteen that a person's own
 terminal defines, so that they can be read there."""
 
@@ -17,6 +17,8 @@ _LINES = (
     (re.compile(r"! "), "warning"),
     (re.compile(r"- (Status|TLS|Login):"), "tls"),
     (re.compile(r"smtps:"), "bad"),
+    (re.compile(r"✓|ok(?= )"), "works"),
+    (re.compile(r"✗|NO(?= )"), "bad"),
 )
 """How a line begins, which is what gets the colour."""
 

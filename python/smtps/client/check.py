@@ -7,11 +7,15 @@ from typing import NamedTuple
 from smtps.client.account import Account
 from smtps.client.delivery import Delivery
 from smtps.client.dialling import Tell
+from smtps.client.link import Link
 from smtps.client.login import Ask
 from smtps.net.tls import Established
 from smtps.protocol.ehlo import Extensions
-from smtps.protocol.outcome import Outcome
+from smtps.protocol.outcome import Outcome, Verdict
 from smtps.protocol.visible import visible
+
+WORKS, FAILS = "✓", "✗"
+"""What a line on a step begins with."""
 
 
 class Checked(NamedTuple):
@@ -38,7 +42,10 @@ async def check(delivery: Delivery, ask: Ask | None, tell: Tell) -> Checked:
             tell(f"- Offers {said}: {meaning}" if meaning else f"- Offers {said}")
         for warning in link.warnings:
             tell(f"! {warning}")
-        tell(_login(delivery.account, mechanism, outcome))
+    for worked, step in _steps(delivery.account, link, mechanism, outcome):
+        tell(f"{WORKS if worked else FAILS} {step}")
+    if link is not None and not mechanism and outcome is None:
+        tell("- Login: none was asked for (--user).")
     then = _next(delivery.account, outcome) if outcome else None
     if then:
         tell(f"- Next: {then}")
@@ -54,9 +61,24 @@ def _next(account: Account, outcome: Outcome) -> str | None:
     return told.next if told else replies.next_after(fate.verdict.value)
 
 
-def _login(account: Account, mechanism: str | None, outcome: Outcome | None) -> str:
+def _steps(
+    account: Account, link: Link | None, mechanism: str | None, outcome: Outcome | None
+) -> list[tuple[bool, str]]:
+    """Return each step, up to the one that failed, in words, and whether it worked."""
+    connected = (True, f"Connection: to {account.host}:{account.port}.")
+    if link is None:
+        assert outcome is not None
+        if outcome.verdict is Verdict.UNREACHED:
+            return [(False, f"Connection: {outcome.text}")]
+        what = "TLS" if outcome.verdict is Verdict.LOGIN else "Greeting"
+        return [connected, (False, f"{what}: {outcome.text}")]
+    steps = [connected]
+    if link.established is not None:
+        steps.append((True, f"TLS: {link.established.version}, and the server is trusted."))
+    count = len(link.submission.connection.extensions)
+    steps.append((True, f"EHLO: it offers {count} extension{'' if count == 1 else 's'}."))
     if mechanism:
-        return f"- Login: {account.user or 'anonymous'} was accepted by {mechanism}."
-    if outcome is not None:
-        return "- Login: it failed."
-    return "- Login: none was asked for (--user)."
+        steps.append((True, f"Login: {account.user or 'anonymous'} was accepted by {mechanism}."))
+    elif outcome is not None:
+        steps.append((False, f"Login: {outcome.text}"))
+    return steps

@@ -26,7 +26,7 @@ class Driver:
     """Carries out steps over STREAM, a connection to ACCOUNT's server.
 
     WAY None blocks, so that no event loop is needed.  TIMEOUT None takes each phase's own.
-    WRITTEN is called with each Send that was carried out.
+    WRITTEN is called with each Send that was carried out, DRAIN is awaited before each read.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Driver:
         timeout: float | None,
         trust: Trust,
         written: Callable[[steps.Send], None] = lambda step: None,
+        drain: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.stream = stream
         self._account = account
@@ -44,6 +45,7 @@ class Driver:
         self._timeout = timeout
         self._trust = trust
         self._written = written
+        self._drain = drain
         self._deadline = (-1, 0.0)
         self.heard = 0.0
         """When the server was heard last, by the monotonic clock."""
@@ -111,6 +113,8 @@ class Driver:
                 f"{self._account.host} did not finish its answer within {allowed:g} seconds."
             )
         try:
+            if self._drain is not None:
+                await self._drain()
             data = await self.stream.read(left)
         except TimedOutError:
             raise TimedOutError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,9 +57,18 @@ PATIENCE = 10.0
 SHOWN_LINES = 200
 """Lines of a message that are shown when the engine sends it; of the others, how many."""
 
+
+async def _at_once() -> None:
+    """Wait for nobody."""
+
+
 CLOSED_ORDERLY = "- Peer has closed the TLS connection"
 CLOSED_CLEAR = "- Peer has closed the connection"
 CLOSED_HERE = "- The session was closed"
+DOUBTFUL = (
+    "The session was closed before the server had answered the message. Whether it took it is "
+    "uncertain."
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,9 @@ class _Led(NamedTuple):
 class Session:
     """One dialogue.  EMIT gets each event in order; `Closed` is the last.
 
+    DRAIN is awaited behind each line of the server's, and before the engine reads: it returns
+    when there is room for more, so that a server that floods is not read faster than it is shown.
+
     WAIT_FOR_REPLIES is what a script wants: every line waits for its predecessor's reply as
     long as the phase's time-out allows, none is sent once the server has broken the protocol,
     and it is an error if the server closes before QUIT.
@@ -164,7 +176,7 @@ class Session:
         emit: Callable[[Event], None],
         timeout: float | None = None,
         wait_for_replies: bool = False,
-        drain: Callable[[], asyncio.Future[None] | None] = lambda: None,
+        drain: Callable[[], Awaitable[None]] = _at_once,
         trust: Trust | None = None,
     ) -> None:
         self.account = account
@@ -231,7 +243,12 @@ class Session:
         except SmtpsError as caught:
             error = caught
         except asyncio.CancelledError:
-            self._emit(Closed(CLOSED_HERE, here=True))
+            doubt = self.in_doubt
+            self._emit(
+                Closed(DOUBTFUL, UncertainError(DOUBTFUL), here=True)
+                if doubt
+                else Closed(CLOSED_HERE, here=True)
+            )
             raise
         finally:
             self._cancel_led()
@@ -321,13 +338,14 @@ class Session:
         stream, connection = self._stream, self.connection
         assert stream is not None
         while True:
+            # Before, since whoever lets the engine lead ends this wait: nothing is lost then.
+            await self._drain()
             event = connection.next_event()
             if event is None:
                 self._stand()
                 self._settle()
-                waiting = self._drain()
-                if waiting is not None:
-                    await waiting
+                # What has arrived is read without waiting: the others are to have their turn.
+                await asyncio.sleep(0)
                 connection.receive(await self._octets(stream))
                 continue
             match event:
@@ -531,7 +549,9 @@ class Session:
         # A read that is cancelled has taken nothing from the socket.
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
-        driver = Driver(stream, self.account, Loop(), self._timeout, self._trust, self._written)
+        driver = Driver(
+            stream, self.account, Loop(), self._timeout, self._trust, self._written, self._drain
+        )
         asked = once(led.ask)
 
         async def login(step: Login) -> Chosen | None:
@@ -551,6 +571,10 @@ class Session:
         except NetworkError as error:
             led.settle(error)
             raise
+        except asyncio.CancelledError:
+            # It was begun: that it was not done would be too much to say.
+            led.settle(ConnectionLostError(CLOSED_HERE))
+            raise
         except (Stop, SmtpsError) as error:
             led.settle(error)
             self._assert_usable(stream, error)
@@ -561,8 +585,8 @@ class Session:
             led.result.cancel()
             self._leading = False
             self._message_lines = 0
-            self._note_offers(stream)
-            self._stand()
+        self._note_offers(stream)
+        self._stand()
         if self.connection.state is State.CLOSED:
             raise ConnectionLostError("The server closed the connection.")
         self._settle()

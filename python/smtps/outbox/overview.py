@@ -177,13 +177,13 @@ def retry(
 
 
 def mark_sent(spool: Spool, entry: Listed) -> None:
-    """Note that ENTRY, an uncertain one, has arrived, as its user has found out.
+    """Note that ENTRY has arrived, as its user has found out, or has sent it by hand.
 
-    It goes to sent/, or stays in failed/ for those who were refused.  Raises UsageError or
-    OutboxError.
+    An uncertain one goes to sent/, or stays in failed/ for those who were refused; any other
+    has then arrived at all.  Raises UsageError or OutboxError.
     """
-    if entry.state != "failed" or entry.mail is None or not entry.uncertain:
-        raise UsageError(f"The mail {entry.name} {entry.word}: whether it was sent is certain.")
+    if entry.state not in ("failed", "held") or entry.mail is None:
+        raise UsageError(f"The mail {entry.name} {entry.word}: it can't be marked as sent.")
     owned = spool.take(entry.name, entry.state)
     if owned is None:
         raise OutboxError(f"The mail {entry.name} was moved by somebody else meanwhile.")
@@ -191,10 +191,18 @@ def mark_sent(spool: Spool, entry: Listed) -> None:
     try:
         found = owned.journal.records()
         final = settled(found, entry.mail.envelope)
-        open_ = [i for i, verdict in final.items() if verdict == UNSURE]
-        left = {Verdict(verdict) for verdict in final.values()} - {Verdict.UNCERTAIN}
+        by_hand = not entry.uncertain
+        open_ = [
+            i
+            for i in range(len(entry.mail.envelope.recipients))
+            if final.get(i) == Verdict.UNCERTAIN.value
+            or (by_hand and final.get(i) != Verdict.ACCEPTED.value)
+        ]
+        left = {Verdict(verdict) for i, verdict in final.items() if i not in open_}
         attempt = max(1, attempts(found))
         owned.journal.append(
+            # Refusals, too, are over.
+            *([form("retry", time=int(time.time()))] if by_hand else []),
             *(
                 form(
                     "result",

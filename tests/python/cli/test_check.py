@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from hostile.server import Script, Server
 from servers import Run
 
+from smtps.cli import check
 from smtps.rpc import codec
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
@@ -27,12 +30,34 @@ def test_what_works_is_said(sandbox: Sandbox, smtps: Run) -> None:
     for line in (
         "- Status: The certificate is trusted, and it is for localhost.",
         "- Offers PIPELINING: takes several commands in one flight (RFC 2920)",
-        f"- Login: {USER} was accepted by PLAIN.",
+        f"✓ Connection: to localhost:{sandbox.port}.",
+        "✓ TLS: TLSv1.3, and the server is trusted.",
+        f"✓ Login: {USER} was accepted by PLAIN.",
     ):
         assert line in done.stdout
     assert PASSWORD not in done.stdout + done.stderr
     assert "- Next: " not in done.stdout
     assert not sandbox.accepted
+
+
+class Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_marks_as_the_output_can_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for made, encoding, shown in (
+        (io.TextIOWrapper, "utf-8", ("✓ a", "✗ b", "- ✓")),
+        (io.TextIOWrapper, "ascii", ("ok a", "NO b", "- ✓")),
+        (Terminal, "utf-8", ("\x1b[32m✓\x1b[0m a", "\x1b[31m✗\x1b[0m b", "- ✓")),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", made(io.BytesIO(), encoding))
+            assert tuple(map(check.marked, ("✓ a", "✗ b", "- ✓"))) == shown
+            patched.setenv("NO_COLOR", "1")
+            assert "\x1b" not in check.marked("✓ a")
 
 
 @pytest.mark.parametrize("form", ["json", "sexp"])
@@ -55,7 +80,7 @@ def test_a_refused_login_is_77_and_told(sandbox: Sandbox, smtps: Run, tmp_path: 
     )  # fmt: skip
     assert done.returncode == 77
     assert "refused the login" in done.stderr
-    assert "- Login: it failed." in done.stdout
+    assert "\n✗ Login: localhost refused the login" in done.stdout
     assert "- Next: Look at user and password; many providers want an app password" in done.stdout
     assert "AUTH PLAIN <the-encoded-auth-credentials>" in transcript.read_text()
     assert "wrongword" not in transcript.read_text() + done.stdout + done.stderr

@@ -44,7 +44,7 @@ def test_an_account_is_all_that_is_needed(sandbox: Sandbox, smtps: Run, file: Pa
     (mail,) = sandbox.accepted
     assert mail.user == USER
     done = smtps("check", "--account", "work")
-    assert f"- Login: {USER} was accepted by " in done.stdout
+    assert f"✓ Login: {USER} was accepted by " in done.stdout
     done = smtps("session", "--account", "work", text="quit\n")
     assert "\nsend> quit\n" in done.stdout
     # Without a verb, too; and without a name the only account is meant.
@@ -88,7 +88,7 @@ def test_options_win(sandbox: Sandbox, smtps: Run, file: Path) -> None:
         "--auth", "plain", "--ca-file", str(sandbox.ca_file),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"- Login: {USER} was accepted by PLAIN." in done.stdout
+    assert f"✓ Login: {USER} was accepted by PLAIN." in done.stdout
     # A host that is named has nothing to do with the accounts.
     done = smtps("check", f"localhost:{sandbox.port}", "--ca-file", str(sandbox.ca_file))
     assert done.returncode == 0, done.stderr

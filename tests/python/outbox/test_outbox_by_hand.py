@@ -95,12 +95,21 @@ def test_who_was_refused_is_so_beside_what_is_marked(tmp_path: Path) -> None:
     assert str(entry.outcome["verdict"]) == "refused"
 
 
-def test_only_what_is_uncertain_is_marked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["failed", "held"])
+def test_what_was_delivered_by_hand_is_marked(tmp_path: Path, state: str) -> None:
     box = Spool(tmp_path / "box")
-    name = kept(box, "failed", Verdict.REFUSED, Verdict.REFUSED, Verdict.REFUSED)
-    with pytest.raises(UsageError, match="is certain"):
+    name = kept(box, state, Verdict.REFUSED, Verdict.ACCEPTED, Verdict.REFUSED)
+    ask("outbox_mark_sent", box, name)
+    entry = overview.found(box, name)
+    assert (entry.state, entry.word, entry.text) == ("sent", "was sent", overview.MARKED)
+
+
+def test_what_may_be_sent_meanwhile_is_not_marked(tmp_path: Path) -> None:
+    box = Spool(tmp_path / "box")
+    name = kept(box, "queue")
+    with pytest.raises(UsageError, match="can't be marked as sent"):
         ask("outbox_mark_sent", box, name)
-    assert box.names("failed") == [name]
+    assert box.names("queue") == [name]
 
 
 def test_a_failed_mail_goes_to_those_who_have_not_got_it(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+;;; flood.el --- When keys were obeyed while servers flooded  -*- lexical-binding: t; -*-
+
+;; Copyright (C) 2026 The smtps authors
+
+;; SPDX-License-Identifier: GPL-3.0-or-later
+
+;;; Commentary:
+
+;; Loaded, behind keys.el, into the Emacs that flood.py types into.  The
+;; sessions' ports are in FLOOD_PORTS; the last session is typed into.
+
+;;; Code:
+
+(require 'smtps-session)
+
+(defun flood-key ()
+  "Note that a key was obeyed, in a session."
+  (when (and (eq this-command #'self-insert-command)
+             (derived-mode-p 'smtps-session-mode))
+    (keys-note "key")))
+
+(defvar flood-events 0
+  "How many events were shown.")
+
+(defun flood-event (&rest _)
+  "Count an event."
+  (setq flood-events (1+ flood-events)))
+
+(defun flood-begin ()
+  "Have all servers flood, by a line that each of them answers so."
+  (interactive)
+  (dolist (entry smtps-session--buffers)
+    (with-current-buffer (cdr entry)
+      (smtps-session--type '("ehlo me"))))
+  (keys-note "go"))
+
+(defun flood-end ()
+  "Hang up in all sessions."
+  (interactive)
+  (keys-note "end")
+  (keys-note "events" flood-events)
+  (keys-note "lines" (count-lines (point-min) (point-max)))
+  (dolist (entry (copy-sequence smtps-session--buffers))
+    (with-current-buffer (cdr entry)
+      (let ((inhibit-message t))
+        (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
+          (smtps-session-hang-up))))))
+
+(global-set-key (kbd "C-c <f6>") #'flood-begin)
+(global-set-key (kbd "C-c <f7>") #'flood-end)
+(advice-add 'smtps-session--show :before #'flood-event)
+(add-hook 'post-command-hook #'flood-key)
+
+(dolist (port (split-string (getenv "FLOOD_PORTS")))
+  (smtps-session "127.0.0.1" (string-to-number port) :tls 'none))
+(delete-other-windows)
+
+;;; flood.el ends here
