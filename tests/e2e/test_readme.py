@@ -567,7 +567,16 @@ def test_the_configuration_sends_a_mail(house: House) -> None:
 
 BOUND = {
     "RET": "smtps-session-send-input",
+    "TAB": "smtps-session-tab",
     "C-c C-b": "smtps-session-send-base64",
+    "C-c C-y": "smtps-base64-decode-at-point",
+    "C-c C-e": "smtps-session-greet",
+    "C-c C-s": "smtps-session-start-tls",
+    "C-c C-a": "smtps-session-log-in",
+    "C-c C-f": "smtps-session-send-message",
+    "C-c C-t": "smtps-session-send-transaction",
+    "C-c C-v": "smtps-session-verify",
+    "C-c C-r": "smtps-session-reset",
     "C-c C-d": "smtps-session-quit",
     "C-c C-c": "smtps-session-hang-up",
     "C-c :": "smtps-session-toggle-times",
@@ -771,7 +780,7 @@ def test_an_option_holds(installed: House, words: str) -> None:
         mine.cert_chain_pems[0].write_to_path(str(installed.home / "me.pem"))
     command = installed.host("smtps check --host HOST --user USER")
     printed = installed.run(f"{command} {words}", where=installed.home).stdout
-    assert "- Login: " in printed
+    assert "✓ Login: " in printed
     if words.startswith("--auth "):
         assert " was accepted by PLAIN." in printed
 
