@@ -359,6 +359,30 @@ What Emacs has stands in front of what was typed, which wins."
      (if mail (remove "-t" words) words)
      (and mail (list "-t" (car mail))))))
 
+(defconst smtps-eshell--failer
+  "import sys; print(sys.argv[2], file=sys.stderr); sys.exit(int(sys.argv[1]))"
+  "A program in Python: it writes its second argument, and its first is its status.")
+
+(defun smtps-eshell--fail (problem)
+  "Have Eshell run in place of ours what fails with PROBLEM, an error, as its text.
+After Lisp `$?' is 0, and && goes on."
+  (let ((text (cadr problem))
+        (status (pcase (car problem)
+                  ('user-error "64")
+                  ('smtps-account-error "78")
+                  (_ "65"))))
+    (when (or (file-remote-p default-directory)
+              (memq 'smtps-rpc-error (get (car problem) 'error-conditions)))
+      ;; Nothing can be run.
+      (user-error "%s" text))
+    (require 'smtps-helper)
+    (condition-case nil
+        (throw 'eshell-replace-command
+               (eshell-parse-command
+                (concat "*" (eshell-quote-argument (smtps-helper--python)))
+                (list "-I" "-X" "utf8" "-c" smtps-eshell--failer status text)))
+      (no-catch (user-error "%s" text)))))
+
 (defun smtps-eshell--replace (words)
   "Have Eshell run the real command with WORDS in place of ours."
   (when (file-remote-p default-directory)
@@ -368,11 +392,13 @@ What Emacs has stands in front of what was typed, which wins."
         (run (smtps-eshell--make-run))
         (ready nil))
     (unwind-protect
-        (setf (smtps-eshell--run-words run)
-              (if (or (null words) (member (car words) '("-h" "--help" "help" "--version")))
-                  words
-                (smtps-eshell--words run words))
-              ready t)
+        (condition-case problem
+            (setf (smtps-eshell--run-words run)
+                  (if (or (null words) (member (car words) '("-h" "--help" "help" "--version")))
+                      words
+                    (smtps-eshell--words run words))
+                  ready t)
+          ((smtps-error user-error) (smtps-eshell--fail problem)))
       (unless ready
         (smtps-eshell--end run)))
     (push run smtps-eshell--runs)
@@ -403,7 +429,7 @@ The verbs are session, send, check, base64, outbox, sandbox and generate;
           (`("base64" ,(and (pred stringp) text (guard (not (string-prefix-p "-" text)))))
            (smtps-base64-encode-string text))
           (_ (smtps-eshell--replace words)))
-      (smtps-error (user-error "%s" (cadr problem))))))
+      (smtps-error (smtps-eshell--fail problem)))))
 
 ;; The text 007 is not the number 7.
 (put 'eshell/smtps 'eshell-no-numeric-conversions t)

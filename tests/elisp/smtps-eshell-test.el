@@ -60,6 +60,17 @@
     (smtps-eshell-test-run "smtps session --no-such-option")
     (should (equal (smtps-eshell-test-run "echo $?") "64"))))
 
+(ert-deftest smtps-eshell-test-what-lisp-refuses-has-failed ()
+  (smtps-eshell-test-with
+    (pcase-dolist (`(,line ,status) '(("smtps send #<buffer smtps-no-such>" "64")
+                                      ("smtps check #<buffer smtps-no-such>" "64")
+                                      ("smtps base64 -d VXN" "65")))
+      (should-not (string-search "WENT" (smtps-eshell-test-run
+                                         (concat line " && *echo WE''NT"))))
+      (smtps-eshell-test-run line)
+      (should (equal (smtps-eshell-test-run "echo $?") status)))
+    (kill-buffer "smtps-no-such")))
+
 (ert-deftest smtps-eshell-test-a-helper-at-an-odd-place ()
   (smtps-eshell-test-with
     (let* ((program (expand-file-name "it's $HOME *" directory))

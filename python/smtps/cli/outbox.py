@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it and return the exit status."""
-    if (arguments.action in NEEDS_ID) != (arguments.id is not None):
+    if (arguments.action in NEEDS_ID) != bool(arguments.id):
         wants = "needs a mail's ID" if arguments.action in NEEDS_ID else "takes no ID"
         raise UsageError(f"smtps outbox {arguments.action} {wants}.")
     box = spool.Spool(arguments.outbox or spool.default())

@@ -77,7 +77,7 @@ def facts(event: session.Event) -> dict[str, Any] | None:
     match event:
         case Told(text):
             return {"kind": "info", "text": text}
-        case Received(text, code, _, verb, at):
+        case Received(text, code, verb=verb, at=at):
             return {"kind": "recv", "text": text, "code": code, "verb": _name(verb), "at": at}
         case Sent(text, _, verb, led, at):
             return {"kind": "send", "text": text, "verb": _name(verb), "led": led, "at": at}

@@ -50,6 +50,15 @@ def test_a_mail_that_failed_is_shown_and_dropped(smtps: Run, tmp_path: Path) -> 
     assert not [p for p in (tmp_path / "data").rglob("*") if p.is_file()]
 
 
+@pytest.mark.parametrize("action", ["show", "retry", "drop", "file"])
+def test_an_empty_id_names_no_mail(smtps: Run, action: str) -> None:
+    name = kept(smtps, 1)
+    done = smtps("outbox", action, "")
+    assert done.returncode == 64
+    assert "ID" in done.stderr
+    assert f"{name}  failed" in smtps("outbox").stdout
+
+
 def test_what_a_refusal_means_is_shown_once(smtps: Run) -> None:
     said = b"550 5.1.1 <x>: Recipient address rejected: User unknown\r\n"
     with Server(Script(steps={"rcpt2": said, "rcpt3": said})) as server:

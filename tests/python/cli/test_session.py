@@ -158,6 +158,9 @@ def test_a_report_is_the_dialogue_for_a_program(smtps: Run, sandbox: Sandbox) ->
         {key: value for key, value in one.items() if key != "at"} for one in told
     ]
     assert [one["code"] for one in told if one["kind"] == "recv"][-1] == 221
+    times = [one["at"] for one in told if "at" in one]
+    assert all(type(at) is int for at in times)
+    assert times == sorted(times)
     assert told[-1] == {
         "kind": "closed",
         "text": "- Peer has closed the TLS connection",
