@@ -99,8 +99,8 @@ If it is not base64 signal `smtps-base64-error', and change nothing."
 ;;;###autoload
 (defun smtps-base64-decode-at-point ()
   "Show the text of the base64 at point in the echo area, and return it.
-In a 334 that a session shows, before its base64, it is that one.  It is not kept
-in the buffer of messages, since it may be a secret."
+In a 334 that a session shows, before its base64, it is that one.  It is not
+kept in the buffer of messages, since it may be a secret."
   (interactive)
   (smtps-base64-door (called-interactively-p 'any)
     (let* ((digits "A-Za-z0-9+/=")
