@@ -99,13 +99,21 @@ If it is not base64 signal `smtps-base64-error', and change nothing."
 ;;;###autoload
 (defun smtps-base64-decode-at-point ()
   "Show the text of the base64 at point in the echo area, and return it.
-It is not kept in the buffer of messages, since it may be a secret."
+In a 334 that a session shows, before its base64, it is that one.  It is not
+kept in the buffer of messages, since it may be a secret."
   (interactive)
   (smtps-base64-door (called-interactively-p 'any)
     (let* ((digits "A-Za-z0-9+/=")
-           (word (buffer-substring-no-properties
-                  (save-excursion (skip-chars-backward digits) (point))
-                  (save-excursion (skip-chars-forward digits) (point)))))
+           ;; "recv" and "334" could be base64, too.
+           (start (save-excursion
+                    (let ((here (point)))
+                      (beginning-of-line)
+                      (max here (if (looking-at "recv> 334 ") (match-end 0) here)))))
+           (word (save-excursion
+                   (goto-char start)
+                   (buffer-substring-no-properties
+                    (save-excursion (skip-chars-backward digits) (point))
+                    (save-excursion (skip-chars-forward digits) (point))))))
       (when (string= word "")
         (smtps-base64--refuse "There is no base64 at point"))
       (let ((text (smtps-base64-decode-string word)))

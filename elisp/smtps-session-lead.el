@@ -216,9 +216,9 @@ opened for a message, that is meant without asking."
                     (abbreviate-file-name file)))
       file))
    (t
-    (let ((names (smtps-session-lead--sources)))
-      (get-buffer (read-buffer (format-prompt prompt (car names))
-                               (car names) t))))))
+    ;; `read-buffer' itself tells in the prompt what is meant without an answer.
+    (or (get-buffer (read-buffer prompt (car (smtps-session-lead--sources)) t))
+        (user-error "No buffer was given; nothing was sent")))))
 
 (defun smtps-session-lead--with-message (source function)
   "Call FUNCTION with the message in SOURCE: file, envelope, and what ends it.
@@ -278,7 +278,7 @@ One that is no whole mail is copied as it is, and has none."
 With a prefix argument, a file.  DATA is said first where it was not; line
 ends are made right, dots stuffed, and a line with only a dot ends it."
   (interactive (progn (smtps-session-lead--assert-ready)
-                      (list (smtps-session-lead--read-source "Send the message in"))))
+                      (list (smtps-session-lead--read-source "Send the message in: "))))
   (smtps-session-lead--assert-ready)
   (smtps-session-lead--assert-begun)
   (unless (or smtps-session--data (eq smtps-session-state 'rcpt))
@@ -300,7 +300,7 @@ ends are made right, dots stuffed, and a line with only a dot ends it."
 With a prefix argument, a file.  Sender and recipients are shown first, and
 may be changed."
   (interactive (progn (smtps-session-lead--assert-ready)
-                      (list (smtps-session-lead--read-source "Send the mail in"))))
+                      (list (smtps-session-lead--read-source "Send the mail in: "))))
   (smtps-session-lead--assert-ready)
   (smtps-session-lead--assert-no-data)
   (smtps-session-lead--assert-begun)
@@ -334,11 +334,15 @@ may be changed."
   "Ask the server what it would say to RECIPIENT, and take it back by RSET.
 No mail is sent.  A server may say yes now and no when the mail comes."
   (interactive (progn (smtps-session-lead--assert-ready)
-                      (list (string-trim (read-string "Would it take RCPT TO: ")))))
+                      (list (read-string "Would it take RCPT TO: "))))
   (smtps-session-lead--assert-ready)
   (smtps-session-lead--assert-no-data)
   (when (memq smtps-session-state '(mail rcpt))
     (user-error "A transaction is under way, and would be lost: RSET first"))
+  ;; One may have copied the brackets, too.
+  (setq recipient (string-trim recipient "[ \t<]+" "[> \t]+"))
+  (when (string= recipient "")
+    (user-error "No recipient was given; nothing was sent"))
   (smtps-session--type (list (format "MAIL FROM:<%s>" user-mail-address)
                              (format "RCPT TO:<%s>" recipient)
                              "RSET")))

@@ -339,7 +339,11 @@ If it is one of the HEADER, the field's name stays."
         (t
          (when (string-match-p "\\` *[0-9]* *\\(?:recv\\|send\\)> " line)
            (setq message (and (string-match-p "recv> 354" line) 'header)))
-         (funcall replace line))))
+         ;; The code is no part of the name that may stand right behind its dash.
+         (if (string-match "\\` *[0-9]* *recv> [0-9]\\{3\\}-" line)
+             (concat (match-string 0 line)
+                     (funcall replace (substring line (match-end 0))))
+           (funcall replace line)))))
      (split-string text "\n")
      "\n")))
 

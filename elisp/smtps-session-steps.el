@@ -16,6 +16,7 @@
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'imenu)
 
 (defvar outline-regexp)
@@ -36,13 +37,17 @@ the line."
        ((or 'ehlo 'helo 'starttls 'quit) (upcase (symbol-name verb)))))))
 
 (defun smtps-session-steps--index ()
-  "Return an index for Imenu: what begins where in this buffer."
-  (let ((position (point-min)) index previous)
+  "Return an index for Imenu: what begins where in this buffer.
+Where a step's name comes again it is numbered, since Imenu goes by names."
+  (let ((position (point-min)) (times (make-hash-table :test #'equal)) index previous)
     (while (< position (point-max))
       (let ((step (get-text-property position 'smtps-session-step)))
         ;; The lines of one greeting are one step.
         (when (and step (not (and (equal step "Greeting") (equal previous step))))
-          (push (cons step (copy-marker position)) index))
+          (let ((count (cl-incf (gethash step times 0))))
+            (push (cons (if (= count 1) step (format "%s (%d)" step count))
+                        (copy-marker position))
+                  index)))
         (setq previous step))
       (setq position (next-single-property-change
                       position 'smtps-session-step nil (point-max))))

@@ -347,7 +347,9 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq smtps-session--prompt-start (point-max-marker))
   (set-marker-insertion-type smtps-session--prompt-start t)
   (add-hook 'kill-buffer-hook #'smtps-session--killed nil t)
-  (add-hook 'after-change-functions #'smtps-session--hide nil t))
+  (add-hook 'after-change-functions #'smtps-session--hide nil t)
+  (add-function :filter-return (local 'filter-buffer-substring-function)
+                #'smtps-session--without-hidden))
 
 (defun smtps-session--mode-line ()
   "Return a text for the mode line: where this session stands."
@@ -847,6 +849,8 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
 (defun smtps-session--erase-secret (due)
   "Erase what is half typed, as DUE, for a login that is over.
 Sent as a command it would be seen by everybody."
+  ;; Undo may know what was erased by hand, and would show it.
+  (setq buffer-undo-list nil)
   (when (< (smtps-session--mark) (point-max))
     (smtps-session--erase-input)
     (smtps-session--insert
@@ -1120,6 +1124,20 @@ What stands behind the mechanism of an AUTH is not, either."
     ;; A string of its own for each, or neighbours are shown as one.
     (put-text-property beg (1+ beg) 'display (string ?*))
     (setq beg (1+ beg))))
+
+(defun smtps-session--without-hidden (text)
+  "Return TEXT, which is to be killed or copied, without what is shown as stars.
+The kill ring is read by all, and by other programs, too."
+  (let ((parts nil) (beg 0) (hidden nil))
+    (while (< beg (length text))
+      (let ((end (next-single-property-change beg 'display text (length text))))
+        (if (equal (get-text-property beg 'display text) "*")
+            (setq hidden t)
+          (push (substring text beg end) parts))
+        (setq beg end)))
+    (when hidden
+      (message "What is hidden was not put into the kill ring"))
+    (if hidden (string-join (nreverse parts)) text)))
 
 (defun smtps-session--secret-typed-p ()
   "Return non-nil if what stands behind the prompt is, or has, a secret."

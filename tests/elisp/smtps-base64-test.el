@@ -72,6 +72,9 @@
     (insert "recv> 334 UGFzc3dvcmQ6\n")
     (goto-char 14)
     (should (equal (smtps-base64-decode-at-point) "Password:"))
+    ;; "recv" could be base64, too.
+    (goto-char (point-min))
+    (should (equal (smtps-base64-decode-at-point) "Password:"))
     (goto-char (point-max))
     (should-error (smtps-base64-decode-at-point) :type 'smtps-base64-error)))
 

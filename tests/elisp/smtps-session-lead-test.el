@@ -177,6 +177,41 @@
     (smtps-session-lead-test-press "C-c C-r")
     (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))))
 
+(ert-deftest smtps-session-lead-test-a-recipient-in-brackets-or-none ()
+  (smtps-session-lead-test-with :port
+    (smtps-session-lead-test-press "C-c C-a")
+    (smtps-session-lead-test-until "^- Logged in by ")
+    (execute-kbd-macro (vconcat (kbd "C-c C-v") " <d@e.f> " (kbd "RET")))
+    (smtps-real-until (member "RCPT TO:<d@e.f>" (smtps-session-lead-test-sent)))
+    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
+    (let ((sent (smtps-session-lead-test-sent)))
+      (should-error (smtps-session-verify "") :type 'user-error)
+      (should (equal (smtps-session-lead-test-sent) sent)))))
+
+(ert-deftest smtps-session-lead-test-where-the-mail-is ()
+  "What is asked for is told once, and no answer is not taken for a buffer."
+  (let* (prompts
+         (minibuffer-setup-hook (list (lambda ()
+                                        (push (minibuffer-prompt) prompts)))))
+    (cl-flet ((answer (&rest keys)
+                (execute-kbd-macro (apply #'vconcat keys))))
+      (with-temp-buffer
+        (smtps-session-mode)
+        (use-local-map (make-sparse-keymap))
+        (local-set-key (kbd "C-c C-t")
+                       (lambda ()
+                         (interactive)
+                         (smtps-session-lead--read-source "Send the mail in: ")))
+        (switch-to-buffer (current-buffer))
+        (should-error (answer (kbd "C-c C-t RET")) :type 'user-error)
+        (should (equal prompts '("Send the mail in: ")))
+        (with-temp-buffer
+          (rename-buffer "a draft")
+          (message-mode)
+          (with-current-buffer (window-buffer)
+            (answer (kbd "C-c C-t RET")))
+          (should (equal (car prompts) "Send the mail in (default a draft): ")))))))
+
 (defun smtps-session-lead-test-while-it-sends (function)
   "Have a mail sent to a server that no longer answers, and call FUNCTION.
 Fail unless the file that it was in is gone soon."

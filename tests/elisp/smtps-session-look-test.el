@@ -147,6 +147,14 @@ send> "))
     (smtps-session-test-event 'closed :text "- bye")
     (should (equal (smtps-session-look--header) " mx.test:465  closed  31 ms"))))
 
+(ert-deftest smtps-session-look-test-a-step-again ()
+  (smtps-session-look-test-with
+    (smtps-session-test-event 'send :verb 'mail :text "MAIL FROM:<a@b.c>" :led t)
+    (execute-kbd-macro (vconcat (kbd "C-c C-j") "Transaction of <a@b.c> (2)" (kbd "RET")))
+    (should (looking-at "send> MAIL FROM:<a@b.c>$"))
+    (should (> (point) (cdr (assoc "Transaction of <a@b.c>"
+                                   (smtps-session-steps--index)))))))
+
 (ert-deftest smtps-session-look-test-steps ()
   (smtps-session-look-test-with
     (should (equal (mapcar #'car (smtps-session-steps--index))

@@ -94,7 +94,8 @@
      " - SHA-256 fingerprint 00ff00ff" " - public key sha256//abc+/="
      " - valid from 2000-01-01 00:00:00 UTC to 3000-01-01 00:00:00 UTC"
      "- TLS: TLSv1.3, TLS_AES_256_GCM_SHA384 (256 bits), key exchange x25519"
-     "recv> 220 mailbox9 ESMTP" "send> EHLO marcosbox" "recv> 250 mailbox9 hello [2001:db8::7]"
+     "recv> 220 mailbox9 ESMTP" "send> EHLO marcosbox" "recv> 250-mail.other.org hello"
+     "recv> 250 mailbox9 hello [2001:db8::7]"
      "send> AUTH CRAM-MD5")
    (list (concat "recv> 334 " (base64-encode-string "<17@mx.secretcorp.com>" t)))
    '("send> <the-sasl-response>" "recv> 535 5.7.8 no such user marco.maggi"
@@ -123,6 +124,7 @@
                          '("Subject: éxxx xxx xxxxxx" "" "xxxxx: xxxx."))))
         (should (string-match "^Host: \\(host[0-9]+\\.example\\)$" text))
         (should (string-search (format "recv> 221 %s bye" (match-string 1 text)) text))
+        (should (string-match-p "recv> 250-host[0-9]+\\.example hello$" text))
         (should (string-search "valid from 2000-01-01 00:00:00 UTC" text))
         (should (string-match "MAIL FROM:<\\(user[0-9]+\\)@" text))
         (should (string-search (concat "no such user " (match-string 1 text)) text))))))

@@ -1214,5 +1214,24 @@ The line half typed is \"half\"; where it is a secret, it is not to be kept."
       (unless (memq state '(ready mail))
         (should (equal (mapcar #'car smtps-session--pending) '("quit")))))))
 
+(ert-deftest smtps-session-test-what-is-hidden-is-not-killed ()
+  (smtps-session-test-with
+    (let ((kill-ring nil) (secret "hush"))
+      (smtps-session-test-type (concat "auth plain " secret))
+      (dolist (keys '("C-a C-k" "C-/ C-x h M-w" "M-DEL"))
+        (smtps-session-test-press keys)
+        (should-not (string-search secret (format "%S" kill-ring))))
+      (should (string-search "auth plain " (format "%S" kill-ring)))
+      (smtps-session-test-press "C-c C-u")
+      (smtps-session-test-state 'authenticating 'password)
+      (smtps-session-test-type secret)
+      (smtps-session-test-press "C-a C-k")
+      (should (equal (buffer-substring (smtps-session--mark) (point-max)) ""))
+      (should-not (string-search secret (format "%S" kill-ring)))
+      ;; Nor does undo bring it to where it is seen.
+      (smtps-session-test-state 'ready nil)
+      (ignore-errors (smtps-session-test-press "C-/"))
+      (should-not (string-search secret (smtps-session-test-text))))))
+
 (provide 'smtps-session-test)
 ;;; smtps-session-test.el ends here
