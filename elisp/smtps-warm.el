@@ -22,16 +22,14 @@
 (require 'cl-lib)
 (require 'smtps)
 
-(declare-function mail-fetch-field "mail-utils"
-                  (field-name &optional last all list delete))
 (declare-function smtps-credentials-at-hand "smtps-credentials" (account))
 (declare-function smtps-helper-call "smtps-helper")
+(declare-function smtps-route--fields "smtps-route" ())
 (declare-function smtps-send--by "smtps-send" (account author))
 (declare-function smtps-outbox--directory "smtps-outbox" (&rest names))
 (declare-function smtps-outbox-account-form "smtps-outbox" (account))
 (declare-function smtps-send--listen "smtps-send" ())
 (declare-function smtps-send-addresses "smtps-send" (text field))
-(defvar mail-header-separator)
 (defvar smtps-send--entry)
 
 (defconst smtps-warm--pause 1
@@ -88,27 +86,17 @@ A connection is taken for alive a few seconds longer than that.")
   "Return the account of the mail in the current buffer, if it is to be warmed.
 That is one whose password is at hand."
   (require 'smtps-send)
+  (require 'smtps-route)
   ;; It is needed next, where no key is waited for.
   (require 'smtps-helper)
   (ignore-error smtps-error
-    (let* ((from (car (smtps-send-addresses (or (smtps-warm--from) "") "From")))
+    (let* ((from (car (smtps-send-addresses (or (car (smtps-route--fields)) "") "From")))
            (account (and from (smtps-send--by (smtps-account-for from) from))))
       (and account
            ;; Its key may want a passphrase.
            (not (plist-get account :client-certificate))
            (smtps-credentials-at-hand account)
            account))))
-
-(defun smtps-warm--from ()
-  "Return the value of From in the mail in the current buffer, or nil."
-  (save-excursion
-    (save-restriction
-      (widen)
-      (goto-char (point-min))
-      (when (re-search-forward
-             (concat "^" (regexp-quote mail-header-separator) "$") nil t)
-        (narrow-to-region (point-min) (match-beginning 0))
-        (mail-fetch-field "From")))))
 
 (defun smtps-warm--call (account buffer)
   "Have the helper open a connection to ACCOUNT for the mail in BUFFER."
