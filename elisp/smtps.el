@@ -549,7 +549,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
                         ;; A percent sign in a name is not a construct of the line.
                         (replace-regexp-in-string
                          "%" "%%"
-                         (format "  | %s, password %s"
+                         (format "  | %s / %s"
                                  (plist-get report :user)
                                  (plist-get report :password))))))
       (message "The sandbox is at %s:%d; mail arrives in %s"
