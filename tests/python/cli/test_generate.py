@@ -66,7 +66,7 @@ def test_a_shell_completes(smtps: Run, home: Path, shell: str) -> None:
         terminal.keys("Tab")
         if shell == "zsh":
             # It tells what an option does before it takes it.
-            terminal.until("^--account +-- ")
+            terminal.until(r"^--account +-- of accounts\.toml")
             terminal.keys("Tab")
         terminal.until("smtps send --account( |$)")
         terminal.keys("C-u")
