@@ -103,6 +103,9 @@ def test_by_hand_and_by_the_engine_on_one_connection(sandbox: Sandbox) -> None:
         "send> quit",
     ]
     assert "accepted the message for 1 recipient" in lines[12]
+    # One command after the other, though the server takes them together.
+    mail = next(i for i, line in enumerate(shown) if line.startswith("led> MAIL"))
+    assert [line.split()[0] for line in shown[mail : mail + 5]] == ["led>", "recv>"] * 2 + ["led>"]
     assert sum("recv> 235" in line for line in shown) == 1
     [kept] = list(Path(sandbox.maildir).glob("new/*"))
     assert kept.read_bytes().endswith(b".dot\r\nText\r\n") or kept.read_bytes().endswith(
