@@ -20,18 +20,24 @@ class Loop:
     async def _wait(self, connected: socket.socket, read: bool, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
-
-        def settle() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
         number = connected.fileno()
         if number < 0:
             # Closed by another task: whoever waits shall find that out by reading.
             return
-        (loop.add_reader if read else loop.add_writer)(number, settle)
+        (loop.add_reader if read else loop.add_writer)(number, _settle, ready)
+        timer = loop.call_later(max(0.0, timeout), _expire, ready)
         try:
-            async with asyncio.timeout(max(0.0, timeout)):
-                await ready
+            await ready
         finally:
+            timer.cancel()
             (loop.remove_reader if read else loop.remove_writer)(number)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _expire(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_exception(TimeoutError())

@@ -184,13 +184,14 @@ def _read(directory: Path) -> Entry:
     notices: list[Notices] = []
     head: dict[str, Value] = {}
     ended = False
-    for name, rest in forms.read([line for line in written if line not in accounts]):
+    mails = [line for line in written if line.startswith("(mail ")]
+    if mails:
+        sender, wishes = _mail(mails[-1])
+    read_before = {*accounts, *mails}
+    for name, rest in forms.read([line for line in written if line not in read_before]):
         match name:
             case "envelope":
                 head = codec.plist(rest)
-            case "mail":
-                sender = str(rest[0])
-                wishes = _read_wishes(codec.plist(rest[1:]))
             case "rcpt":
                 recipients.append(str(rest[0]))
                 notices.append(_read_notices(codec.plist(rest[1:])))
@@ -215,6 +216,13 @@ def _read(directory: Path) -> Entry:
 def _account(line: str) -> Account:
     """Return what LINE says, which is the same in mail after mail of a long queue."""
     return frozen(codec.plist(forms.parsed(line)[1]))
+
+
+@functools.lru_cache(maxsize=16)
+def _mail(line: str) -> tuple[str, Wishes]:
+    """Return the sender and the wishes that LINE tells, the same in many mails too."""
+    rest = forms.parsed(line)[1]
+    return str(rest[0]), _read_wishes(codec.plist(rest[1:]))
 
 
 def frozen(plist: dict[str, Value]) -> Account:

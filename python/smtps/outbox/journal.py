@@ -30,7 +30,7 @@ def append(descriptor: int, lines: Iterable[str], reserve: bool, flush: bool) ->
     for what is to follow; FLUSH it to the disk.  Raises OSError.
     """
     size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, size, 0)
+    data = os.pread(descriptor, size, 0) if size else b""
     end = data.rfind(b"\n") + 1
     octets = "".join(lines).encode()
     if reserve:
@@ -52,7 +52,8 @@ class Journal:
     def records(self) -> list[Record]:
         """Return the whole lines, in order.  Raises DamagedEntryError for a bad one."""
         try:
-            data = self._path.read_bytes()
+            # Most have none yet.
+            data = self._path.read_bytes() if self._path.stat().st_size else b""
         except FileNotFoundError:
             return []
         try:

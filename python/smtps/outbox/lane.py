@@ -44,7 +44,7 @@ SOON = 0.1
 """Seconds after which a mail that is under way is told to be."""
 
 SMALL = 64 * 1024
-"""Octets of a message that is measured at once: a thread takes longer to start."""
+"""Octets of a message that is read once, and at once: a thread takes longer to start."""
 
 SECRET_REFUSED = frozenset({530, 535})
 """Replies after which another secret may serve (RFC 4954 section 6): none was given, or a wrong
@@ -284,7 +284,9 @@ class Lane:
         began = int(time.time())
         content = octets(owned.directory / MESSAGE)
         if written.size <= SMALL:
-            shape = body.shape(content())
+            held = tuple(content())
+            content = lambda: held  # noqa: E731
+            shape = body.shape(held)
         else:
             shape = await asyncio.to_thread(lambda: body.shape(content()))
         commits: list[str] = []

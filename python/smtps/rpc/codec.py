@@ -12,6 +12,7 @@ names ``nan``, ``inf`` and ``infinity`` are no symbols: sexpdata takes them for 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -77,9 +78,16 @@ def dumps(value: Value) -> str:
     return text
 
 
+@functools.lru_cache(maxsize=512)
+def _name(value: str, keyword: bool) -> str:
+    if not _NAME.fullmatch(value) or (not keyword and value in _NOT_NAMES):
+        raise WireError(f"{str(value)!r} can't be a symbol.")
+    return f"{':' * keyword}{value}"
+
+
 def _octets(text: str) -> None:
     try:
-        octets = len(text.encode())
+        octets = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise WireError("A string is not Unicode text.") from None
     if octets >= LINE_LIMIT:
@@ -90,15 +98,14 @@ def _dump(value: Value, depth: int) -> str:
     # Of all that is written most is text.
     if type(value) is str:
         return _string(value)
+    if isinstance(value, Keyword):
+        return _name(value, True)
+    if isinstance(value, Symbol):
+        return _name(value, False)
     if value is None or value is False:
         return "nil"
     if value is True:
         return "t"
-    if isinstance(value, Symbol | Keyword):
-        keyword = isinstance(value, Keyword)
-        if not _NAME.fullmatch(value) or (not keyword and value in _NOT_NAMES):
-            raise WireError(f"{str(value)!r} can't be a symbol.")
-        return ":" + value if keyword else str(value)
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, int):
@@ -117,7 +124,7 @@ def _dump(value: Value, depth: int) -> str:
             pairs += (Keyword(name.replace("_", "-")), inner)
         value = pairs
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return "(" + " ".join(_dump(inner, depth + 1) for inner in value) + ")"
+        return "(" + " ".join([_dump(inner, depth + 1) for inner in value]) + ")"
     raise WireError(f"A value of the type {type(value).__name__} can't be sent.")
 
 

@@ -21,9 +21,11 @@ standard input finds nothing there.  A helper in short::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
+import stat
 import threading
 from collections.abc import Callable
 
@@ -52,6 +54,9 @@ class Wire:
         os.dup2(nothing, 0)
         os.close(nothing)
         os.dup2(2, 1)
+        self._pipe = stat.S_ISFIFO(os.fstat(self._out).st_mode)
+        self._writable = select.poll()
+        self._writable.register(self._out, select.POLLOUT)
         self._lines: dict[object, bytes] = {}
         self._backlog = 0
         self._changed = threading.Condition()
@@ -76,10 +81,21 @@ class Wire:
             self._backlog -= len(replaced)
             if self._broken or (event and self._backlog + len(octets) > BACKLOG_LIMIT):
                 return False
+            if not self._backlog and self._written_at_once(octets):
+                return True
             self._lines[object() if newest is None else newest] = octets
             self._backlog += len(octets)
             self._changed.notify_all()
         return True
+
+    def _written_at_once(self, octets: bytes) -> bool:
+        """Write OCTETS and return True where that can't block: waking the thread costs more."""
+        if not self._pipe or len(octets) > select.PIPE_BUF or not self._writable.poll(0):
+            return False
+        # So much is written as a whole, or, where nobody reads any more, left to the thread.
+        with contextlib.suppress(OSError):
+            return os.write(self._out, octets) == len(octets)
+        return False
 
     async def drain(self) -> None:
         """Wait until less than `HIGH_WATER` octets wait to be written, or nobody reads any more."""
