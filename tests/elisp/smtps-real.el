@@ -119,7 +119,9 @@ A person is there, and answers as `smtps-real-answers' says."
                      ((symbol-function 'completing-read) #'smtps-real-answer))
              ,@body)
          (dolist (buffer (buffer-list))
+           ;; Some kill others that belong to them.
            (unless (or (memq buffer before)
+                       (not (buffer-live-p buffer))
                        (string-prefix-p " " (buffer-name buffer)))
              (with-current-buffer buffer
                (set-buffer-modified-p nil)
