@@ -7,7 +7,8 @@
 ;;; Commentary:
 
 ;; Loaded, behind keys.el, into the Emacs that flood.py types into.  The
-;; sessions' ports are in FLOOD_PORTS; the last session is typed into.
+;; sessions' ports are in FLOOD_PORTS; the last session is typed into.  The
+;; lines "collection" have the seconds that one garbage collection took.
 
 ;;; Code:
 
@@ -26,9 +27,27 @@
   "Count an event."
   (setq flood-events (1+ flood-events)))
 
+(defvar flood-collected 0
+  "What `gc-elapsed' was after the last garbage collection.")
+
+(defun flood-collection ()
+  "Note how long this garbage collection took."
+  (keys-note "collection" (- gc-elapsed flood-collected))
+  (setq flood-collected gc-elapsed))
+
 (defun flood-begin ()
-  "Have all servers flood, by a line that each of them answers so."
+  "Have all servers flood, by a line that each of them answers so.
+Before that collect garbage, to know what it takes without a flood."
   (interactive)
+  (remove-hook 'post-gc-hook #'flood-collection)
+  (let (quiet)
+    (dotimes (_ 5)
+      (let ((began gc-elapsed))
+        (garbage-collect)
+        (push (- gc-elapsed began) quiet)))
+    (keys-note "quiet" (apply #'min quiet)))
+  (setq flood-collected gc-elapsed)
+  (add-hook 'post-gc-hook #'flood-collection)
   (dolist (entry smtps-session--buffers)
     (with-current-buffer (cdr entry)
       (smtps-session--type '("ehlo me"))))
