@@ -136,8 +136,12 @@
 
 (defun smtps-session-look--line (text face properties)
   "Return TEXT and a line break as a line with FACE and PROPERTIES."
-  (apply #'propertize (concat text "\n")
-         'category (smtps-session-look--category face) properties))
+  (let ((line (concat text "\n")))
+    (add-text-properties 0 (length line)
+                         (cons 'category (cons (smtps-session-look--category face)
+                                               properties))
+                         line)
+    line))
 
 ;;;; Times and octets
 

@@ -807,7 +807,6 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
     ;; The helper sends nothing that was typed ahead for a login that failed.
     (setq smtps-session--pending nil))
   (smtps-session--insert (concat "recv> " text) (smtps-session-look--reply-face code)
-                         ;; Of two the first holds.
                          (append (and decoded
                                       (list 'help-echo (format "In clear: %s" decoded)))
                                  properties)

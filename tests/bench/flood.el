@@ -35,17 +35,19 @@
   (keys-note "collection" (- gc-elapsed flood-collected))
   (setq flood-collected gc-elapsed))
 
+(defun flood-collect (word)
+  "Collect garbage, and note as WORD the least that it took of several times."
+  (keys-note word (apply #'min (mapcar (lambda (_)
+                                         (let ((began gc-elapsed))
+                                           (garbage-collect)
+                                           (- gc-elapsed began)))
+                                       (make-list 9 nil)))))
+
 (defun flood-begin ()
   "Have all servers flood, by a line that each of them answers so.
 Before that collect garbage, to know what it takes without a flood."
   (interactive)
-  (remove-hook 'post-gc-hook #'flood-collection)
-  (let (quiet)
-    (dotimes (_ 5)
-      (let ((began gc-elapsed))
-        (garbage-collect)
-        (push (- gc-elapsed began) quiet)))
-    (keys-note "quiet" (apply #'min quiet)))
+  (flood-collect "quiet")
   (setq flood-collected gc-elapsed)
   (add-hook 'post-gc-hook #'flood-collection)
   (dolist (entry smtps-session--buffers)
@@ -57,6 +59,8 @@ Before that collect garbage, to know what it takes without a flood."
   "Hang up in all sessions."
   (interactive)
   (keys-note "end")
+  (remove-hook 'post-gc-hook #'flood-collection)
+  (flood-collect "full")
   (keys-note "events" flood-events)
   (keys-note "lines" (count-lines (point-min) (point-max)))
   (dolist (entry (copy-sequence smtps-session--buffers))

@@ -113,9 +113,11 @@ class Flooded(NamedTuple):
     collected: float
     """The garbage collection that a key has waited for, the most."""
     quiet: float
-    """What a garbage collection took before the flood."""
+    """What a garbage collection takes before the flood, the least of several."""
+    full: float
+    """What one takes after it, the least of several."""
     collection: float
-    """What one took later, the most."""
+    """What one took meanwhile, the most."""
     own: float
     """The most that a filter or timer of ours took."""
     hung_up: float
@@ -133,7 +135,7 @@ class Flooded(NamedTuple):
 
 
 HEADS = (
-    "before", "key, ms", "beside", "less gc", "its gc", "gc quiet", "gc most", "ours", "hang up",
+    "before", "key, ms", "beside", "less gc", "its gc", "gc quiet", "gc full", "gc most", "ours", "hang up",
     "MB read", "MB Emacs", "MB helper", "events", "lines", "keys",
 )  # fmt: skip
 """What `Flooded` is called in a line."""
@@ -259,6 +261,7 @@ def flooded(
         max(whole - garbage for whole, garbage in later),
         max(garbage for _, garbage in later),
         most("quiet"),
+        most("full"),
         most("collection"),
         most("own"),
         ended - hung_up,
@@ -284,7 +287,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, action="append", help="only so many at once")
     arguments = parser.parse_args()
     ways = arguments.way or list(WAYS)
-    print(f"{'':<36}" + "".join(f"{name:>10}" for name in HEADS))
+    print(f"{'':<36}" + "".join(f"{name:>9}" for name in HEADS))
     held = True
     with tempfile.TemporaryDirectory() as name:
         elisp = lisp.compiled(Path(name))
@@ -297,7 +300,7 @@ def main() -> None:
                 good = holds(found, sessions)
                 held = held and good
                 print(
-                    f"{told:<36}" + "".join(f"{figure:>10.4g}" for figure in found)
+                    f"{told:<36}" + "".join(f"{figure:>9.4g}" for figure in found)
                     + ("" if good else "  MISSED"),
                     flush=True,
                 )  # fmt: skip
