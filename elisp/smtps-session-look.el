@@ -179,7 +179,11 @@ counted from the beginning of the session."
   "Have the times and octets that the user wants, and the line above."
   (setq smtps-session-look--times smtps-session-show-times
         smtps-session-look--octets smtps-session-show-octets
-        header-line-format '(:eval (smtps-session-look--header))))
+        header-line-format '(:eval (smtps-session-look--header)))
+  ;; Each line begins with a word from left to right.  To find that out, and to
+  ;; pair the brackets of very many ^[, takes redisplay long.
+  (setq-local bidi-paragraph-direction 'left-to-right)
+  (setq-local bidi-inhibit-bpa t))
 
 (defun smtps-session-look--begin ()
   "A connection begins: nothing has left, no reply has come."

@@ -36,12 +36,25 @@
   (setq flood-collected gc-elapsed))
 
 (defun flood-collect (word)
-  "Collect garbage, and note as WORD the least that it took of several times."
+  "Collect garbage several times; note as WORD the least processor time of one."
   (keys-note word (apply #'min (mapcar (lambda (_)
-                                         (let ((began gc-elapsed))
+                                         (let ((began (get-internal-run-time)))
                                            (garbage-collect)
-                                           (- gc-elapsed began)))
+                                           (float-time
+                                            (time-subtract (get-internal-run-time) began))))
                                        (make-list 9 nil)))))
+
+;; However busy the machine is with others, this tells how long we let keys wait.
+(defvar flood-turns nil
+  "The processor time of Emacs when the last turn began, and of the longest turn.
+A turn goes from one slice of messages to the next; between them keys are read.")
+
+(defun flood-turn (&rest _)
+  "Note that a turn begins."
+  (let ((now (float-time (get-internal-run-time))))
+    (setq flood-turns
+          (cons now (and flood-turns
+                         (max (- now (car flood-turns)) (or (cdr flood-turns) 0)))))))
 
 (defun flood-begin ()
   "Have all servers flood, by a line that each of them answers so.
@@ -49,6 +62,7 @@ Before that collect garbage, to know what it takes without a flood."
   (interactive)
   (flood-collect "quiet")
   (setq flood-collected gc-elapsed)
+  (advice-add 'smtps-rpc--work :before #'flood-turn)
   (add-hook 'post-gc-hook #'flood-collection)
   (dolist (entry smtps-session--buffers)
     (with-current-buffer (cdr entry)
@@ -60,6 +74,8 @@ Before that collect garbage, to know what it takes without a flood."
   (interactive)
   (keys-note "end")
   (remove-hook 'post-gc-hook #'flood-collection)
+  (advice-remove 'smtps-rpc--work #'flood-turn)
+  (keys-note "turn" (cdr flood-turns))
   (flood-collect "full")
   (keys-note "events" flood-events)
   (keys-note "lines" (count-lines (point-min) (point-max)))
