@@ -143,6 +143,20 @@
                          line)
     line))
 
+;; Emacs may take a second to lay out a screen of such lines.
+(defconst smtps-session-look--leftward-limit 64
+  "Letters from right to left that are shown as such in a line of a server.")
+
+(defun smtps-session-look--laid-out (text)
+  "Return TEXT, a line of a server, in a form that is displayed quickly.
+Where it has very many letters from right to left, they are shown as \\uNNNN."
+  (if (or (= (length text) (string-bytes text))
+          (<= (length (replace-regexp-in-string "\\CR+" "" text t t))
+              smtps-session-look--leftward-limit))
+      text
+    (replace-regexp-in-string
+     "\\cR" (lambda (letter) (format "\\u%04x" (aref letter 0))) text t t)))
+
 ;;;; Times and octets
 
 (defcustom smtps-session-show-times nil

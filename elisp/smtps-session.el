@@ -806,7 +806,8 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
   (when (and code (>= code 400) (smtps-session--login-p))
     ;; The helper sends nothing that was typed ahead for a login that failed.
     (setq smtps-session--pending nil))
-  (smtps-session--insert (concat "recv> " text) (smtps-session-look--reply-face code)
+  (smtps-session--insert (concat "recv> " (smtps-session-look--laid-out text))
+                         (smtps-session-look--reply-face code)
                          (append (and decoded
                                       (list 'help-echo (format "In clear: %s" decoded)))
                                  properties)

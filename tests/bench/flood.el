@@ -75,7 +75,7 @@ Before that collect garbage, to know what it takes without a flood."
   (keys-note "end")
   (remove-hook 'post-gc-hook #'flood-collection)
   (advice-remove 'smtps-rpc--work #'flood-turn)
-  (keys-note "turn" (cdr flood-turns))
+  (keys-note "turn" (or (cdr flood-turns) 0))
   (flood-collect "full")
   (keys-note "events" flood-events)
   (keys-note "lines" (count-lines (point-min) (point-max)))

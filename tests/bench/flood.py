@@ -1,6 +1,6 @@
 """Type into a real ``emacs -nw`` while servers flood its sessions.
 
-``flood.py [MEGABYTES]``: a server sends so many MB, in each of several ways, for `SECONDS` at
+``flood.py [MEGABYTES]``: a server sends so many MB, in each of several ways, for some seconds at
 the most, to one session, and in the end to ten at once.  Told are the time in which a key was
 obeyed, with an Emacs that does nothing beside it on the same machine, what garbage collection
 took of that, what was read, the most memory that either process has come to, and what was kept.
@@ -49,6 +49,7 @@ WAYS = {
     "escapes, long lines": b"250-\x1b[2J\x00\xff\xe2\x80\xae" * 200 + b"\r\n",
     "letters between blanks": b"250-" + "é ".encode() * 500 + b"\r\n",
     "right to left": b"250-" + "\u05d0 1 \u202e".encode() * 150 + b"\r\n",
+    "right to left, at the limit": b"250-" + "\u05d0\u05d1 ".encode() * 32 + b"\r\n",
     "octets of no UTF-8": b"250-" + b"\xff\xe9x" * 170 + b"\r\n",
     "NULs": b"\0" * BLOCK,
     "one line": b"X" * BLOCK,
@@ -200,9 +201,15 @@ def type_on(typist: Typist, ended: threading.Event) -> None:
 
 
 def flooded(
-    directory: Path, elisp: Path, line: bytes, megabytes: int, sessions: int, screens: bool
+    directory: Path,
+    elisp: Path,
+    line: bytes,
+    sessions: int,
+    megabytes: int = MEGABYTES,
+    seconds: float = SECONDS,
+    screens: bool = False,
 ) -> Flooded:
-    """Measure a flood of LINE."""
+    """Measure a flood of LINE, of so many MEGABYTES or SECONDS."""
     server = Flooder(line, megabytes)
     home = Path(tempfile.mkdtemp(dir=directory))
     python = Path(__file__).parents[2] / "python"
@@ -230,7 +237,7 @@ def flooded(
         over = threading.Event()
         thread = threading.Thread(target=type_on, args=(beside, over))
         thread.start()
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and server.ended < sessions:
             typist.type()
         over.set()
@@ -270,10 +277,9 @@ def flooded(
         most("own"),
         ended - hung_up,
     ]
-    return Flooded(
-        *(1000 * figure for figure in figures), read, *grown,
-        int(most("events")), int(most("lines")), len(later),
-    )  # fmt: skip
+    milliseconds = [1000 * figure for figure in figures]
+    counted = int(most("events")), int(most("lines")), len(later)
+    return Flooded._make([*milliseconds, read, *grown, *counted])
 
 
 def holds(found: Flooded, sessions: int) -> bool:
@@ -286,6 +292,7 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(prog="tests/bench/flood", description=__doc__)
     parser.add_argument("megabytes", type=int, nargs="?", default=MEGABYTES)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for one way, at most")
     parser.add_argument("--screens", action="store_true", help="print the screens, too")
     parser.add_argument("--way", choices=sorted(WAYS), action="append", help="only this one")
     parser.add_argument("--sessions", type=int, action="append", help="only so many at once")
@@ -298,8 +305,9 @@ def main() -> None:
         for sessions in arguments.sessions or (1, TOGETHER):
             for way in ways:
                 found = flooded(
-                    Path(name), elisp, WAYS[way], arguments.megabytes, sessions, arguments.screens
-                )
+                    Path(name), elisp, WAYS[way], sessions,
+                    arguments.megabytes, arguments.seconds, arguments.screens,
+                )  # fmt: skip
                 told = way + (f", {sessions} sessions" if sessions > 1 else "")
                 good = holds(found, sessions)
                 held = held and good

@@ -133,6 +133,15 @@ send> "))
       (smtps-session-test-press "C-c ;")
       (should (equal (smtps-session-look-test-shown) (smtps-session-test-text))))))
 
+(ert-deftest smtps-session-look-test-very-many-letters-from-right-to-left ()
+  (smtps-session-look-test-with
+    (smtps-session-look-test-heard nil (concat "250-" (make-string 64 ?א)) 1)
+    (smtps-session-look-test-heard nil (concat "250-é" (make-string 65 ?א)) 1)
+    (should (string-suffix-p (concat "recv> 250-" (make-string 64 ?א) "\n"
+                                     "recv> 250-é" (string-join (make-list 65 "\\u05d0")) "\n"
+                                     "send> ")
+                             (smtps-session-test-text)))))
+
 (ert-deftest smtps-session-look-test-what-is-yanked-keeps-its-face ()
   (smtps-session-look-test-with
     (copy-region-as-kill (point-min) smtps-session--prompt-start)
