@@ -21,6 +21,7 @@
 
 ;;; Code:
 
+(require 'seq)
 (require 'subr-x)
 
 (defvar smtps-session--arguments)
@@ -150,12 +151,14 @@
 (defun smtps-session-look--laid-out (text)
   "Return TEXT, a line of a server, in a form that is displayed quickly.
 Where it has very many letters from right to left, they are shown as \\uNNNN."
-  (if (or (= (length text) (string-bytes text))
-          (<= (length (replace-regexp-in-string "\\CR+" "" text t t))
-              smtps-session-look--leftward-limit))
-      text
-    (replace-regexp-in-string
-     "\\cR" (lambda (letter) (format "\\u%04x" (aref letter 0))) text t t)))
+  (let ((leftward (lambda (character) (aref (char-category-set character) ?R))))
+    (if (or (= (length text) (string-bytes text))
+            (<= (seq-count leftward text) smtps-session-look--leftward-limit))
+        text
+      (mapconcat (lambda (character)
+                   (if (funcall leftward character) (format "\\u%04x" character)
+                     (string character)))
+                 text ""))))
 
 ;;;; Times and octets
 
