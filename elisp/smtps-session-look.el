@@ -13,17 +13,25 @@
 ;; Times and octets are no part of the text: each line has them as a display
 ;; property that holds only while they are wanted, so that old lines and new
 ;; ones change alike, and what is copied is the text.
+;;
+;; A server may flood ten sessions with lines, and garbage collection looks at
+;; each property of each line, while no key is obeyed.  So a line has few: what
+;; all lines of a face share is in a category, and the display properties are
+;; there only while something is shown by them.
 
 ;;; Code:
 
+(require 'seq)
 (require 'subr-x)
 
 (defvar smtps-session--arguments)
 (defvar smtps-session--data)
+(defvar smtps-session--prompt-start)
 (defvar smtps-session-mechanism)
 (defvar smtps-session-state)
 (defvar smtps-session-tls)
 (defvar smtps-session-user)
+(declare-function smtps-explain-help-echo "smtps-explain" (window object position))
 
 ;;;; Faces
 
@@ -116,6 +124,42 @@
         ((>= code 300) 'smtps-session-recv)
         (t 'smtps-session-success)))
 
+(defun smtps-session-look--category (face)
+  "Return the category of lines with FACE: a symbol that has their properties."
+  (or (get face 'smtps-session-category)
+      (let ((category (intern (format "%s-line" face))))
+        (setplist category
+                  (list 'face face 'font-lock-face face 'field 'output
+                        'read-only t 'front-sticky '(read-only) 'rear-nonsticky t
+                        'help-echo #'smtps-explain-help-echo))
+        (put face 'smtps-session-category category)
+        category)))
+
+(defun smtps-session-look--line (text face properties)
+  "Return TEXT and a line break as a line with FACE and PROPERTIES."
+  (let ((line (concat text "\n")))
+    (add-text-properties 0 (length line)
+                         (cons 'category (cons (smtps-session-look--category face)
+                                               properties))
+                         line)
+    line))
+
+;; Emacs may take a second to lay out a screen of such lines.
+(defconst smtps-session-look--leftward-limit 64
+  "Letters from right to left that are shown as such in a line of a server.")
+
+(defun smtps-session-look--laid-out (text)
+  "Return TEXT, a line of a server, in a form that is displayed quickly.
+Where it has very many letters from right to left, they are shown as \\uNNNN."
+  (let ((leftward (lambda (character) (aref (char-category-set character) ?R))))
+    (if (or (= (length text) (string-bytes text))
+            (<= (seq-count leftward text) smtps-session-look--leftward-limit))
+        text
+      (mapconcat (lambda (character)
+                   (if (funcall leftward character) (format "\\u%04x" character)
+                     (string character)))
+                 text ""))))
+
 ;;;; Times and octets
 
 (defcustom smtps-session-show-times nil
@@ -152,7 +196,11 @@ counted from the beginning of the session."
   "Have the times and octets that the user wants, and the line above."
   (setq smtps-session-look--times smtps-session-show-times
         smtps-session-look--octets smtps-session-show-octets
-        header-line-format '(:eval (smtps-session-look--header))))
+        header-line-format '(:eval (smtps-session-look--header)))
+  ;; Each line begins with a word from left to right.  To find that out, and to
+  ;; pair the brackets of very many ^[, takes redisplay long.
+  (setq-local bidi-paragraph-direction 'left-to-right)
+  (setq-local bidi-inhibit-bpa t))
 
 (defun smtps-session-look--begin ()
   "A connection begins: nothing has left, no reply has come."
@@ -223,31 +271,77 @@ Of a reply of several lines it is the last that tells it."
       (when (and smtps-session-look--times (not smtps-session-look--octets))
         . ,(concat beside "\n")))))
 
-(defun smtps-session-look--dress (line time bare)
-  "Give LINE, which ends in a line break, TIME and its octets to be shown at will.
+(defun smtps-session-look--wire (time bare)
+  "Return text properties of a line that went over the wire.
 TIME is a string, or nil where the line has none.  If BARE, LF alone ended it."
-  (let ((end (if bare smtps-session-look--lf smtps-session-look--crlf))
-        (from 0))
-    ;; A server may flood us with lines: nothing is done in vain.
-    (unless (= (length line) (string-bytes line))
-      (while (string-match "[^[:ascii:]]+" line from)
-        (setq from (match-end 0))
-        (put-text-property (match-beginning 0) from 'display
-                           (smtps-session-look--octets (match-string 0 line)) line)))
-    (put-text-property (1- (length line)) (length line) 'display
-                       (if time (smtps-session-look--end-with-time end time) end)
-                       line)))
+  (list 'smtps-session-wire (cond (time (cons time bare))
+                                  ;; Constants, since a flood is made of these.
+                                  (bare '(nil . t))
+                                  (t '(nil . nil)))))
+
+(defun smtps-session-look--dress (beg end)
+  "Give the lines from BEG to END times and octets, if any are shown."
+  (when (or smtps-session-look--times smtps-session-look--octets)
+    (let ((inhibit-field-text-motion t))
+      (save-excursion
+        (save-match-data
+          (goto-char beg)
+          (while (< (point) end)
+            (let ((wire (get-text-property (point) 'smtps-session-wire)))
+              (when wire
+                (smtps-session-look--dress-line (car wire) (cdr wire))))
+            (forward-line 1)))))))
+
+(defun smtps-session-look--dress-line (time bare)
+  "Give the line behind point TIME and its octets, to be shown at will.
+TIME and BARE are as in `smtps-session-look--wire'."
+  (let* ((eol (line-end-position))
+         (end (if bare smtps-session-look--lf smtps-session-look--crlf)))
+    (pcase-dolist (`(,from . ,to) (smtps-session-look--runs eol))
+      (put-text-property from to 'display
+                         (smtps-session-look--octets
+                          (buffer-substring-no-properties from to))))
+    (put-text-property eol (1+ eol) 'display
+                       (if time (smtps-session-look--end-with-time end time) end))))
+
+(defconst smtps-session-look--runs-limit 32
+  "Runs of characters that are not ASCII of which each is displayed by itself.
+Emacs's display gets slow by very many in a line.")
+
+(defun smtps-session-look--runs (end)
+  "Return where the text from point to END is not ASCII: a list of (FROM . TO).
+Where that is at too many places, it is one, with the ASCII between them."
+  (let (runs)
+    (while (re-search-forward "[^[:ascii:]]+" end t)
+      (push (cons (match-beginning 0) (match-end 0)) runs))
+    (if (nthcdr smtps-session-look--runs-limit runs)
+        (list (cons (caar (last runs)) (cdar runs)))
+      runs)))
 
 (defun smtps-session-look--octets (text)
-  "Return a display property for TEXT, which is not ASCII: its octets."
+  "Return a display property for TEXT: its octets, but for ASCII."
   (cons 'when
         (cons 'smtps-session-look--octets
-              (propertize (mapconcat (lambda (octet) (format "\\x%02x" octet))
+              (propertize (mapconcat (lambda (octet)
+                                       (if (< octet 128) (string octet)
+                                         (format "\\x%02x" octet)))
                                      (encode-coding-string text 'utf-8) "")
                           'face 'smtps-session-octet))))
 
+(defun smtps-session-look--dress-anew ()
+  "Give all lines times and octets if any are shown, or take them away."
+  (with-silent-modifications
+    (save-restriction
+      (widen)
+      (if (or smtps-session-look--times smtps-session-look--octets)
+          (smtps-session-look--dress (point-min) smtps-session--prompt-start)
+        (remove-text-properties (point-min) smtps-session--prompt-start
+                                '(display nil))))))
+
 (defun smtps-session-look--redraw (what shown)
   "Draw this buffer anew, and say whether WHAT is SHOWN from now on."
+  (when (derived-mode-p 'smtps-session-mode)
+    (smtps-session-look--dress-anew))
   (force-window-update (current-buffer))
   (message "%s are %s" what (if shown "shown" "not shown")))
 

@@ -30,7 +30,6 @@
 
 (defvar smtps-explain-at-point-function)
 (declare-function smtps-explain-eldoc "smtps-explain" (&rest _))
-(declare-function smtps-explain-help-echo "smtps-explain" (window object position))
 (declare-function smtps-explain-session-line "smtps-explain" ())
 (declare-function smtps-trust-ask "smtps-trust" (server))
 (declare-function smtps-trust-accept "smtps-trust")
@@ -790,9 +789,9 @@ If nothing is waited for, ask first."
 
 (defun smtps-session--explained (plist)
   "Return text properties that tell of the line of the event PLIST."
-  (append (list 'smtps-explain-step (plist-get plist :verb)
-                'help-echo #'smtps-explain-help-echo
-                'smtps-session-at (plist-get plist :at))
+  (append (and (plist-get plist :verb)
+               (list 'smtps-explain-step (plist-get plist :verb)))
+          (list 'smtps-session-at (plist-get plist :at))
           (smtps-session--step plist)))
 
 (defun smtps-session--step (plist)
@@ -807,8 +806,8 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
   (when (and code (>= code 400) (smtps-session--login-p))
     ;; The helper sends nothing that was typed ahead for a login that failed.
     (setq smtps-session--pending nil))
-  (smtps-session--insert (concat "recv> " text) (smtps-session-look--reply-face code)
-                         ;; Of two the first holds.
+  (smtps-session--insert (concat "recv> " (smtps-session-look--laid-out text))
+                         (smtps-session-look--reply-face code)
                          (append (and decoded
                                       (list 'help-echo (format "In clear: %s" decoded)))
                                  properties)
@@ -1009,16 +1008,14 @@ and whether LF alone ended it, in a list.
 What is being typed stays as it is, and can be undone as before."
   (let* ((at (marker-position smtps-session--prompt-start))
          (there (= (point) at))
-         (line (apply #'propertize (concat text "\n")
-                      'face face 'font-lock-face face
-                      'field 'output 'read-only t 'front-sticky '(read-only)
-                      'rear-nonsticky t properties)))
-    (when wire
-      (apply #'smtps-session-look--dress line wire))
+         (line (smtps-session-look--line
+                text face (nconc (and wire (apply #'smtps-session-look--wire wire))
+                                 properties))))
     (smtps-session--quietly
       (save-excursion
         (goto-char at)
-        (insert line)))
+        (insert line))
+      (smtps-session-look--dress at (+ at (length line))))
     (when there
       (goto-char smtps-session--prompt-start))
     (setq buffer-undo-list (smtps-session--shifted buffer-undo-list at (length line))
@@ -1064,11 +1061,10 @@ COUNT is more than one, since the line that said so before is among them."
   (setq smtps-session--dropped (+ smtps-session--dropped count
                                   (if (> smtps-session--dropped 0) -1 0)))
   (let ((size (buffer-size))
-        (note (propertize (format "- %d older lines were dropped, \
-see smtps-session-maximum-lines\n"
-                                  smtps-session--dropped)
-                          'face 'smtps-session-info 'font-lock-face 'smtps-session-info
-                          'field 'output 'read-only t 'rear-nonsticky t))
+        (note (smtps-session-look--line
+               (format "- %d older lines were dropped, see smtps-session-maximum-lines"
+                       smtps-session--dropped)
+               'smtps-session-info nil))
         end)
     (smtps-session--quietly
       (save-excursion

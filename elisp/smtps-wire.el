@@ -196,7 +196,9 @@ nothing is kept."
             (setq rest 'drop))))
       (when found
         (unless (eq rest 'drop)
-          (push (apply #'concat (reverse (cdr rest))) lines))
+          ;; Most lines are of one piece: no copy is made of that.
+          (push (if (cddr rest) (apply #'concat (reverse (cdr rest))) (cadr rest))
+                lines))
         (setq rest nil
               start (1+ found))))
     (cons (nreverse lines) rest)))

@@ -1,9 +1,12 @@
 """Type into a real ``emacs -nw`` while servers flood its sessions.
 
-``flood.py [MEGABYTES]``: a server sends so many MB, in each of several ways, for `SECONDS` at
+``flood.py [MEGABYTES]``: a server sends so many MB, in each of several ways, for some seconds at
 the most, to one session, and in the end to ten at once.  Told are the time in which a key was
-obeyed, what was read, the most memory that either process has come to, and what was kept.
-``--screens`` prints what was on the screen.
+obeyed, with an Emacs that does nothing beside it on the same machine, what garbage collection
+took of that, what was read, the most memory that either process has come to, and what was kept.
+The status is 1 if Emacs took more processor time than `PAUSE_BAR` between two looks at the keys,
+or a process grew past `MEMORY_BAR`: these hold on a busy machine, too.  ``--screens`` prints what
+was on the screen.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lisp
-from keys import AFTER, BEFORE, KEYS, PAUSE, Typist, without
+from keys import AFTER, BEFORE, KEYS, PAUSE, Typist
 
 sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 from terminal import Terminal
@@ -44,8 +47,19 @@ WAYS = {
     "continuation lines": b"250-This is one of very many lines, all alike.\r\n",
     "challenges": b"334 VXNlcm5hbWU6\r\n",
     "escapes, long lines": b"250-\x1b[2J\x00\xff\xe2\x80\xae" * 200 + b"\r\n",
+    "letters between blanks": b"250-" + "é ".encode() * 500 + b"\r\n",
+    "right to left": b"250-" + "\u05d0 1 \u202e".encode() * 150 + b"\r\n",
+    "right to left, at the limit": b"250-" + "\u05d0\u05d1 ".encode() * 32 + b"\r\n",
+    "octets of no UTF-8": b"250-" + b"\xff\xe9x" * 170 + b"\r\n",
+    "NULs": b"\0" * BLOCK,
     "one line": b"X" * BLOCK,
 }
+
+PAUSE_BAR = 50
+"""Milliseconds in which a key is obeyed, garbage collection and all."""
+
+MEMORY_BAR = {1: 100, TOGETHER: 600}
+"""Megabytes by which a process may grow for so many sessions."""
 
 
 class Flooder:
@@ -88,14 +102,26 @@ class Flooder:
 
 
 class Flooded(NamedTuple):
-    """Milliseconds without garbage collection, which is told by itself, and megabytes."""
+    """Milliseconds and megabytes."""
 
     before: float
     """The most that a key took before the flood."""
-    key: float
+    whole: float
     """The most that a key took from then on."""
+    beside: float
+    """The most that a key took in an Emacs that did nothing else, at that time."""
+    key: float
+    """As `whole`, less the garbage collection."""
     collected: float
     """The garbage collection that a key has waited for, the most."""
+    quiet: float
+    """What a garbage collection takes before the flood, the least of several."""
+    full: float
+    """What one takes after it, the least of several."""
+    collection: float
+    """What one took meanwhile, the most."""
+    turn: float
+    """The most processor time of Emacs between two looks at the keys, whoever else is at work."""
     own: float
     """The most that a filter or timer of ours took."""
     hung_up: float
@@ -112,6 +138,13 @@ class Flooded(NamedTuple):
     keys: int
 
 
+HEADS = (
+    "before", "key", "beside", "less gc", "its gc", "gc quiet", "gc full", "gc most", "turn",
+    "ours", "hang up", "MB read", "Emacs MB", "helperMB", "events", "lines", "keys",
+)  # fmt: skip
+"""What `Flooded` is called in a line."""
+
+
 def memory(pid: int) -> float:
     """Return the most megabytes of memory that the process PID has had."""
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
@@ -125,10 +158,58 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in told.stdout.split()]
 
 
+Note = tuple[str, float, float]
+"""A word that Emacs has noted, when, and the seconds of garbage collection up to then."""
+
+
+def emacs_terminal(home: Path, *words: object, **environment: str) -> Terminal:
+    """Return a terminal for an Emacs at HOME that notes keys; see `noted`."""
+    home.mkdir()
+    return Terminal(
+        f"sh -c 'echo $$ > {home}/pid; exec emacs -Q -nw {' '.join(map(str, words))}'",
+        {"HOME": str(home), "KEYS_LOG": f"{home}/log", "KEYS_FILE": os.devnull} | environment,
+    )
+
+
+def noted(terminal: Terminal, home: Path) -> list[Note]:
+    """End the Emacs at HOME in TERMINAL; return what it has noted."""
+    terminal.keys("C-c", "t")
+    terminal.until("^status=0$")
+    words = [line.split() for line in (home / "log").read_text().splitlines()]
+    return [(word, float(moment), float(collected)) for word, moment, collected in words]
+
+
+def waits(notes: list[Note], typed: list[float]) -> list[tuple[float, float, float]]:
+    """Return of the keys TYPED: when, the time until obeyed, the garbage collection in that."""
+    keys = [(moment, collected) for word, moment, collected in notes if word == "key"]
+    if len(keys) != len(typed):
+        raise RuntimeError(f"{len(typed)} keys were typed, and Emacs obeyed {len(keys)}")
+    # What was collected by the time at which a key was sent: the note before tells.
+    known = [(moment, collected) for word, moment, collected in notes
+             if word in ("key", "go", "end")]  # fmt: skip
+    return [
+        (sent, moment - sent,
+         collected - max((note for note in known if note[0] <= sent), default=(sent, 0.0))[1])
+        for sent, (moment, collected) in zip(typed, keys, strict=True)
+    ]  # fmt: skip
+
+
+def type_on(typist: Typist, ended: threading.Event) -> None:
+    """Type until ENDED."""
+    while not ended.is_set():
+        typist.type()
+
+
 def flooded(
-    directory: Path, elisp: Path, line: bytes, megabytes: int, sessions: int, screens: bool
+    directory: Path,
+    elisp: Path,
+    line: bytes,
+    sessions: int,
+    megabytes: int = MEGABYTES,
+    seconds: float = SECONDS,
+    screens: bool = False,
 ) -> Flooded:
-    """Measure a flood of LINE."""
+    """Measure a flood of LINE, of so many MEGABYTES or SECONDS."""
     server = Flooder(line, megabytes)
     home = Path(tempfile.mkdtemp(dir=directory))
     python = Path(__file__).parents[2] / "python"
@@ -136,28 +217,31 @@ def flooded(
         f"""(require 'smtps)
 (setq smtps-helper-command '("{sys.executable}" "-I" "{python}" "rpc"))"""
     )
-    log, pids = home / "log", home / "pid"
-    terminal = Terminal(
-        f"sh -c 'echo $$ > {pids}; exec emacs -Q -nw -L {elisp} -l {home}/init.el -l {KEYS}"
-        f" -l {FLOOD}'",
-        {"HOME": str(home), "KEYS_LOG": str(log), "KEYS_FILE": os.devnull,
-         "FLOOD_PORTS": " ".join([str(server.port)] * sessions)},
+    terminal = emacs_terminal(
+        home / "emacs", "-L", elisp, "-l", home / "init.el", "-l", KEYS, "-l", FLOOD,
+        FLOOD_PORTS=" ".join([str(server.port)] * sessions),
     )  # fmt: skip
-    with terminal:
+    with terminal, emacs_terminal(home / "beside", "-l", KEYS) as idle:
+        idle.until("typed")
         terminal.until("^recv> 220 hello")
-        emacs = int(pids.read_text())
+        emacs = int((home / "emacs" / "pid").read_text())
         (helper,) = [
             child for child in children(emacs)
             if b"rpc" in Path(f"/proc/{child}/cmdline").read_bytes()
         ]  # fmt: skip
         was = memory(emacs), memory(helper)
-        typist = Typist(terminal)
+        typist, beside = Typist(terminal), Typist(idle)
         for _ in range(BEFORE):
             typist.type()
         terminal.keys("C-c", "F6")
-        deadline = time.monotonic() + SECONDS
+        over = threading.Event()
+        thread = threading.Thread(target=type_on, args=(beside, over))
+        thread.start()
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and server.ended < sessions:
             typist.type()
+        over.set()
+        thread.join()
         screen = terminal.screen()
         hung_up = time.time()
         terminal.keys("C-c", "F7")
@@ -168,64 +252,71 @@ def flooded(
         read = server.sent / 1e6
         grown = memory(emacs) - was[0], memory(helper) - was[1]
         last = terminal.screen()
-        terminal.keys("C-c", "t")
-        terminal.until("^status=0$")
+        notes = noted(terminal, home / "emacs")
+        theirs = waits(noted(idle, home / "beside"), beside.at)
     server.close()
     if screens:
         print(f"--- under way\n{screen}\n--- after\n{last}", flush=True)
-    words = [line.split() for line in log.read_text().splitlines()]
-    noted = [(word, float(moment), float(collected)) for word, moment, collected in words]
-    keys = [(moment, collected) for word, moment, collected in noted if word == "key"]
-    if len(keys) != len(typist.at):
-        raise RuntimeError(f"{len(typist.at)} keys were typed, and Emacs obeyed {len(keys)}")
-    (go,) = [moment for word, moment, _ in noted if word == "go"]
-    moments = [
-        (moment, collected) for word, moment, collected in noted if word in ("key", "go", "end")
+
+    def most(word: str) -> float:
+        return max((number for noun, number, _ in notes if noun == word), default=0.0)
+
+    go = most("go")
+    ours = waits(notes, typist.at)
+    later = [(whole, garbage) for sent, whole, garbage in ours if sent >= go]
+    figures = [
+        max(whole for sent, whole, _ in ours if sent < go),
+        max(whole for whole, _ in later),
+        max(whole for _, whole, _ in theirs),
+        max(whole - garbage for whole, garbage in later),
+        max(garbage for _, garbage in later),
+        most("quiet"),
+        most("full"),
+        most("collection"),
+        most("turn"),
+        most("own"),
+        ended - hung_up,
     ]
-    before, key, garbage = 0.0, 0.0, 0.0
-    for sent, obeyed in zip(typist.at, keys, strict=True):
-        known = max((note for note in moments if note[0] <= sent), default=(sent, 0.0))
-        lag = without((sent, known[1]), obeyed)
-        if sent < go:
-            before = max(before, lag)
-        else:
-            key = max(key, lag)
-            garbage = max(garbage, obeyed[1] - known[1])
-    own = max((moment for word, moment, _ in noted if word == "own"), default=0.0)
-    (lines,) = [int(moment) for word, moment, _ in noted if word == "lines"]
-    (events,) = [int(moment) for word, moment, _ in noted if word == "events"]
-    before, key, garbage, own = (1000 * n for n in (before, key, garbage, own))
-    took = 1000 * (ended - hung_up)
-    return Flooded(before, key, garbage, own, took, read, *grown, events, lines, len(keys))
+    milliseconds = [1000 * figure for figure in figures]
+    counted = int(most("events")), int(most("lines")), len(later)
+    return Flooded._make([*milliseconds, read, *grown, *counted])
+
+
+def holds(found: Flooded, sessions: int) -> bool:
+    """Return True if what was FOUND for so many SESSIONS is within the bars."""
+    most = MEMORY_BAR.get(sessions, MEMORY_BAR[TOGETHER])
+    return found.turn <= PAUSE_BAR and max(found.emacs, found.helper) <= most
 
 
 def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(prog="tests/bench/flood", description=__doc__)
     parser.add_argument("megabytes", type=int, nargs="?", default=MEGABYTES)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for one way, at most")
     parser.add_argument("--screens", action="store_true", help="print the screens, too")
-    parser.add_argument("--way", choices=sorted(WAYS), help="only this one")
-    parser.add_argument("--sessions", type=int, default=TOGETHER)
+    parser.add_argument("--way", choices=sorted(WAYS), action="append", help="only this one")
+    parser.add_argument("--sessions", type=int, action="append", help="only so many at once")
     arguments = parser.parse_args()
-    ways = [arguments.way] if arguments.way else list(WAYS)
-    print(
-        f"{'':<34}{'ms before':>10}{'key':>7}{'garbage':>9}{'ours':>7}{'hang up':>9}"
-        f"{'MB read':>9}{'Emacs':>8}{'helper':>8}{'events':>8}{'lines':>7}{'keys':>6}"
-    )
+    ways = arguments.way or list(WAYS)
+    print(f"{'':<36}" + "".join(f"{name:>9}" for name in HEADS))
+    held = True
     with tempfile.TemporaryDirectory() as name:
         elisp = lisp.compiled(Path(name))
-        for sessions in (1, arguments.sessions):
+        for sessions in arguments.sessions or (1, TOGETHER):
             for way in ways:
                 found = flooded(
-                    Path(name), elisp, WAYS[way], arguments.megabytes, sessions, arguments.screens
-                )
+                    Path(name), elisp, WAYS[way], sessions,
+                    arguments.megabytes, arguments.seconds, arguments.screens,
+                )  # fmt: skip
+                told = way + (f", {sessions} sessions" if sessions > 1 else "")
+                good = holds(found, sessions)
+                held = held and good
                 print(
-                    f"{way + (f', {sessions} sessions' if sessions > 1 else ''):<34}"
-                    f"{found.before:>10.1f}{found.key:>7.1f}{found.collected:>9.1f}"
-                    f"{found.own:>7.1f}{found.hung_up:>9.0f}{found.read:>9.1f}"
-                    f"{found.emacs:>8.1f}{found.helper:>8.1f}{found.events:>8}{found.lines:>7}{found.keys:>6}",
+                    f"{told:<36}" + "".join(f"{figure:>9.4g}" for figure in found)
+                    + ("" if good else "  MISSED"),
                     flush=True,
-                )
+                )  # fmt: skip
+    sys.exit(0 if held else 1)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import cost
 import drain
+import flood
 import hello
 import keys
 import lisp
@@ -386,6 +387,21 @@ def typing_on(directory: Path, full: bool) -> Iterator[Row]:
     )
 
 
+def floods(directory: Path, full: bool) -> Iterator[Row]:
+    """Flood ten sessions in an Emacs that is typed into."""
+    elisp = lisp.compiled(directory)
+    for way in flood.WAYS if full else ("escapes, long lines",):
+        found = flood.flooded(
+            directory, elisp, flood.WAYS[way], flood.TOGETHER, seconds=flood.SECONDS if full else 4
+        )
+        what = f"{flood.TOGETHER} floods of {way}"
+        told = f"a key {found.whole:.0f} ms, {found.beside:.0f} in an idle Emacs"
+        yield Row(f"{what}: CPU between keys", found.turn, flood.PAUSE_BAR, None, "ms", told)
+        most = flood.MEMORY_BAR[flood.TOGETHER]
+        yield Row(f"{what}: Emacs grows", found.emacs, most, None, "MB")
+        yield Row(f"{what}: helper grows", found.helper, most, None, "MB")
+
+
 def queues(directory: Path, full: bool) -> Iterator[Row]:
     """Drain a queue of small mails, beside smtplib over one connection with no outbox."""
     mails = drain.MAILS if full else 300
@@ -415,6 +431,7 @@ def rows(directory: Path, full: bool) -> Iterator[Row]:
     yield hello_row(41 if full else SPAWNS)
     yield from send_it(directory, 20)
     yield from typing_on(directory, full)
+    yield from floods(directory, full)
     yield from queues(directory, full)
 
 

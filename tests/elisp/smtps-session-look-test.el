@@ -111,6 +111,47 @@ send> "))
         (should (equal (smtps-session-look-test-shown)
                        (substring-no-properties text)))))))
 
+;; A server may send very many lines, and garbage collection looks at each
+;; property of each while no key is obeyed; so does redisplay.
+(ert-deftest smtps-session-look-test-a-line-has-few-properties ()
+  (smtps-session-look-test-with
+    (let* ((letters (concat "250-" (string-join (make-list 500 "é") " ") "…"))
+           (intervals
+            (lambda (text)
+              (let ((beg (marker-position smtps-session--prompt-start)))
+                (smtps-session-test-event 'recv :text text :code 250 :at 5)
+                (object-intervals (buffer-substring beg smtps-session--prompt-start))))))
+      (dolist (text (list "250-One of many." letters))
+        (pcase (funcall intervals text)
+          (`((0 ,_ ,properties)) (should (<= (length properties) 6)))
+          (several (ert-fail (list (length several) text)))))
+      (smtps-session-test-press "C-c ;")
+      (should (string-search (concat "recv> 250-" (string-join (make-list 500 "\\xc3\\xa9") " ")
+                                     "\\xe2\\x80\\xa6\\r\\n\n")
+                             (smtps-session-look-test-shown)))
+      (should (= (length (funcall intervals letters)) 3))
+      (smtps-session-test-press "C-c ;")
+      (should (equal (smtps-session-look-test-shown) (smtps-session-test-text))))))
+
+(ert-deftest smtps-session-look-test-very-many-letters-from-right-to-left ()
+  (smtps-session-look-test-with
+    (smtps-session-look-test-heard nil (concat "250-" (make-string 64 ?א)) 1)
+    (smtps-session-look-test-heard nil (concat "250-é" (make-string 65 ?א)) 1)
+    (should (string-suffix-p (concat "recv> 250-" (make-string 64 ?א) "\n"
+                                     "recv> 250-é" (string-join (make-list 65 "\\u05d0")) "\n"
+                                     "send> ")
+                             (smtps-session-test-text)))))
+
+(ert-deftest smtps-session-look-test-what-is-yanked-keeps-its-face ()
+  (smtps-session-look-test-with
+    (copy-region-as-kill (point-min) smtps-session--prompt-start)
+    (with-temp-buffer
+      (yank)
+      (goto-char (point-min))
+      (search-forward "250 taken")
+      (should (eq (get-text-property (1- (point)) 'face) 'smtps-session-success))
+      (insert "and may be changed"))))
+
 (ert-deftest smtps-session-look-test-the-user-s-defaults ()
   (let ((smtps-session-show-times t)
         (smtps-session-show-octets t))
