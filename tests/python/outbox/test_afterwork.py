@@ -19,7 +19,7 @@ from smtps.outbox import afterwork, overview
 from smtps.outbox.drain import Drainer
 from smtps.outbox.forms import form
 from smtps.outbox.journal import Journal
-from smtps.outbox.spool import Spool
+from smtps.outbox.spool import Spool, lock
 from smtps.protocol.envelope import Envelope
 from smtps.rpc.codec import Symbol, Value
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
@@ -191,25 +191,58 @@ def test_a_damaged_file_is_left(box: Spool) -> None:
 # One owner
 
 
-def test_a_living_owner_is_left_alone_a_dead_one_succeeded(box: Spool, tmp_path: Path) -> None:
-    target = maildir(tmp_path / "Sent")
-    there = entry(box, fcc("maildir", path=str(target)))
+@pytest.fixture
+def claimed(box: Spool, tmp_path: Path) -> Path:
+    """A mail whose copy an Emacs was to make that had the number 1 before another."""
+    there = entry(box, fcc("maildir", path=str(maildir(tmp_path / "Sent"))))
+    return (there / afterwork.NAME).rename(there / f"afterwork.1-1.{afterwork.host()}")
 
-    def claimed_by(pid: int, host: str) -> None:
-        (path,) = there.glob("afterwork.*")
-        path.rename(there / f"afterwork.{pid}.{host}")
 
-    for pid, host in ((os.getppid(), afterwork.host()), (NOBODY, "elsewhere.example")):
-        claimed_by(pid, host)
+HERE = afterwork.host()
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "lives"),
+    [
+        (f"{os.getpid()}-{afterwork.started(os.getpid())}.{HERE}", 0, True),
+        (f"{os.getpid()}.{HERE}", 60, True),
+        (f"{NOBODY}-1.elsewhere.example", 60, True),
+        (f"{NOBODY}.{HERE}", 60, False),
+        (f"{10**30}.{HERE}", 0, False),
+        # Another has its number now, by what is known or by the time that has passed.
+        (f"1-1.{HERE}", 60, False),
+        (f"{os.getpid()}.{HERE}", 0, False),
+        # It was here, when this machine had another name.
+        (f"{os.getpid()}-1.elsewhere.example", 0, False),
+    ],
+)
+def test_an_emacs_that_may_live_is_left_alone_a_dead_one_succeeded(
+    box: Spool,
+    claimed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    seconds: int,
+    lives: bool,
+) -> None:
+    monkeypatch.setattr(afterwork, "CLAIMED_SECONDS", seconds)
+    there = claimed.parent
+    claimed.rename(there / f"afterwork.{name}")
+    assert len(left(there)) == 1
+    assert afterwork.due(box) == ([] if lives else [there.name])
+    assert afterwork.carry_out(box, there.name) == (None if lives else afterwork.Done((), 0))
+    assert len(left(there)) == int(lives)
+
+
+def test_what_is_locked_is_left_alone(box: Spool, claimed: Path) -> None:
+    there = claimed.parent
+    file = claimed.rename(there / "afterwork.locked")
+    with file.open("rb+") as held:
+        lock(held.fileno())
         assert afterwork.due(box) == []
         assert afterwork.carry_out(box, there.name) is None
         assert len(left(there)) == 1
-    # One before us may have had our number.
-    for pid in (NOBODY, os.getpid()):
-        claimed_by(pid, afterwork.host())
-        assert afterwork.due(box) == [there.name]
+    assert afterwork.due(box) == [there.name]
     assert afterwork.carry_out(box, there.name) == afterwork.Done((), 0)
-    assert len(copies(target)) == 1
 
 
 def test_many_at_once_make_one_copy(box: Spool, tmp_path: Path) -> None:
@@ -439,7 +472,7 @@ def test_the_drainer_files_what_was_accepted(sandbox: Sandbox, box: Spool, tmp_p
 def test_the_drainer_goes_on_where_another_was_killed(box: Spool, tmp_path: Path) -> None:
     target = maildir(tmp_path / "Sent")
     there = entry(box, fcc("maildir", path=str(target)))
-    (there / afterwork.NAME).rename(there / f"afterwork.{NOBODY}.{afterwork.host()}")
+    (there / afterwork.NAME).rename(there / "afterwork.locked")
     drain(box)
     assert len(copies(target)) == 1
 
