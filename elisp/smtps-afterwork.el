@@ -84,6 +84,9 @@ A buffer belongs to the first whose smtps-CLIENT-buffer-p says so.")
 
 ;;; Before the mail goes into the outbox
 
+(defconst smtps-afterwork--bcc-characters 8192
+  "Characters of the header Bcc in a form; at most 64 KB are a line.")
+
 (defvar-local smtps-afterwork-inherited nil
   "Forms of the mail that this buffer's is made of, which follow this one, too.")
 
@@ -103,8 +106,10 @@ header `:bcc', text or nil.  Return nil if nothing is to follow."
           (setq forms (cl-remove 'fcc forms :key #'car)))
         (when forms
           `((afterwork :version 1 :message-id ,(plist-get envelope :message-id))
-            ,@(and (plist-get envelope :bcc)
-                   `((bcc ,(plist-get envelope :bcc))))
+            ;; Where many are in it, a line does not hold it.
+            ,@(mapcar (lambda (part) (list 'bcc part))
+                      (seq-partition (or (plist-get envelope :bcc) "")
+                                     smtps-afterwork--bcc-characters))
             ,@forms))))))
 
 ;;; Taking over, and giving back
@@ -527,10 +532,11 @@ dropped meanwhile, nothing further is done."
 Leave point at the beginning."
   (goto-char (point-min))
   (insert-file-contents-literally file)
-  (let ((bcc (car (smtps-outbox--form
-                   'bcc (smtps-afterwork--forms
-                         (directory-file-name (file-name-directory file)))))))
-    (when bcc
+  (let ((bcc (cl-loop for (name part) in (smtps-afterwork--forms
+                                          (directory-file-name
+                                           (file-name-directory file)))
+                      when (eq name 'bcc) concat part)))
+    (unless (equal bcc "")
       (insert (encode-coding-string bcc 'utf-8-unix))
       (unless (bolp) (insert "\n"))))
   (goto-char (point-min)))

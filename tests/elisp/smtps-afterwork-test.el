@@ -116,6 +116,25 @@
         (should-not (directory-files (expand-file-name "tmp" maildir)
                                      nil "\\`[^.]"))))))
 
+(ert-deftest smtps-afterwork-test-more-blind-copies-than-a-line-holds ()
+  "They are in as many forms as it takes, and in the copies as they were."
+  (smtps-afterwork-test-with
+    (smtps-afterwork-test-compose "Fcc: ~/Sent" "Fcc: ~/mbox" "Bcc: Blindé <b@other-host.it>")
+    (let* ((bcc (concat "Bcc: " (make-string 200000 ?é) "\n"))
+           (forms (cl-letf (((symbol-function 'y-or-n-p) #'always))
+                    (smtps-afterwork-collect (current-buffer) (list :bcc bcc)))))
+      (mapc #'smtps-wire-encode forms)
+      (should (equal bcc (mapconcat #'cadr (cl-remove 'bcc forms :key #'car :test-not #'eq)
+                                    ""))))
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (let ((maildir (smtps-afterwork-test-maildir "Sent"))
+          (smtps-afterwork--bcc-characters 11))
+      (message-send)
+      (smtps-afterwork-test-done)
+      (dolist (copy (list "mbox" (concat "Sent/" (car (smtps-afterwork-test-in maildir)))))
+        (should (= 1 (smtps-afterwork-test-count
+                      "Bcc: =?utf-8?Q?Blind=C3=A9?= <b@other-host.it>\n" copy)))))))
+
 (ert-deftest smtps-afterwork-test-refused-mail-is-not-filed ()
   "What nobody accepted leaves no copy; edited again, it has its Fcc back."
   (smtps-afterwork-test-with

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from smtps.errors import AfterworkError, SmtpsError
+from smtps.errors import AfterworkError, SmtpsError, WireError
 from smtps.outbox.forms import Record, records
 from smtps.outbox.spool import READ_SIZE, Spool, lock
 from smtps.protocol.outcome import Verdict
@@ -38,6 +38,9 @@ STATES = ("sent", "failed", "queue")
 
 LOOKS = 5
 """Looks for an entry that its owner may be moving meanwhile."""
+
+REASON_LIMIT = 1000
+"""Characters of a reason that are kept: a line of the outbox has 64 KB at most."""
 
 NOTMUCH_SECONDS = 120
 """What notmuch may take: it waits for its lock while another indexes new mail."""
@@ -164,19 +167,26 @@ def carry_out(spool: Spool, name: str, again: bool = False) -> Done | None:
 
 
 class _Parsed(NamedTuple):
-    """The file: its first line, the header that filed copies get back, and what is to do."""
+    """The file: its head, the header in it that filed copies get back, and what is to do."""
 
-    head: Record
+    head: list[Record]
     bcc: str
     forms: list[Record]
+
+    @property
+    def message_id(self) -> str:
+        """The mail's Message-ID, with what is around it."""
+        return _text(_facts(self.head[0]), "message-id") or ""
 
 
 def _parsed(data: bytes) -> _Parsed:
     found = records(data)
     if not found or found[0][0] != "afterwork" or plist(found[0][1]).get("version") != 1:
         raise AfterworkError("its afterwork.sexp is damaged or of another version.")
-    bcc = "".join(str(rest[0]) for name, rest in found if name == "bcc" and rest)
-    return _Parsed(found[0], bcc, [form for form in found[1:] if form[0] != "bcc"])
+    # Where many are in it, a line does not hold it.
+    head = [found[0], *(form for form in found[1:] if form[0] == "bcc" and form[1])]
+    bcc = "".join(str(rest[0]) for _, rest in head[1:])
+    return _Parsed(head, bcc, [form for form in found[1:] if form[0] != "bcc"])
 
 
 class _Work:
@@ -238,9 +248,11 @@ class _Work:
             return Done((f"What was to follow can't be read: {error}",), 0)
         try:
             left = self._each(work, again)
-        except OSError as error:
+        except (OSError, WireError) as error:
+            # What failed can't be written down, or not why it did.
             self._release(True)
-            return Done((f"What was to follow was given up: {error.strerror}.",), 0)
+            why = error.text if isinstance(error, WireError) else f"{error.strerror}."
+            return Done((f"What was to follow was given up: {why}",), 0)
         self._release(bool(left))
         failed = tuple(
             f"{what[0].upper()}{what[1:]} is missing: {reason}"
@@ -258,7 +270,7 @@ class _Work:
             try:
                 self._do(form[0], facts, work)
             except (AfterworkError, OSError, ValueError) as error:
-                reason = _reason(error)
+                reason = _reason(error)[:REASON_LIMIT]
                 left[left.index(form)] = _failed(form, reason)
             else:
                 left.remove(form)
@@ -267,13 +279,12 @@ class _Work:
 
     def _do(self, name: str, facts: dict[str, Value], work: _Parsed) -> None:
         kind = str(facts.get("kind"))
-        message_id = _text(dict(plist(work.head[1])), "message-id") or ""
         if (name, kind) == ("fcc", "maildir"):
             self._into_maildir(Path(_needed(facts, "path")), work.bcc)
         elif (name, kind) == ("fcc", "file"):
             self._into_file(Path(_needed(facts, "path")), work.bcc)
         elif (name, kind) == ("fcc", "notmuch"):
-            self._into_notmuch(_needed(facts, "folder"), facts, message_id, work.bcc)
+            self._into_notmuch(_needed(facts, "folder"), facts, work.message_id, work.bcc)
         elif name == "tag":
             notmuch("tag", *_tags(facts), "--", f"id:{_quoted(_needed(facts, 'id'))}")
         else:
@@ -291,8 +302,9 @@ class _Work:
             if any(there.name.startswith(unique) for there in (maildir / part).iterdir()):
                 return
         temporary = maildir / "tmp" / unique
-        self._copy(temporary, bcc)
-        temporary.rename(maildir / "cur" / f"{unique}:2,S")
+        with _removed(temporary):
+            self._copy(temporary, bcc)
+            temporary.rename(maildir / "cur" / f"{unique}:2,S")
         _flush(maildir / "cur")
 
     def _into_file(self, path: Path, bcc: str) -> None:
@@ -300,15 +312,14 @@ class _Work:
         if not path.parent.is_dir():
             raise AfterworkError(f"there is no directory {path.parent}.")
         temporary = path.parent / f".smtps-{self._name}"
-        self._copy(temporary, bcc)
-        try:
-            # Unlike a rename, this never replaces a file.
-            os.link(temporary, path)
-        except FileExistsError:
-            if not (path.is_file() and _same(temporary, path)):
-                raise AfterworkError(f"there is another file {path} already.") from None
-        finally:
-            temporary.unlink()
+        with _removed(temporary):
+            self._copy(temporary, bcc)
+            try:
+                # Unlike a rename, this never replaces a file.
+                os.link(temporary, path)
+            except FileExistsError:
+                if not (path.is_file() and _same(temporary, path)):
+                    raise AfterworkError(f"there is another file {path} already.") from None
         _flush(path.parent)
 
     def _into_notmuch(
@@ -407,8 +418,6 @@ class _Work:
         os.rename(name, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def _write(self, work: _Parsed, left: Sequence[Record]) -> None:
-        bcc: list[Record] = [("bcc", [work.bcc])] if work.bcc else []
-        lines = [work.head, *bcc, *left]
         new = f".{_CLAIMED}"
         descriptor = os.open(
             new,
@@ -420,7 +429,7 @@ class _Work:
             # Before it is there: so the file of that name is locked at each moment.
             lock(descriptor)
             with open(descriptor, "wb", closefd=False) as file:
-                for name, rest in lines:
+                for name, rest in (*work.head, *left):
                     file.write(f"{dumps([Symbol(name), *rest])}\n".encode())
                 file.flush()
                 os.fsync(descriptor)
@@ -436,6 +445,16 @@ class _Work:
                 self._rename(_CLAIMED, NAME)
             else:
                 os.unlink(_CLAIMED, dir_fd=self._descriptor)
+
+
+@contextlib.contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Leave no file at PATH behind: on a full disk it would take the room that is lacking."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def notmuch(*arguments: str, chunks: Iterable[bytes] = ()) -> str:

@@ -38,6 +38,9 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 DRAINED_SECONDS = 0.05
 """Between two looks whether all is done."""
 
+SAID = 3
+"""Copies and the like that failed of which each is told; the outbox shows them all."""
+
 Tell = Callable[[Mapping[str, Value]], None]
 
 
@@ -219,8 +222,12 @@ class Drainer:
 
 def told(done: afterwork.Done) -> dict[str, Value]:
     """Return what is told of an accepted mail's afterwork that is DONE as far as it goes here."""
+    said = [sentence[: afterwork.REASON_LIMIT] for sentence in done.failed[:SAID]]
+    more = len(done.failed) - len(said)
+    if more:
+        said.append(f"And so are {more} more.")
     return {
         "afterwork": Symbol("failed" if done.failed else "left" if done.left else "done"),
         "state": Symbol("sent"),
-        "text": " ".join(done.failed),
+        "text": " ".join(said),
     }

@@ -21,7 +21,7 @@ from smtps.outbox.forms import form
 from smtps.outbox.journal import Journal
 from smtps.outbox.spool import Spool, lock
 from smtps.protocol.envelope import Envelope
-from smtps.rpc.codec import Symbol, Value
+from smtps.rpc.codec import LINE_LIMIT, Symbol, Value, dumps
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 TEXT = b"Subject: x\nMessage-ID: <1@x>\n\nx\n"
@@ -469,6 +469,53 @@ def test_the_drainer_files_what_was_accepted(sandbox: Sandbox, box: Spool, tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("reply", "state"), [("550 5.1.1 nobody\r\n", "failed"), ("450 4.2.1 full\r\n", "queue")]
+)
+def test_one_of_two_is_refused_and_gets_it_later(
+    box: Spool, tmp_path: Path, reply: str, state: str
+) -> None:
+    """What follows comes with the first acceptance, and with no later one."""
+    target = maildir(tmp_path / "Sent")
+    refusing = [reply]
+
+    def override(verb: str, line: str) -> str | None:
+        return refusing[0] if refusing and verb == "RCPT" and "c@x" in line else None
+
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        there = entry(
+            box, fcc("maildir", path=str(target)), state="queue", account=account(sandbox)
+        )
+        told = drain(box)
+        assert box.names(state) == [there.name]
+        assert str(told[-1]["afterwork"]) == "done"
+        assert len(copies(target)) == 1
+        assert left(box.root / state / there.name) == []
+        refusing.clear()
+        overview.retry(box, overview.found(box, there.name))
+        told = drain(box)
+        assert box.names("sent") == [there.name]
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x",), ("c@x",)]
+    assert len(copies(target)) == 1
+    assert not [event for event in told if event.get("afterwork")]
+
+
+def test_however_much_fails_the_others_are_told_and_done(box: Spool, tmp_path: Path) -> None:
+    target = maildir(tmp_path / "Sent")
+    long = tmp_path / ("x" * 200) / ("y" * 200) / ("z" * 200)
+    entry(box, *(fcc("maildir", path=f"{long}{n}") for n in range(300)))
+    # No room is in its line for why it failed.
+    entry(box, fcc("maildir", path="/" + "x" * (LINE_LIMIT - 100)))
+    entry(box, fcc("maildir", path=str(target)))
+    told = sorted(drain(box), key=lambda event: str(event["text"]))
+    assert len(copies(target)) == 1
+    assert [str(event["afterwork"]) for event in told] == ["done", "failed", "failed"]
+    assert str(told[1]["text"]).endswith("And so are 297 more.")
+    assert "given up" in str(told[2]["text"])
+    for event in told:
+        dumps(list(event.values()))
+
+
 def test_the_drainer_goes_on_where_another_was_killed(box: Spool, tmp_path: Path) -> None:
     target = maildir(tmp_path / "Sent")
     there = entry(box, fcc("maildir", path=str(target)))
@@ -514,6 +561,12 @@ def test_the_command_line_shows_it_and_does_it(
         in shown
     )
     assert '"reason"' in outbox("show", there.name, "--report", "json").stdout
+    # The one who has it sent without an Emacs is told how to go on.
+    (there / afterwork.NAME).write_text(HEAD + fcc("maildir", path=str(target)) + mark)
+    flushed = outbox("flush")
+    assert f"is no maildir. The mail itself was sent; “smtps outbox file {there.name}” tries" in (
+        flushed.stdout
+    )
     maildir(target)
     done = outbox("file", there.name)
     assert done.returncode == 75
