@@ -216,20 +216,21 @@ class Lane:
     def _keep(self, mail: _Mail, owned: Owned | None, text: str, room: bool) -> None:
         """MAIL can't be sent or judged by reason TEXT: leave it to its user.
 
-        Where only ROOM for its commit is missing, it can be tried again.
+        Where it could not be taken, or no ROOM is for its commit, it is tried again.
         """
         self._wait(mail.id, None)
-        if owned is None or mail.binding:
+        if mail.binding:
             # What was committed stays in active/, and in the log, to be judged later.
             self._log.keep()
             self._report(mail.id, "active", text, verdict=Symbol("uncertain"))
             return
         try:
-            if room:
+            if owned is not None and room:
                 owned.finish("failed")
                 state, text = "failed", f"{text} The mail is kept in the outbox as failed."
             else:
-                owned.finish("queue")
+                if owned is not None:
+                    owned.finish("queue")
                 self._wait(mail.id, PAUSES[0])
                 state, text = "queue", f"{text} Next try in {PAUSES[0]} seconds."
         except SmtpsError as error:

@@ -260,8 +260,20 @@ def _locked(path: Path) -> int:
 
 
 def lock(descriptor: int) -> None:
-    """Lock the file DESCRIPTOR.  Raises BlockingIOError if somebody has, or another OSError."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Lock the file DESCRIPTOR.
+
+    Raises BlockingIOError if somebody has, or another OSError where nothing can be locked.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"its file system gives no lock ({error.strerror}), and without one a mail could be "
+            "sent twice",
+        ) from None
 
 
 def _discard(making: Path) -> None:
