@@ -1041,8 +1041,8 @@ PROPERTIES are more arguments of the helper's method for it."
   (unless noninteractive
     (smtps-send-tell
      (format-message
-      "The mail is safe in the outbox, but was not sent yet: %s  Then M-x \
-smtps-send-queued sends it." smtps-send--trouble))))
+      "The mail is safe in the outbox, but was not sent yet: %s.  Then M-x \
+smtps-send-queued sends it." (string-remove-suffix "." smtps-send--trouble)))))
 
 (defun smtps-send--death (sentence)
   "Tell SENTENCE, why the helper died, and what is left in the outbox."
