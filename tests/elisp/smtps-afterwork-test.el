@@ -151,6 +151,36 @@
       (with-current-buffer (smtps-outbox-ui-compose entry)
         (should (equal (message-fetch-field "Fcc") "~/mbox"))))))
 
+(ert-deftest smtps-afterwork-test-one-of-two-is-refused ()
+  "What follows is done once, whatever is tried for the other one later."
+  (smtps-afterwork-test-with
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (let ((maildir (smtps-afterwork-test-maildir "Sent"))
+          (bad (concat (make-string 65 ?x) "@other-host.it"))
+          (ran 0)
+          entry)
+      (smtps-afterwork-test-compose "Fcc: ~/mbox" "Fcc: ~/Sent" (concat "Cc: " bad))
+      (setq message-send-actions (list (lambda () (cl-incf ran))))
+      (message-send)
+      (dotimes (attempt 2)
+        (smtps-real-until
+         (and (setq entry (car (smtps-outbox-entries)))
+              (eq (plist-get entry :state) 'failed)
+              (= (plist-get entry :attempts) (1+ attempt))
+              (not (smtps-afterwork--file (plist-get entry :directory)))))
+        (should (= ran 1))
+        (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox")))
+        (should (= 1 (length (smtps-afterwork-test-in maildir))))
+        (when (= attempt 0)
+          (smtps-outbox)
+          (with-current-buffer "*smtps outbox*"
+            (goto-char (point-min))
+            (smtps-outbox-resend-failed))))
+      ;; Nor is what is made of it filed where this one was.
+      (with-current-buffer (smtps-outbox-ui-compose entry)
+        (should-not (message-fetch-field "Fcc"))
+        (should (equal (message-fetch-field "To") bad))))))
+
 (ert-deftest smtps-afterwork-test-a-file-is-made-only-if-said-so ()
   "Whether a file is to be made is asked before the mail is sent."
   (smtps-afterwork-test-with
