@@ -1216,8 +1216,10 @@ So it does whenever others are sent; a login that was refused is news."
          (account (and (stringp id)
                        (memq verdict '(login later accepted))
                        (smtps-send--account (smtps-outbox-find id)))))
-    (setf (alist-get id smtps-send--waiting nil t #'equal)
-          (and waits event))
+    ;; What follows an acceptance is no news of those who have not got it.
+    (unless (plist-get event :afterwork)
+      (setf (alist-get id smtps-send--waiting nil t #'equal)
+            (and waits event)))
     (when account
       (pcase verdict
         ('accepted (smtps-credentials-accepted account))

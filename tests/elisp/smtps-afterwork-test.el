@@ -332,6 +332,13 @@
 
 ;;; Functions
 
+(ert-deftest smtps-afterwork-test-a-mail-waits-for-its-user-still ()
+  "That a copy was made for who has it changes nothing for who has not."
+  (let ((smtps-send--waiting nil))
+    (smtps-send--note '(:id "x" :state queue :waits secret :host "h" :port 465))
+    (smtps-send--note '(:id "x" :state sent :afterwork done :text ""))
+    (should (assoc "x" smtps-send--waiting))))
+
 (ert-deftest smtps-afterwork-test-a-key-ends-the-look ()
   "To look through what was sent keeps nobody from typing."
   (let ((looked nil) (timers nil) (unread-command-events nil))
