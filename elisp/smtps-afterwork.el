@@ -16,9 +16,10 @@
 ;;
 ;; The file has a form a line, data of closed kinds.  A form with
 ;; `:client' is done in an Emacs that has that client loaded; the others
-;; are the helper's.  Whoever renames the file to afterwork.PID.HOST does
-;; it; what is left goes back to the first name, and a form that failed
-;; has the reason as its `:failed'.
+;; are the helper's.  Whoever renames the file does it; what is left goes
+;; back to the first name, and a form that failed has the reason as its
+;; `:failed'.  The helper's name for it is afterwork.locked, an Emacs's
+;; afterwork.PID-STARTED.HOST: by these it is known whether that Emacs lives.
 ;;
 ;; Each client has a file smtps-CLIENT.el with four functions:
 ;;
@@ -83,6 +84,9 @@ A buffer belongs to the first whose smtps-CLIENT-buffer-p says so.")
 
 ;;; Before the mail goes into the outbox
 
+(defconst smtps-afterwork--bcc-characters 8192
+  "Characters of the header Bcc in a form; at most 64 KB are a line.")
+
 (defvar-local smtps-afterwork-inherited nil
   "Forms of the mail that this buffer's is made of, which follow this one, too.")
 
@@ -102,8 +106,10 @@ header `:bcc', text or nil.  Return nil if nothing is to follow."
           (setq forms (cl-remove 'fcc forms :key #'car)))
         (when forms
           `((afterwork :version 1 :message-id ,(plist-get envelope :message-id))
-            ,@(and (plist-get envelope :bcc)
-                   `((bcc ,(plist-get envelope :bcc))))
+            ;; Where many are in it, a line does not hold it.
+            ,@(mapcar (lambda (part) (list 'bcc part))
+                      (seq-partition (or (plist-get envelope :bcc) "")
+                                     smtps-afterwork--bcc-characters))
             ,@forms))))))
 
 ;;; Taking over, and giving back
@@ -206,20 +212,60 @@ They come back when it is given back."
   (let ((host (replace-regexp-in-string "[^A-Za-z0-9.]" "-" (system-name))))
     (substring host 0 (min 60 (length host)))))
 
+(defun smtps-afterwork--started (pid)
+  "Return when the process PID was started, in ticks since the machine was.
+It is a string; nil where proc(5) does not tell."
+  (with-temp-buffer
+    (when (ignore-error file-error
+            (insert-file-contents-literally (format "/proc/%d/stat" pid)))
+      (goto-char (point-max))
+      ;; What follows the program's name, which may have parentheses.
+      (when (search-backward ")" nil t)
+        (nth 20 (split-string (buffer-substring (point) (point-max))))))))
+
 (defun smtps-afterwork--file (directory)
   "Return the name of the afterwork file in DIRECTORY, claimed or not, or nil."
   (car (ignore-error file-error
-         (directory-files directory nil
-                          "\\`afterwork\\.\\(?:sexp\\|[0-9]+\\.[A-Za-z0-9.-]+\\)\\'"))))
+         (directory-files
+          directory nil
+          "\\`afterwork\\.\\(?:sexp\\|locked\\|[0-9]+\\(?:-[0-9]+\\)?\\.[A-Za-z0-9.-]+\\)\\'"))))
 
-(defun smtps-afterwork--claimed-p (name)
-  "Return non-nil if a process that may be alive works on the file called NAME."
-  (and (string-match "\\`afterwork\\.\\([0-9]+\\)\\.\\(.*\\)\\'" name)
-       (let ((pid (string-to-number (match-string 1 name))))
-         (or (not (equal (match-string 2 name) (smtps-afterwork--host)))
-             ;; Of our own number: one before us, or what we are at.
-             (if (= pid (emacs-pid)) smtps-afterwork--under-way
-               (process-attributes pid))))))
+(defconst smtps-afterwork--owner
+  "\\([0-9]+\\)\\(?:-\\([0-9]+\\)\\)?\\.\\([A-Za-z0-9.-]+\\)\\'"
+  "What `smtps-afterwork-here' returns: number, start and host of an Emacs.")
+
+(defconst smtps-afterwork--claimed-seconds (* 24 60 60)
+  "Age of a claim after which it is over, whatever may be known of its owner.
+That was another machine's, or this one had another name.")
+
+(defun smtps-afterwork--lives-p (owner file)
+  "Return non-nil if OWNER, an Emacs that has written FILE, may be alive.
+OWNER is what `smtps-afterwork-here' returned there."
+  (save-match-data
+    (when (string-match (concat "\\`" smtps-afterwork--owner) owner)
+      (let* ((pid (string-to-number (match-string 1 owner)))
+             (started (match-string 2 owner))
+             (here (equal (match-string 3 owner) (smtps-afterwork--host)))
+             (now (and here (smtps-afterwork--started pid)))
+             (attributes (and file (file-attributes file))))
+        (cond
+         ((and here (not (process-attributes pid))) nil)
+         ;; Else another has its number now.
+         ((and now started) (equal now started))
+         ;; Unlike its modification, its renaming is no older than the claim.
+         (attributes
+          (time-less-p (time-since (file-attribute-status-change-time attributes))
+                       smtps-afterwork--claimed-seconds)))))))
+
+(defun smtps-afterwork--claimed-p (directory name)
+  "Return non-nil if a process may work on the file called NAME in DIRECTORY."
+  (cond
+   ;; If it does not, it has died; the next one goes on.
+   ((equal name "afterwork.locked"))
+   ((equal name smtps-afterwork--name) nil)
+   ((equal name (smtps-afterwork--claim)) smtps-afterwork--under-way)
+   (t (smtps-afterwork--lives-p (string-remove-prefix "afterwork." name)
+                                (concat directory "/" name)))))
 
 (defun smtps-afterwork--form-p (form)
   "Return non-nil if FORM is one as it is written, and can be shown."
@@ -295,19 +341,28 @@ For a damaged one, they are `smtps-afterwork--damaged'."
     (format "Not done yet: %s%s" (smtps-afterwork-words form)
             (cond (failed (concat ": " failed))
                   ((smtps-afterwork-lost-p form)
-                   " (only the Emacs it was composed in could do it, and that is gone)")
+                   (format " (only the Emacs it was composed in could do it, %s)"
+                           (smtps-afterwork--where form)))
                   ((and client
                         (not (smtps-afterwork--get form :here))
                         (not (smtps-afterwork--ready-p form t)))
                    (format " (it waits until %s runs)" client))
                   (t "")))))
 
+(defun smtps-afterwork--where (form)
+  "Return in words where the one Emacs is that could do FORM."
+  (let ((here (smtps-afterwork--get form :here)))
+    (if (and (string-match smtps-afterwork--owner here)
+             (not (equal (match-string 3 here) (smtps-afterwork--host))))
+        (format "and that is on %s" (match-string 3 here))
+      "and that is gone")))
+
 (defun smtps-afterwork-lost-p (form)
-  "Return non-nil if the one Emacs that could do FORM is gone."
+  "Return non-nil if the one Emacs that could do FORM is gone, or elsewhere."
   (let ((here (smtps-afterwork--get form :here)))
     (and here
          (not (equal here (smtps-afterwork-here)))
-         (not (smtps-afterwork--claimed-p (concat "afterwork." here))))))
+         (not (smtps-afterwork--lives-p here nil)))))
 
 (defun smtps-afterwork--write (file forms)
   "Write FORMS into FILE, in place of what it has."
@@ -325,9 +380,22 @@ In batch the send function returns only once the mail was accepted: the
 client then runs them itself."
   (not noninteractive))
 
+(defvar smtps-afterwork--here nil
+  "What `smtps-afterwork-here' returns, once it was called.
+The machine may get another name meanwhile.")
+
 (defun smtps-afterwork-here ()
   "Return what names this Emacs: the `:here' of what only it can do."
-  (format "%d.%s" (emacs-pid) (smtps-afterwork--host)))
+  (or smtps-afterwork--here
+      (let ((started (smtps-afterwork--started (emacs-pid))))
+        (setq smtps-afterwork--here
+              (format "%d%s.%s" (emacs-pid)
+                      (if started (concat "-" started) "")
+                      (smtps-afterwork--host))))))
+
+(defun smtps-afterwork--claim ()
+  "Return the name of the file while this Emacs works on it."
+  (concat "afterwork." (smtps-afterwork-here)))
 
 (defun smtps-afterwork--ready-p (form again)
   "Return non-nil if FORM can be done here now; what failed before only AGAIN."
@@ -362,7 +430,7 @@ client then runs them itself."
 That is one that works on it now, or the helper, which comes to it."
   (let ((name (smtps-afterwork--file directory)))
     (and name
-         (or (smtps-afterwork--claimed-p name)
+         (or (smtps-afterwork--claimed-p directory name)
              (cl-some (lambda (form)
                         (not (or (smtps-afterwork--head-p form)
                                  (smtps-afterwork--get form :client)
@@ -401,10 +469,10 @@ What failed before is tried only AGAIN.  Return sentences on what failed."
          (directory (plist-get entry :directory))
          (name (and entry (smtps-afterwork--file directory)))
          (forms (and name (smtps-afterwork--forms directory)))
-         (claim (format "afterwork.%d.%s" (emacs-pid) (smtps-afterwork--host))))
+         (claim (smtps-afterwork--claim)))
     (when (and forms
                (not smtps-afterwork--under-way)
-               (not (smtps-afterwork--claimed-p name))
+               (not (smtps-afterwork--claimed-p directory name))
                (cl-some (lambda (form) (smtps-afterwork--ready-p form again))
                         forms)
                (smtps-afterwork-accepted-p entry)
@@ -418,13 +486,16 @@ What failed before is tried only AGAIN.  Return sentences on what failed."
         (smtps-afterwork--each id claim again)))))
 
 (defun smtps-afterwork--place (id name)
-  "Return the file NAME of the mail ID, wherever that has been moved."
-  (let ((state (car (smtps-outbox-states-of id))))
-    (and state (smtps-outbox--directory (symbol-name state) id name))))
+  "Return the file NAME of the mail ID, wherever that was moved; nil if nowhere."
+  (let* ((state (car (smtps-outbox-states-of id)))
+         (file (and state (smtps-outbox--directory (symbol-name state) id name))))
+    (and file (file-exists-p file) file)))
 
 (defun smtps-afterwork--each (id claim again)
   "Do each form of the mail ID in the file called CLAIM, which is ours.
-AGAIN and the value are those of `smtps-afterwork-run'."
+AGAIN and the value are those of `smtps-afterwork-run'.  Should it be so no
+more, since what was done took longer than a claim lasts, or the mail was
+dropped meanwhile, nothing further is done."
   (let* ((smtps-afterwork-id id)
          (forms (smtps-outbox--forms (smtps-afterwork--place id claim)
                                      smtps-outbox--envelope-limit))
@@ -432,7 +503,8 @@ AGAIN and the value are those of `smtps-afterwork-run'."
          (sentences nil))
     (unwind-protect
         (dolist (form forms)
-          (when (smtps-afterwork--ready-p form again)
+          (when (and (smtps-afterwork--ready-p form again)
+                     (smtps-afterwork--place id claim))
             (condition-case problem
                 (progn
                   (funcall (smtps-afterwork--function
@@ -445,12 +517,13 @@ AGAIN and the value are those of `smtps-afterwork-run'."
                       (failed (smtps-afterwork--failed form reason)))
                  (setf (car (memq form left)) failed)
                  (push (smtps-afterwork-sentence failed) sentences))))
-            (smtps-afterwork--write (smtps-afterwork--place id claim) left)))
-      (if (cl-every #'smtps-afterwork--head-p left)
-          (delete-file (smtps-afterwork--place id claim))
-        (let ((file (smtps-afterwork--place id claim)))
-          (when file
-            (rename-file file (concat (file-name-directory file)
+            (let ((file (smtps-afterwork--place id claim)))
+              (when file (smtps-afterwork--write file left)))))
+      (let ((file (smtps-afterwork--place id claim)))
+        (cond
+         ((null file))
+         ((cl-every #'smtps-afterwork--head-p left) (delete-file file))
+         (t (rename-file file (concat (file-name-directory file)
                                       smtps-afterwork--name))))))
     (nreverse sentences)))
 
@@ -459,10 +532,11 @@ AGAIN and the value are those of `smtps-afterwork-run'."
 Leave point at the beginning."
   (goto-char (point-min))
   (insert-file-contents-literally file)
-  (let ((bcc (car (smtps-outbox--form
-                   'bcc (smtps-afterwork--forms
-                         (directory-file-name (file-name-directory file)))))))
-    (when bcc
+  (let ((bcc (cl-loop for (name part) in (smtps-afterwork--forms
+                                          (directory-file-name
+                                           (file-name-directory file)))
+                      when (eq name 'bcc) concat part)))
+    (unless (equal bcc "")
       (insert (encode-coding-string bcc 'utf-8-unix))
       (unless (bolp) (insert "\n"))))
   (goto-char (point-min)))

@@ -125,7 +125,8 @@ the value, or ELSE with an error as `condition-case' has it, (CONDITION
 SENTENCE . PLIST).  Without an ELSE the sentence is shown.  If there is no
 helper to start, ELSE is called at once, else later.  TIMEOUT is in seconds,
 from when the helper is up; see `smtps-rpc-call'."
-  (let ((else (or else #'smtps-helper--show)))
+  (let* ((told (or else #'smtps-helper--show))
+         (else (lambda (err) (funcall told (smtps-helper--of-version err method)))))
     (condition-case err
         (progn
           ;; The caller's mistakes are the caller's, not those who wait with it.
@@ -140,6 +141,16 @@ from when the helper is up; see `smtps-rpc-call'."
                   smtps-helper--waiting)))
       (smtps-rpc-error (funcall else err))))
   nil)
+
+(defun smtps-helper--of-version (err method)
+  "Return ERR, or what it means if the helper knows no METHOD that we know."
+  (if (not (eq (plist-get (cddr err) :kind) 'unknown-method)) err
+    (list 'smtps-helper-too-old
+          (format "The smtps helper is of another version than this package: it does \
+not know `%s'.  M-x smtps-helper-stop ends it, and the next command starts the \
+right one%s" method
+                  (if smtps-helper-command
+                      ", if the option smtps-helper-command is right" "")))))
 
 (defun smtps-helper--show (err)
   "Show the sentence of ERR, an error as `condition-case' has it."

@@ -1041,8 +1041,8 @@ PROPERTIES are more arguments of the helper's method for it."
   (unless noninteractive
     (smtps-send-tell
      (format-message
-      "The mail is safe in the outbox, but was not sent yet: %s  Then M-x \
-smtps-send-queued sends it." smtps-send--trouble))))
+      "The mail is safe in the outbox, but was not sent yet: %s.  Then M-x \
+smtps-send-queued sends it." (string-remove-suffix "." smtps-send--trouble)))))
 
 (defun smtps-send--death (sentence)
   "Tell SENTENCE, why the helper died, and what is left in the outbox."
@@ -1216,8 +1216,10 @@ So it does whenever others are sent; a login that was refused is news."
          (account (and (stringp id)
                        (memq verdict '(login later accepted))
                        (smtps-send--account (smtps-outbox-find id)))))
-    (setf (alist-get id smtps-send--waiting nil t #'equal)
-          (and waits event))
+    ;; What follows an acceptance is no news of those who have not got it.
+    (unless (plist-get event :afterwork)
+      (setf (alist-get id smtps-send--waiting nil t #'equal)
+            (and waits event)))
     (when account
       (pcase verdict
         ('accepted (smtps-credentials-accepted account))

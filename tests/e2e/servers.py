@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,11 +301,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def smtps(tmp_path: Path) -> Run:
-    """Run `smtps` with words and input, in a home of its own."""
+    """Run `smtps` with words and input, in a home of its own, UNDER a program if given."""
 
-    def run(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        *words: str, text: str = "", under: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-I", str(PYTHON), *words],
+            [*under, sys.executable, "-I", str(PYTHON), *words],
             input=text, capture_output=True, encoding="utf-8", timeout=60, check=False,
             env=os.environ | {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")},
         )  # fmt: skip

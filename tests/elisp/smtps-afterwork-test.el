@@ -116,6 +116,25 @@
         (should-not (directory-files (expand-file-name "tmp" maildir)
                                      nil "\\`[^.]"))))))
 
+(ert-deftest smtps-afterwork-test-more-blind-copies-than-a-line-holds ()
+  "They are in as many forms as it takes, and in the copies as they were."
+  (smtps-afterwork-test-with
+    (smtps-afterwork-test-compose "Fcc: ~/Sent" "Fcc: ~/mbox" "Bcc: Blindé <b@other-host.it>")
+    (let* ((bcc (concat "Bcc: " (make-string 200000 ?é) "\n"))
+           (forms (cl-letf (((symbol-function 'y-or-n-p) #'always))
+                    (smtps-afterwork-collect (current-buffer) (list :bcc bcc)))))
+      (mapc #'smtps-wire-encode forms)
+      (should (equal bcc (mapconcat #'cadr (cl-remove 'bcc forms :key #'car :test-not #'eq)
+                                    ""))))
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (let ((maildir (smtps-afterwork-test-maildir "Sent"))
+          (smtps-afterwork--bcc-characters 11))
+      (message-send)
+      (smtps-afterwork-test-done)
+      (dolist (copy (list "mbox" (concat "Sent/" (car (smtps-afterwork-test-in maildir)))))
+        (should (= 1 (smtps-afterwork-test-count
+                      "Bcc: =?utf-8?Q?Blind=C3=A9?= <b@other-host.it>\n" copy)))))))
+
 (ert-deftest smtps-afterwork-test-refused-mail-is-not-filed ()
   "What nobody accepted leaves no copy; edited again, it has its Fcc back."
   (smtps-afterwork-test-with
@@ -131,6 +150,36 @@
       (should (equal "" (smtps-real-file "mbox")))
       (with-current-buffer (smtps-outbox-ui-compose entry)
         (should (equal (message-fetch-field "Fcc") "~/mbox"))))))
+
+(ert-deftest smtps-afterwork-test-one-of-two-is-refused ()
+  "What follows is done once, whatever is tried for the other one later."
+  (smtps-afterwork-test-with
+    (with-temp-file (smtps-afterwork-test-file "mbox"))
+    (let ((maildir (smtps-afterwork-test-maildir "Sent"))
+          (bad (concat (make-string 65 ?x) "@other-host.it"))
+          (ran 0)
+          entry)
+      (smtps-afterwork-test-compose "Fcc: ~/mbox" "Fcc: ~/Sent" (concat "Cc: " bad))
+      (setq message-send-actions (list (lambda () (cl-incf ran))))
+      (message-send)
+      (dotimes (attempt 2)
+        (smtps-real-until
+         (and (setq entry (car (smtps-outbox-entries)))
+              (eq (plist-get entry :state) 'failed)
+              (= (plist-get entry :attempts) (1+ attempt))
+              (not (smtps-afterwork--file (plist-get entry :directory)))))
+        (should (= ran 1))
+        (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox")))
+        (should (= 1 (length (smtps-afterwork-test-in maildir))))
+        (when (= attempt 0)
+          (smtps-outbox)
+          (with-current-buffer "*smtps outbox*"
+            (goto-char (point-min))
+            (smtps-outbox-resend-failed))))
+      ;; Nor is what is made of it filed where this one was.
+      (with-current-buffer (smtps-outbox-ui-compose entry)
+        (should-not (message-fetch-field "Fcc"))
+        (should (equal (message-fetch-field "To") bad))))))
 
 (ert-deftest smtps-afterwork-test-a-file-is-made-only-if-said-so ()
   "Whether a file is to be made is asked before the mail is sent."
@@ -283,6 +332,13 @@
 
 ;;; Functions
 
+(ert-deftest smtps-afterwork-test-a-mail-waits-for-its-user-still ()
+  "That a copy was made for who has it changes nothing for who has not."
+  (let ((smtps-send--waiting nil))
+    (smtps-send--note '(:id "x" :state queue :waits secret :host "h" :port 465))
+    (smtps-send--note '(:id "x" :state sent :afterwork done :text ""))
+    (should (assoc "x" smtps-send--waiting))))
+
 (ert-deftest smtps-afterwork-test-a-key-ends-the-look ()
   "To look through what was sent keeps nobody from typing."
   (let ((looked nil) (timers nil) (unread-command-events nil))
@@ -339,7 +395,7 @@
     (smtps-afterwork-test-compose)
     (setq message-send-actions (list #'ignore))
     (cl-letf (((symbol-function 'smtps-afterwork-here)
-               (lambda () (format "999999999.%s" (smtps-afterwork--host)))))
+               (lambda () (format "999999999-1.%s" (smtps-afterwork--host)))))
       (message-send))
     (smtps-real-until (equal (smtps-real-state) '(sent)))
     (let ((entry (car (smtps-outbox-entries))))
@@ -377,17 +433,70 @@
       (let* ((entry (car (smtps-outbox-entries)))
              (id (plist-get entry :id))
              (directory (plist-get entry :directory))
-             (claim (lambda (pid)
-                      (format "%s/afterwork.%d.%s" directory pid
-                              (smtps-afterwork--host)))))
+             (host (smtps-afterwork--host))
+             (claimed (lambda (format-string &rest arguments)
+                        (rename-file
+                         (concat directory "/" (smtps-afterwork--file directory))
+                         (concat directory "/afterwork."
+                                 (apply #'format format-string arguments)))
+                        (smtps-afterwork-run id)
+                        (smtps-afterwork--file directory))))
         (smtps-real-until (not (smtps-afterwork-helpers-p directory)))
-        (rename-file (concat directory "/afterwork.sexp") (funcall claim 1))
-        (smtps-afterwork-run id)
+        (should (funcall claimed "locked"))
+        (should (funcall claimed "1-%s.%s" (smtps-afterwork--started 1) host))
+        (should (funcall claimed "1.%s" host))
+        (should (funcall claimed "999999999.elsewhere"))
         (should (equal "" (smtps-real-file "mbox")))
-        (rename-file (funcall claim 1) (funcall claim 999999999))
-        (smtps-afterwork-run id)
-        (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox")))
-        (should-not (smtps-afterwork--file directory))))))
+        ;; The number of one that is gone is another's now; or nothing is
+        ;; known of it, but that it is long ago; or it is gone.
+        (let ((saved (smtps-real-file
+                      (concat directory "/" (smtps-afterwork--file directory)))))
+          (pcase-dolist (`(,seconds . ,name)
+                         `((86400 . ,(concat "1-1." host))
+                           (0 . ,(concat "1." host))
+                           (0 . "1-1.elsewhere")
+                           (86400 . ,(concat "999999999." host))))
+            (write-region "" nil (smtps-afterwork-test-file "mbox"))
+            (write-region saved nil (concat directory "/afterwork.sexp"))
+            (ignore-error file-error
+              (delete-file (concat directory "/afterwork.999999999.elsewhere")))
+            (let ((smtps-afterwork--claimed-seconds seconds))
+              (should-not (funcall claimed name)))
+            (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox")))))))))
+
+(ert-deftest smtps-afterwork-test-what-is-no-longer-its-own-is-left ()
+  "Who was at it for so long that another has it now, leaves it to that one."
+  (smtps-afterwork-test-with
+    (dolist (name '("mbox" "other"))
+      (with-temp-file (smtps-afterwork-test-file name)))
+    (smtps-afterwork-test-compose "Fcc: ~/mbox" "Fcc: ~/other")
+    (cl-letf (((symbol-function 'smtps-send--follow) #'ignore))
+      (message-send)
+      (smtps-real-until (equal (smtps-real-state) '(sent)))
+      (let* ((entry (car (smtps-outbox-entries)))
+             (directory (plist-get entry :directory))
+             (file (symbol-function 'smtps-message--file)))
+        (smtps-real-until (not (smtps-afterwork-helpers-p directory)))
+        (cl-letf (((symbol-function 'smtps-message--file)
+                   (lambda (&rest arguments)
+                     (apply file arguments)
+                     (rename-file (concat directory "/" (smtps-afterwork--claim))
+                                  (concat directory "/afterwork.locked")))))
+          (should-not (smtps-afterwork-run (plist-get entry :id))))
+        (should (equal (smtps-afterwork--file directory) "afterwork.locked"))
+        (should (= 1 (+ (smtps-afterwork-test-count "Subject: Kept" "mbox")
+                        (smtps-afterwork-test-count "Subject: Kept" "other"))))))))
+
+(ert-deftest smtps-afterwork-test-an-emacs-on-a-machine-of-another-name ()
+  "It is named, and the one who knows whether it is there can have it forgotten."
+  (let ((form '(action :client message :here "1-1.elsewhere" :what "x")))
+    (should (smtps-afterwork-lost-p form))
+    (should (string-match-p "composed in could do it, and that is on elsewhere"
+                            (smtps-afterwork-sentence form))))
+  ;; The same Emacs stays so, whatever its machine is called meanwhile.
+  (let ((form `(action :client message :here ,(smtps-afterwork-here))))
+    (cl-letf (((symbol-function 'system-name) (lambda () "renamed")))
+      (should-not (smtps-afterwork-lost-p form)))))
 
 (ert-deftest smtps-afterwork-test-killed-after-the-copy-was-made ()
   "Who goes on after a kill finds the copy, and makes no second one."

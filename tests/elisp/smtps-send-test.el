@@ -1080,6 +1080,35 @@ The account is the sandbox's, and its password is in an authinfo file."
                                                   mail)))
       (should (smtps-outbox-wait 5)))))
 
+(ert-deftest smtps-send-test-real-helper-of-another-version ()
+  "It is told to be so, and the mail is sent once the right one runs."
+  (smtps-send-test-really
+    (let ((noninteractive nil)
+          (python (smtps-helper--python)))
+      (pcase-dolist (`(,way ,sentence)
+                     '(("old" "is of version 0\\.0\\.1, older than this package")
+                       ("serve" "it does not know .outbox-drain.+smtps-helper-stop")))
+        (let ((smtps-helper-command
+               (list python
+                     (expand-file-name "smtps-rpc-peer.py"
+                                       (file-name-directory
+                                        (locate-library "smtps-real")))
+                     way)))
+          (smtps-send-test-compose "to-address@other-host.it")
+          (should (message-send))
+          (smtps-send-test-until
+           (cl-find-if (lambda (told)
+                         (string-match-p
+                          (concat "The mail is safe in the outbox.+" sentence
+                                  ".+\\.  Then M-x smtps-send-queued sends it")
+                          told))
+                       smtps-send-test-told))
+          (smtps-send-test-end-helper)))
+      (should (= 2 (length (smtps-outbox-entries '(queue)))))
+      (smtps-send-queued)
+      (should (smtps-outbox-wait 20))
+      (should (= 2 (length (smtps-send-test-arrived report)))))))
+
 (ert-deftest smtps-send-test-real-without-waiting ()
   "Emacs does not wait: the outcome is told when it comes."
   (smtps-send-test-really

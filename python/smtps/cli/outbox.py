@@ -107,10 +107,13 @@ def facts(entry: Listed) -> dict[str, Any]:
 
 def _file(box: spool.Spool, entry: Listed) -> int:
     """Do what was to follow the acceptance of ENTRY; return 75 if something is left, else 0."""
-    afterwork.carry_out(box, entry.name, again=True)
+    done = afterwork.carry_out(box, entry.name, again=True)
     left = overview.found(box, entry.name).pending
     if not left:
         output.line(f"Nothing is left to be done of {entry.name}.")
+    elif done and done.failed and not any(one.reason for one in left):
+        # None of it was come to.
+        complain(visible(done.failed[0], 2000))
     for one in left:
         complain(visible(_pending(one), 2000))
     return 75 if left else 0
@@ -249,6 +252,8 @@ async def _flush(box: spool.Spool) -> int:
             return
         if str(told.get("waits")) == "setup":
             mended.add(text)
+        if str(told.get("afterwork")) == "failed":
+            text += f" The mail itself was sent; “smtps outbox file {told['id']}” tries again."
         name = f"{told['id']}: " if told["id"] else ""
         output.line(f"{name}{text}")
 

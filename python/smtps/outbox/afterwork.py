@@ -2,8 +2,12 @@
 
 ``afterwork.sexp`` in an entry has a form a line, data of closed kinds.  A form with ``:client``
 is done by an Emacs that knows that client; the others are done here.  Whoever renames the file
-to ``afterwork.PID.HOST`` does it.  After each form the file is written anew with what is left,
-and at the end what is left goes back to ``afterwork.sexp``: a form that failed says why.
+does it.  After each form the file is written anew with what is left, and at the end what is left
+goes back to ``afterwork.sexp``: a form that failed says why.
+
+Here it is renamed to ``afterwork.locked``, and locked as an entry is: without a lock its owner
+is dead.  Emacs can lock nothing, so there its name is ``afterwork.PID-STARTED.HOST``, and who
+finds it judges by these whether that Emacs lives.
 
 A kill between a form and the writing of what is left has it done again by the next process;
 so each kind here ends the same, done once or twice.
@@ -16,14 +20,14 @@ import os
 import re
 import socket
 import subprocess
-import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from smtps.errors import AfterworkError, SmtpsError
+from smtps.errors import AfterworkError, SmtpsError, WireError
 from smtps.outbox.forms import Record, records
-from smtps.outbox.spool import READ_SIZE, Spool
+from smtps.outbox.spool import READ_SIZE, Spool, lock
 from smtps.protocol.outcome import Verdict
 from smtps.rpc.codec import Keyword, Symbol, Value, dumps, plist
 
@@ -35,15 +39,19 @@ STATES = ("sent", "failed", "queue")
 LOOKS = 5
 """Looks for an entry that its owner may be moving meanwhile."""
 
+REASON_LIMIT = 1000
+"""Characters of a reason that are kept: a line of the outbox has 64 KB at most."""
+
 NOTMUCH_SECONDS = 120
 """What notmuch may take: it waits for its lock while another indexes new mail."""
 
-_CLAIM = re.compile(r"afterwork\.([0-9]+)\.([A-Za-z0-9.-]+)\Z")
+CLAIMED_SECONDS = 24 * 60 * 60
+"""Age of an Emacs's claim after which it is over, though nothing tells that this Emacs is gone:
+it was another machine's, or this one had another name."""
 
-_held: set[str] = set()
-"""The entries that this process works on."""
+_CLAIMED = "afterwork.locked"
 
-_holding = threading.Lock()
+_EMACS = re.compile(r"afterwork\.([0-9]+)(?:-([0-9]+))?\.([A-Za-z0-9.-]+)\Z")
 
 
 class Done(NamedTuple):
@@ -66,6 +74,19 @@ def host() -> str:
     return re.sub(r"[^A-Za-z0-9.]", "-", socket.gethostname())[:60]
 
 
+def started(pid: int) -> int | None:
+    """Return when the process PID was started, in ticks since the machine was, by proc(5).
+
+    None where that can't be known.
+    """
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        # What follows the program's name, which may have blanks and parentheses.
+        return int(told.rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def accepted(state: str, found: Iterable[Record]) -> bool:
     """Return True if an entry in STATE, whose journal was FOUND, was accepted by somebody."""
     # In sent/ it was, whatever its journal lacks.
@@ -82,7 +103,7 @@ def pending(directory: Path) -> list[Pending]:
     """
     with contextlib.suppress(OSError):
         for path in directory.glob("afterwork.*"):
-            if path.name == NAME or _CLAIM.match(path.name):
+            if path.name in (NAME, _CLAIMED) or _EMACS.match(path.name):
                 try:
                     forms = _parsed(path.read_bytes()).forms
                 except SmtpsError as error:
@@ -146,19 +167,26 @@ def carry_out(spool: Spool, name: str, again: bool = False) -> Done | None:
 
 
 class _Parsed(NamedTuple):
-    """The file: its first line, the header that filed copies get back, and what is to do."""
+    """The file: its head, the header in it that filed copies get back, and what is to do."""
 
-    head: Record
+    head: list[Record]
     bcc: str
     forms: list[Record]
+
+    @property
+    def message_id(self) -> str:
+        """The mail's Message-ID, with what is around it."""
+        return _text(_facts(self.head[0]), "message-id") or ""
 
 
 def _parsed(data: bytes) -> _Parsed:
     found = records(data)
     if not found or found[0][0] != "afterwork" or plist(found[0][1]).get("version") != 1:
         raise AfterworkError("its afterwork.sexp is damaged or of another version.")
-    bcc = "".join(str(rest[0]) for name, rest in found if name == "bcc" and rest)
-    return _Parsed(found[0], bcc, [form for form in found[1:] if form[0] != "bcc"])
+    # Where many are in it, a line does not hold it.
+    head = [found[0], *(form for form in found[1:] if form[0] == "bcc" and form[1])]
+    bcc = "".join(str(rest[0]) for _, rest in head[1:])
+    return _Parsed(head, bcc, [form for form in found[1:] if form[0] != "bcc"])
 
 
 class _Work:
@@ -168,8 +196,7 @@ class _Work:
         self._descriptor = descriptor
         self._name = name
         self._state = state
-        self._claim = f"afterwork.{os.getpid()}.{host()}"
-        self._mine = False
+        self._lock: int | None = None
 
     @classmethod
     def opened(cls, directory: Path, state: str) -> _Work:
@@ -181,6 +208,7 @@ class _Work:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._lock_instead(None)
         os.close(self._descriptor)
 
     def accepted(self) -> bool:
@@ -188,44 +216,43 @@ class _Work:
         return accepted(self._state, records(self._read("journal.sexp")))
 
     def waits(self) -> bool:
-        """Return True if something can be done here that was not tried yet."""
+        """Return True if something can be done here that was not tried yet.
+
+        Raises OSError if somebody does it.
+        """
         name = self._unclaimed()
+        if name == _CLAIMED:
+            os.close(self._locked())
         return name is not None and any(
             _ours(form) and "failed" not in _facts(form) for form in _parsed(self._read(name)).forms
         )
 
     def carry_out(self, again: bool) -> Done | None:
         """Do what can be done here."""
-        with _holding:
-            if self._name in _held:
-                return None
-            _held.add(self._name)
-        self._mine = True
-        try:
-            return self._claimed(again)
-        finally:
-            with _holding:
-                _held.discard(self._name)
-
-    def _claimed(self, again: bool) -> Done | None:
         try:
             name = self._unclaimed()
             if name is None or not self.accepted():
                 return None
-            # Who loses this race, stops.
-            os.rename(name, self._claim, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        except (OSError, SmtpsError):
+            # Who loses one of these races, stops.
+            if name != _CLAIMED:
+                self._rename(name, _CLAIMED)
+            self._lock_instead(self._locked())
+        except (BlockingIOError, FileNotFoundError, SmtpsError):
             return None
+        except OSError as error:
+            return Done((f"What was to follow can't be done: {error.strerror}.",), 0)
         try:
-            work = _parsed(self._read(self._claim))
+            work = _parsed(self._read(_CLAIMED))
         except (OSError, SmtpsError) as error:
             self._release(True)
             return Done((f"What was to follow can't be read: {error}",), 0)
         try:
             left = self._each(work, again)
-        except OSError as error:
+        except (OSError, WireError) as error:
+            # What failed can't be written down, or not why it did.
             self._release(True)
-            return Done((f"What was to follow was given up: {error.strerror}.",), 0)
+            why = error.text if isinstance(error, WireError) else f"{error.strerror}."
+            return Done((f"What was to follow was given up: {why}",), 0)
         self._release(bool(left))
         failed = tuple(
             f"{what[0].upper()}{what[1:]} is missing: {reason}"
@@ -243,7 +270,7 @@ class _Work:
             try:
                 self._do(form[0], facts, work)
             except (AfterworkError, OSError, ValueError) as error:
-                reason = _reason(error)
+                reason = _reason(error)[:REASON_LIMIT]
                 left[left.index(form)] = _failed(form, reason)
             else:
                 left.remove(form)
@@ -252,13 +279,12 @@ class _Work:
 
     def _do(self, name: str, facts: dict[str, Value], work: _Parsed) -> None:
         kind = str(facts.get("kind"))
-        message_id = _text(dict(plist(work.head[1])), "message-id") or ""
         if (name, kind) == ("fcc", "maildir"):
             self._into_maildir(Path(_needed(facts, "path")), work.bcc)
         elif (name, kind) == ("fcc", "file"):
             self._into_file(Path(_needed(facts, "path")), work.bcc)
         elif (name, kind) == ("fcc", "notmuch"):
-            self._into_notmuch(_needed(facts, "folder"), facts, message_id, work.bcc)
+            self._into_notmuch(_needed(facts, "folder"), facts, work.message_id, work.bcc)
         elif name == "tag":
             notmuch("tag", *_tags(facts), "--", f"id:{_quoted(_needed(facts, 'id'))}")
         else:
@@ -276,8 +302,9 @@ class _Work:
             if any(there.name.startswith(unique) for there in (maildir / part).iterdir()):
                 return
         temporary = maildir / "tmp" / unique
-        self._copy(temporary, bcc)
-        temporary.rename(maildir / "cur" / f"{unique}:2,S")
+        with _removed(temporary):
+            self._copy(temporary, bcc)
+            temporary.rename(maildir / "cur" / f"{unique}:2,S")
         _flush(maildir / "cur")
 
     def _into_file(self, path: Path, bcc: str) -> None:
@@ -285,15 +312,14 @@ class _Work:
         if not path.parent.is_dir():
             raise AfterworkError(f"there is no directory {path.parent}.")
         temporary = path.parent / f".smtps-{self._name}"
-        self._copy(temporary, bcc)
-        try:
-            # Unlike a rename, this never replaces a file.
-            os.link(temporary, path)
-        except FileExistsError:
-            if not (path.is_file() and _same(temporary, path)):
-                raise AfterworkError(f"there is another file {path} already.") from None
-        finally:
-            temporary.unlink()
+        with _removed(temporary):
+            self._copy(temporary, bcc)
+            try:
+                # Unlike a rename, this never replaces a file.
+                os.link(temporary, path)
+            except FileExistsError:
+                if not (path.is_file() and _same(temporary, path)):
+                    raise AfterworkError(f"there is another file {path} already.") from None
         _flush(path.parent)
 
     def _into_notmuch(
@@ -340,55 +366,95 @@ class _Work:
             return b""
 
     def _unclaimed(self) -> str | None:
-        """Return the name of the file if nobody alive works on it, else None."""
+        """Return the name of the file if no Emacs may be at it, else None."""
         with os.scandir(self._descriptor) as found:
             names = [file.name for file in found]
         for name in names:
-            if name == NAME:
-                return name
-            claim = _CLAIM.match(name)
-            if claim and claim[2] == host() and not self._alive(int(claim[1])):
+            claim = _EMACS.match(name)
+            if name in (NAME, _CLAIMED) or (claim and not self._alive(claim)):
                 return name
         return None
 
-    def _alive(self, pid: int) -> bool:
-        """Return True if the process PID may be at it."""
-        if pid == os.getpid():
-            # Else of one before us that had the same number.
-            return self._name in _held and not self._mine
+    def _alive(self, claim: re.Match[str]) -> bool:
+        """Return True if the Emacs whose CLAIM the file's name is may be at it."""
+        if claim[3] == host():
+            try:
+                os.kill(int(claim[1]), 0)
+            except ProcessLookupError:
+                return False
+            except (OSError, OverflowError):
+                pass
+            now = started(int(claim[1]))
+            if now and claim[2]:
+                # Else another has its number now.
+                return now == int(claim[2])
+        # Unlike its modification, its renaming is no older than the claim.
+        renamed = os.stat(claim[0], dir_fd=self._descriptor).st_ctime
+        return time.time() - renamed < CLAIMED_SECONDS
+
+    def _locked(self) -> int:
+        """Return a descriptor of the claimed file, locked: then it is ours.
+
+        Raises OSError: BlockingIOError or FileNotFoundError if somebody else has it.
+        """
+        descriptor = os.open(_CLAIMED, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._descriptor)
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
+            lock(descriptor)
+            there = os.stat(_CLAIMED, dir_fd=self._descriptor).st_ino
+            if there != os.fstat(descriptor).st_ino:
+                raise FileNotFoundError
         except OSError:
-            return True
-        return True
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _lock_instead(self, descriptor: int | None) -> None:
+        """Hold the lock on DESCRIPTOR, and the one that was held no longer."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = descriptor
+
+    def _rename(self, name: str, new: str) -> None:
+        os.rename(name, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
     def _write(self, work: _Parsed, left: Sequence[Record]) -> None:
-        bcc: list[Record] = [("bcc", [work.bcc])] if work.bcc else []
-        lines = [work.head, *bcc, *left]
-        new = f".{self._claim}"
+        new = f".{_CLAIMED}"
         descriptor = os.open(
             new,
-            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
+            os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
             0o600,
             dir_fd=self._descriptor,
         )
-        with os.fdopen(descriptor, "wb") as file:
-            for name, rest in lines:
-                file.write(f"{dumps([Symbol(name), *rest])}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(new, self._claim, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        try:
+            # Before it is there: so the file of that name is locked at each moment.
+            lock(descriptor)
+            with open(descriptor, "wb", closefd=False) as file:
+                for name, rest in (*work.head, *left):
+                    file.write(f"{dumps([Symbol(name), *rest])}\n".encode())
+                file.flush()
+                os.fsync(descriptor)
+            self._rename(new, _CLAIMED)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._lock_instead(descriptor)
 
     def _release(self, left: bool) -> None:
         with contextlib.suppress(OSError):
             if left:
-                os.rename(
-                    self._claim, NAME, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor
-                )
+                self._rename(_CLAIMED, NAME)
             else:
-                os.unlink(self._claim, dir_fd=self._descriptor)
+                os.unlink(_CLAIMED, dir_fd=self._descriptor)
+
+
+@contextlib.contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Leave no file at PATH behind: on a full disk it would take the room that is lacking."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def notmuch(*arguments: str, chunks: Iterable[bytes] = ()) -> str:

@@ -38,6 +38,9 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 DRAINED_SECONDS = 0.05
 """Between two looks whether all is done."""
 
+SAID = 3
+"""Copies and the like that failed of which each is told; the outbox shows them all."""
+
 Tell = Callable[[Mapping[str, Value]], None]
 
 
@@ -62,6 +65,8 @@ class Drainer:
         self._woken = asyncio.Event()
         self._due: dict[str, float] = {}
         """When those in queue/ that are not due now are, by `_clock`."""
+        self._times: dict[str, float] = {}
+        """By when those of them that have a time are, by the clock that somebody may set."""
         self._damaged: set[str] = set()
         self._stopping = False
         self._looked = False
@@ -141,10 +146,12 @@ class Drainer:
         busy = {name for lane in self._lanes.values() for name in lane.busy}
         now = _clock()
         for name in names:
-            if not self._stopping and name not in busy and self._due.get(name, 0) <= now:
+            due = self._due.get(name, 0) <= now or self._times.get(name, math.inf) <= time.time()
+            if due and not self._stopping and name not in busy:
                 self._give(name)
         present = busy.union(names)
         self._due = {name: due for name, due in self._due.items() if name in present}
+        self._times = {name: due for name, due in self._times.items() if name in present}
         nearest = min(self._due.values(), default=math.inf)
         return max(0.0, min(LOOK_SECONDS, nearest - _clock()))
 
@@ -166,6 +173,7 @@ class Drainer:
             self._due[name] = _clock() + min(mail.not_before - now, LOOK_SECONDS)
             return
         self._due.pop(name, None)
+        self._times.pop(name, None)
         lane = self._lanes.get(mail.account)
         if lane is None:
             lane = self._lanes[mail.account] = Lane(
@@ -207,8 +215,10 @@ class Drainer:
         finally:
             self._following = None
 
-    def _wait(self, name: str, seconds: float | None) -> None:
+    def _wait(self, name: str, seconds: float | None, until: float | None = None) -> None:
         self._due[name] = math.inf if seconds is None else _clock() + seconds
+        if until is not None:
+            self._times[name] = until
         self._woken.set()
 
     def _report(self, name: str, state: str, text: str, /, **facts: Value) -> None:
@@ -219,8 +229,12 @@ class Drainer:
 
 def told(done: afterwork.Done) -> dict[str, Value]:
     """Return what is told of an accepted mail's afterwork that is DONE as far as it goes here."""
+    said = [sentence[: afterwork.REASON_LIMIT] for sentence in done.failed[:SAID]]
+    more = len(done.failed) - len(said)
+    if more:
+        said.append(f"And so are {more} more.")
     return {
         "afterwork": Symbol("failed" if done.failed else "left" if done.left else "done"),
         "state": Symbol("sent"),
-        "text": " ".join(done.failed),
+        "text": " ".join(said),
     }

@@ -70,6 +70,12 @@ class Report(Protocol):
     def __call__(self, name: str, state: str, text: str, /, **facts: Value) -> None: ...
 
 
+class Wait(Protocol):
+    """Has a mail wait: its name, seconds (None: for its user), and a time at which to go anyway."""
+
+    def __call__(self, name: str, seconds: float | None, until: float | None = None, /) -> None: ...
+
+
 class _Mail:
     """A mail under way."""
 
@@ -88,8 +94,7 @@ class _Mail:
 class Lane:
     """Sends ACCOUNT's mails out of SPOOL.
 
-    WAIT is called with a mail's name and the seconds until it is due again, None when it
-    waits for its user; ACCEPTED with the directory of a mail that somebody has accepted.
+    ACCEPTED is called with the directory of a mail that somebody has accepted.
     """
 
     def __init__(
@@ -100,7 +105,7 @@ class Lane:
         pool: Pool,
         ask: Ask,
         report: Report,
-        wait: Callable[[str, float | None], None],
+        wait: Wait,
         accepted: Callable[[Path], None],
     ) -> None:
         self._account = account
@@ -216,20 +221,21 @@ class Lane:
     def _keep(self, mail: _Mail, owned: Owned | None, text: str, room: bool) -> None:
         """MAIL can't be sent or judged by reason TEXT: leave it to its user.
 
-        Where only ROOM for its commit is missing, it can be tried again.
+        Where it could not be taken, or no ROOM is for its commit, it is tried again.
         """
         self._wait(mail.id, None)
-        if owned is None or mail.binding:
+        if mail.binding:
             # What was committed stays in active/, and in the log, to be judged later.
             self._log.keep()
             self._report(mail.id, "active", text, verdict=Symbol("uncertain"))
             return
         try:
-            if room:
+            if owned is not None and room:
                 owned.finish("failed")
                 state, text = "failed", f"{text} The mail is kept in the outbox as failed."
             else:
-                owned.finish("queue")
+                if owned is not None:
+                    owned.finish("queue")
                 self._wait(mail.id, PAUSES[0])
                 state, text = "queue", f"{text} Next try in {PAUSES[0]} seconds."
         except SmtpsError as error:
@@ -255,7 +261,7 @@ class Lane:
             if not mail.early and written.not_before > now:
                 # The clock went back, or it was looked at too soon.
                 owned.finish("queue")
-                self._wait(name, written.not_before - now)
+                self._wait(name, written.not_before - now, written.not_before)
                 return True
         if written.not_before and not mail.early:
             wishes = wishes._replace(hold_until=None)
@@ -352,6 +358,7 @@ class Lane:
             left_time = max(1, mail.entry.not_before - int(time.time()))
             pause = left_time if Verdict.NOT_YET in verdicts else min(pause, left_time)
         next_time = int(time.time()) + pause if pause else None
+        until = mail.entry.not_before if mail.early else None
         text = outcome.text
         ends = results(attempt, outcome, next_time, left)
         with contextlib.suppress(OutboxError):
@@ -384,10 +391,10 @@ class Lane:
             self._wait(name, None)
             text += " The mail waits for you in the outbox."
         elif Verdict.NOT_YET in verdicts and pause is not None:
-            self._wait(name, pause)
+            self._wait(name, pause, until)
             text += " It waits in the outbox until its time."
         elif pause is not None:
-            self._wait(name, pause)
+            self._wait(name, pause, until)
             text += f" The mail is kept in the outbox; next try in {pause} seconds."
         elif state == "failed":
             text += f" The mail is kept as {name} in the outbox under failed."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import queue
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from smtps.errors import OutboxError, WireError
 from smtps.outbox.forms import Record, records
 from smtps.outbox.journal import RESERVED, flush_path
+from smtps.outbox.spool import lock
 from smtps.rpc.codec import plist
 
 _ID = re.compile(rb':id "([a-zA-Z0-9-]+)"')
@@ -49,7 +49,7 @@ class Log:
             self._descriptor = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
             )
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._descriptor)
             flush_path(directory)
         except OSError as error:
             raise OutboxError(
@@ -192,7 +192,7 @@ def _opened(path: Path) -> tuple[int, bool] | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except OSError:
         return descriptor, False
     with contextlib.suppress(OSError):

@@ -252,13 +252,30 @@ def _locked(path: Path) -> int:
 
     Where it is missing it is made, empty: an entry that lacks it is owned by one, too.
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except OSError:
-        os.close(lock)
+        os.close(descriptor)
         raise
-    return lock
+    return descriptor
+
+
+def lock(descriptor: int) -> None:
+    """Lock the file DESCRIPTOR.
+
+    Raises BlockingIOError if somebody has, or another OSError where nothing can be locked.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"its file system gives no lock ({error.strerror}), and without one a mail could be "
+            "sent twice",
+        ) from None
 
 
 def _discard(making: Path) -> None:

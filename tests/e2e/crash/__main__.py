@@ -29,11 +29,12 @@ Kind = Callable[[Path], Found]
 
 def _kinds(number: int, seed: int) -> list[Kind]:
     """Return the trials; NUMBER kills at random moments from SEED."""
-    third = number // 3
+    quarter = number // 4
     made: list[Kind] = [
-        partial(_of_helper, number - 2 * third, seed),
-        partial(_of_emacs, third, seed, False),
-        partial(_of_emacs, third, seed, True),
+        partial(_of_helper, kills.helper, number - 3 * quarter, seed),
+        partial(_of_helper, kills.company, quarter, seed),
+        partial(_of_emacs, quarter, seed, False),
+        partial(_of_emacs, quarter, seed, True),
     ]
     for kind in steps.PROCESSES:
         made += [partial(_steps, kind, steps.kill), partial(_steps, kind, steps.refuse)]
@@ -41,8 +42,10 @@ def _kinds(number: int, seed: int) -> list[Kind]:
     return made
 
 
-def _of_helper(number: int, seed: int, directory: Path) -> Found:
-    return kills.helper(directory, number, seed), []
+def _of_helper(
+    trial: Callable[[Path, int, int], Counts], number: int, seed: int, directory: Path
+) -> Found:
+    return trial(directory, number, seed), []
 
 
 def _of_emacs(number: int, seed: int, both: bool, directory: Path) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smtps.client.account import Account
+from smtps.outbox import afterwork
+from smtps.outbox.forms import form
 from smtps.outbox.journal import Journal
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
-from smtps.rpc.codec import plist
+from smtps.protocol.outcome import Verdict
+from smtps.rpc.codec import Symbol, plist
 
 PYTHON = Path(__file__).parents[3] / "python"
 ELISP = Path(__file__).parents[3] / "elisp"
@@ -144,11 +148,17 @@ def text(address: str) -> bytes:
     return f"From: a@crash.test\r\nTo: {address}\r\nSubject: x\r\n\r\nText.\r\n".encode()
 
 
-def queue(box: Spool, account: Account, recipients: Sequence[str]) -> None:
-    """Put a mail of ACCOUNT for RECIPIENTS into BOX."""
+def queue(
+    box: Spool, account: Account, recipients: Sequence[str], maildir: Path | None = None
+) -> None:
+    """Put a mail of ACCOUNT for RECIPIENTS into BOX, whose copy is to go to MAILDIR if given."""
     envelope = Envelope("a@crash.test", tuple(recipients))
     content = [text(recipients[0])]
-    box.take_in(account, envelope, content.copy, f"<{recipients[0]}>", "queue")
+    mail = box.take_in(account, envelope, content.copy, f"<{recipients[0]}>", "held")
+    if maildir is not None:
+        copy = form("fcc", kind=Symbol("maildir"), path=str(maildir))
+        (mail / afterwork.NAME).write_text(form("afterwork", version=1) + copy)
+    mail.rename(box.place("queue", mail.name))
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -178,6 +188,11 @@ class _Fate(NamedTuple):
     state: str
     verdict: str | None
 
+    @property
+    def accepted(self) -> bool:
+        """True if it is told to be."""
+        return self.state == "sent" or self.verdict == Verdict.ACCEPTED.value
+
 
 def _fates(box: Spool) -> Iterator[tuple[str, _Fate]]:
     """Yield each recipient in BOX, where their mail lies, and what came last of it."""
@@ -191,6 +206,18 @@ def _fates(box: Spool) -> Iterator[tuple[str, _Fate]]:
             }
             for index, address in enumerate(box.entry(directory).envelope.recipients):
                 yield address, _Fate(state, verdicts.get(index))
+
+
+def with_copies(counts: Counts, box: Spool, maildir: Path) -> Counts:
+    """Return COUNTS of mails in BOX, and of their copies in MAILDIR: each accepted one has one."""
+    text = [copy.read_text() for part in ("cur", "new") for copy in (maildir / part).iterdir()]
+    copies = Counter(re.search(r"^To: (.*)$", copy, re.MULTILINE)[1] for copy in text)  # type: ignore[index]
+    accepted = {address for address, fate in _fates(box) if fate.accepted}
+    return counts._replace(
+        lost=counts.lost + len(accepted - set(copies)),
+        doubled=counts.doubled + sum(number > 1 for number in copies.values()),
+        lied=counts.lied + len(set(copies) - accepted),
+    )
 
 
 def count(

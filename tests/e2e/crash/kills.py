@@ -21,8 +21,11 @@ from crash.counting import (
     environment,
     flush,
     queue,
+    with_copies,
 )
-from smtps.outbox.spool import Spool
+from smtps.errors import SmtpsError
+from smtps.outbox import overview
+from smtps.outbox.spool import MAILS, Spool
 from smtps.rpc import codec
 from smtps.rpc.codec import Symbol, Value
 
@@ -33,6 +36,9 @@ LIFE = 0.25
 """Seconds that a helper lives at most, once it has started."""
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
+
+RETRIES = 4
+"""Mails that are to be tried again in each life of a helper."""
 
 WRITTEN = 40
 """Mails that are sent in each life of an Emacs: more than it gets to."""
@@ -90,6 +96,43 @@ def helper(directory: Path, kills: int, seed: int) -> Counts:
             life.end(dice.choice(SIGNALS))
         flush(box)
         return count("helper, random", kills, box, mails, mails, server.accepted)
+
+
+def company(directory: Path, kills: int, seed: int) -> Counts:
+    """Kill a helper and, beside it, ``outbox flush``, while a mail is to be tried again.
+
+    So it goes KILLS times over an outbox below DIRECTORY; each mail has a copy to be filed.
+    """
+    dice = random.Random(seed)  # noqa: S311
+    box = Spool(directory / "box")
+    maildir = directory / "copies"
+    for part in ("cur", "new", "tmp"):
+        (maildir / part).mkdir(parents=True)
+    mails: list[str] = []
+    with Server(dice) as server:
+        for _ in range(kills):
+            while len(box.names("queue")) < QUEUED:
+                mails += addresses(1)
+                queue(box, server.account, mails[-1:], maildir)
+            beside = subprocess.Popen(
+                [*HELPER, "outbox", "flush", "--outbox", str(box.root)],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=environment(directory),
+            )  # fmt: skip
+            life = Life(box.root)
+            for _ in range(RETRIES):
+                time.sleep(dice.random() * LIFE / RETRIES)
+                name = dice.choice([name for state in MAILS for name in box.names(state)])
+                # Most were sent, or nobody knows; or it is just being moved.
+                with suppress(SmtpsError):
+                    overview.retry(box, overview.found(box, name))
+            life.end(dice.choice(SIGNALS))
+            time.sleep(dice.random() * LIFE)
+            beside.kill()
+            beside.wait(END_SECONDS)
+        flush(box)
+        counts = count("helper and flush, random", kills, box, mails, mails, server.accepted)
+        return with_copies(counts, box, maildir)
 
 
 def emacs(

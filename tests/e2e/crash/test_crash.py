@@ -21,6 +21,12 @@ def test_kills_of_the_helper_lose_nothing_and_double_nothing(tmp_path: Path) -> 
     assert good(kills.helper(tmp_path, 15, 1))
 
 
+def test_kills_of_two_drainers_beside_retries_lose_nothing_and_double_nothing(
+    tmp_path: Path,
+) -> None:
+    assert good(kills.company(tmp_path, 6, 1))
+
+
 @pytest.mark.parametrize("both", [False, True], ids=["Emacs", "both"])
 def test_kills_of_an_emacs_lose_nothing_and_double_nothing(tmp_path: Path, both: bool) -> None:
     assert good(kills.of_emacs(tmp_path, 4, 1, both))

@@ -10,8 +10,10 @@ from hostile.server import Script, Server
 from servers import Run
 
 from smtps.client.account import Account
-from smtps.outbox.spool import Spool
+from smtps.outbox.forms import form
+from smtps.outbox.spool import MAILS, Spool
 from smtps.protocol.envelope import Envelope
+from smtps.rpc.codec import Symbol
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 MESSAGE = "From: a@x.org\nSubject: x\n\nText.\n"
@@ -130,6 +132,48 @@ def test_bad_words(smtps: Run, words: list[str], status: int) -> None:
     assert done.returncode == status
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "since", "status", "then"),
+    [
+        (("outbox", "flush"), 1, 73, ""),
+        # The drainer's log was locked, and the mail can't be.
+        (("outbox", "flush"), 2, 75, "Next try in 60 seconds."),
+        (("outbox", "retry"), 1, 73, ""),
+        (("outbox", "drop"), 1, 73, ""),
+        (("outbox", "file"), 1, 75, "Not done yet: the copy in /nowhere"),
+        (("send", "-f", "a@x.org", "c@x.org", "--host", "localhost"), 1, 73, "Nothing was sent."),
+    ],
+)
+def test_where_nothing_can_be_locked_nothing_is_sent_or_moved(
+    smtps: Run,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    since: int,
+    status: int,
+    then: str,
+) -> None:
+    """As on a network's file system whose server has no locks, or has lost them."""
+    box = Spool(tmp_path / "data" / "smtps" / "outbox")
+    account = Account("localhost", sandbox.port, "implicit", ca_file=str(sandbox.ca_file))
+    home = {"flush": "queue", "file": "sent"}.get(words[1], "failed")
+    mail = box.take_in(
+        account, Envelope("a@x.org", ("b@x.org",)), lambda: [b"Subject: x\r\n\r\n"], "<x>", home
+    )
+    after = form("afterwork", version=1) + form("fcc", kind=Symbol("maildir"), path="/nowhere")
+    (mail / "afterwork.sexp").write_text(after)
+    if words[0] == "outbox" and words[1] != "flush":
+        words = (*words, mail.name)
+    strace = ("strace", "-f", "--seccomp-bpf", "-qq", "-o/dev/null", "-etrace=flock")
+    inject = f"-einject=flock:error=ENOLCK:when={since}+"
+    done = smtps(*words, text=MESSAGE, under=(*strace, inject))
+    assert done.returncode == status
+    assert "its file system gives no lock" in done.stdout + done.stderr
+    assert then in done.stdout + done.stderr
+    assert not sandbox.accepted
+    assert [path for state in MAILS for path in (box.root / state).iterdir()] == [mail]
 
 
 def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:

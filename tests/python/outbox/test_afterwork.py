@@ -19,9 +19,9 @@ from smtps.outbox import afterwork, overview
 from smtps.outbox.drain import Drainer
 from smtps.outbox.forms import form
 from smtps.outbox.journal import Journal
-from smtps.outbox.spool import Spool
+from smtps.outbox.spool import Spool, lock
 from smtps.protocol.envelope import Envelope
-from smtps.rpc.codec import Symbol, Value
+from smtps.rpc.codec import LINE_LIMIT, Symbol, Value, dumps
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 TEXT = b"Subject: x\nMessage-ID: <1@x>\n\nx\n"
@@ -191,25 +191,58 @@ def test_a_damaged_file_is_left(box: Spool) -> None:
 # One owner
 
 
-def test_a_living_owner_is_left_alone_a_dead_one_succeeded(box: Spool, tmp_path: Path) -> None:
-    target = maildir(tmp_path / "Sent")
-    there = entry(box, fcc("maildir", path=str(target)))
+@pytest.fixture
+def claimed(box: Spool, tmp_path: Path) -> Path:
+    """A mail whose copy an Emacs was to make that had the number 1 before another."""
+    there = entry(box, fcc("maildir", path=str(maildir(tmp_path / "Sent"))))
+    return (there / afterwork.NAME).rename(there / f"afterwork.1-1.{afterwork.host()}")
 
-    def claimed_by(pid: int, host: str) -> None:
-        (path,) = there.glob("afterwork.*")
-        path.rename(there / f"afterwork.{pid}.{host}")
 
-    for pid, host in ((os.getppid(), afterwork.host()), (NOBODY, "elsewhere.example")):
-        claimed_by(pid, host)
+HERE = afterwork.host()
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "lives"),
+    [
+        (f"{os.getpid()}-{afterwork.started(os.getpid())}.{HERE}", 0, True),
+        (f"{os.getpid()}.{HERE}", 60, True),
+        (f"{NOBODY}-1.elsewhere.example", 60, True),
+        (f"{NOBODY}.{HERE}", 60, False),
+        (f"{10**30}.{HERE}", 0, False),
+        # Another has its number now, by what is known or by the time that has passed.
+        (f"1-1.{HERE}", 60, False),
+        (f"{os.getpid()}.{HERE}", 0, False),
+        # It was here, when this machine had another name.
+        (f"{os.getpid()}-1.elsewhere.example", 0, False),
+    ],
+)
+def test_an_emacs_that_may_live_is_left_alone_a_dead_one_succeeded(
+    box: Spool,
+    claimed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    seconds: int,
+    lives: bool,
+) -> None:
+    monkeypatch.setattr(afterwork, "CLAIMED_SECONDS", seconds)
+    there = claimed.parent
+    claimed.rename(there / f"afterwork.{name}")
+    assert len(left(there)) == 1
+    assert afterwork.due(box) == ([] if lives else [there.name])
+    assert afterwork.carry_out(box, there.name) == (None if lives else afterwork.Done((), 0))
+    assert len(left(there)) == int(lives)
+
+
+def test_what_is_locked_is_left_alone(box: Spool, claimed: Path) -> None:
+    there = claimed.parent
+    file = claimed.rename(there / "afterwork.locked")
+    with file.open("rb+") as held:
+        lock(held.fileno())
         assert afterwork.due(box) == []
         assert afterwork.carry_out(box, there.name) is None
         assert len(left(there)) == 1
-    # One before us may have had our number.
-    for pid in (NOBODY, os.getpid()):
-        claimed_by(pid, afterwork.host())
-        assert afterwork.due(box) == [there.name]
+    assert afterwork.due(box) == [there.name]
     assert afterwork.carry_out(box, there.name) == afterwork.Done((), 0)
-    assert len(copies(target)) == 1
 
 
 def test_many_at_once_make_one_copy(box: Spool, tmp_path: Path) -> None:
@@ -436,10 +469,57 @@ def test_the_drainer_files_what_was_accepted(sandbox: Sandbox, box: Spool, tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("reply", "state"), [("550 5.1.1 nobody\r\n", "failed"), ("450 4.2.1 full\r\n", "queue")]
+)
+def test_one_of_two_is_refused_and_gets_it_later(
+    box: Spool, tmp_path: Path, reply: str, state: str
+) -> None:
+    """What follows comes with the first acceptance, and with no later one."""
+    target = maildir(tmp_path / "Sent")
+    refusing = [reply]
+
+    def override(verb: str, line: str) -> str | None:
+        return refusing[0] if refusing and verb == "RCPT" and "c@x" in line else None
+
+    with Sandbox(tmp_path / "sandbox", override=override) as sandbox:
+        there = entry(
+            box, fcc("maildir", path=str(target)), state="queue", account=account(sandbox)
+        )
+        told = drain(box)
+        assert box.names(state) == [there.name]
+        assert str(told[-1]["afterwork"]) == "done"
+        assert len(copies(target)) == 1
+        assert left(box.root / state / there.name) == []
+        refusing.clear()
+        overview.retry(box, overview.found(box, there.name))
+        told = drain(box)
+        assert box.names("sent") == [there.name]
+        assert [mail.recipients for mail in sandbox.accepted] == [("a@x",), ("c@x",)]
+    assert len(copies(target)) == 1
+    assert not [event for event in told if event.get("afterwork")]
+
+
+def test_however_much_fails_the_others_are_told_and_done(box: Spool, tmp_path: Path) -> None:
+    target = maildir(tmp_path / "Sent")
+    long = tmp_path / ("x" * 200) / ("y" * 200) / ("z" * 200)
+    entry(box, *(fcc("maildir", path=f"{long}{n}") for n in range(300)))
+    # No room is in its line for why it failed.
+    entry(box, fcc("maildir", path="/" + "x" * (LINE_LIMIT - 100)))
+    entry(box, fcc("maildir", path=str(target)))
+    told = sorted(drain(box), key=lambda event: str(event["text"]))
+    assert len(copies(target)) == 1
+    assert [str(event["afterwork"]) for event in told] == ["done", "failed", "failed"]
+    assert str(told[1]["text"]).endswith("And so are 297 more.")
+    assert "given up" in str(told[2]["text"])
+    for event in told:
+        dumps(list(event.values()))
+
+
 def test_the_drainer_goes_on_where_another_was_killed(box: Spool, tmp_path: Path) -> None:
     target = maildir(tmp_path / "Sent")
     there = entry(box, fcc("maildir", path=str(target)))
-    (there / afterwork.NAME).rename(there / f"afterwork.{NOBODY}.{afterwork.host()}")
+    (there / afterwork.NAME).rename(there / "afterwork.locked")
     drain(box)
     assert len(copies(target)) == 1
 
@@ -481,6 +561,12 @@ def test_the_command_line_shows_it_and_does_it(
         in shown
     )
     assert '"reason"' in outbox("show", there.name, "--report", "json").stdout
+    # The one who has it sent without an Emacs is told how to go on.
+    (there / afterwork.NAME).write_text(HEAD + fcc("maildir", path=str(target)) + mark)
+    flushed = outbox("flush")
+    assert f"is no maildir. The mail itself was sent; “smtps outbox file {there.name}” tries" in (
+        flushed.stdout
+    )
     maildir(target)
     done = outbox("file", there.name)
     assert done.returncode == 75

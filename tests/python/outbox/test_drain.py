@@ -224,22 +224,43 @@ def test_a_mail_is_not_sent_before_its_time(sandbox: Sandbox, tmp_path: Path) ->
     assert not sandbox.accepted
 
 
+@pytest.mark.parametrize("early", [False, True])
 def test_when_the_clock_is_set_what_is_due_then_goes(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
 ) -> None:
+    """So does what was to be held by its server, which can't, and waits here."""
     box = Spool(tmp_path / "box")
-    name = queued(sandbox, box)
-    file = box.root / "queue" / name / "envelope.sexp"
-    when = int(time.time()) + 3600
-    file.write_text(file.read_text().replace(" :size", f" :not-before {when} :size", 1))
+    if early:
+        scheduled(sandbox, box, 3600)
+    else:
+        name = queued(sandbox, box)
+        file = box.root / "queue" / name / "envelope.sexp"
+        when = int(time.time()) + 3600
+        file.write_text(file.read_text().replace(" :size", f" :not-before {when} :size", 1))
     monkeypatch.setattr("smtps.outbox.drain.LOOK_SECONDS", 0.1)
     clock = time.time
+    told: list[Event] = []
+    looks: list[float] = []
+    dispatch = Drainer._dispatch
+
+    def looked(running: Drainer) -> float:
+        looks.append(clock())
+        return dispatch(running)
+
+    monkeypatch.setattr(Drainer, "_dispatch", looked)
 
     async def drain() -> None:
-        running = drainer(box)
+        running = drainer(box, told.append)
         async with asyncio.timeout(10):
             await running.drained()
-            monkeypatch.setattr(time, "time", lambda: clock() + 7200)
+            # Back, nothing goes, and nothing is asked of the server again and again.
+            monkeypatch.setattr(time, "time", lambda: clock() - 86400)
+            looks.clear()
+            while len(looks) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            assert states(box) == ["queue"]
+            assert sum(event.get("verdict") is not None for event in told) == early
+            monkeypatch.setattr(time, "time", lambda: clock() + 86400)
             while not box.names("sent"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await running.stop()
