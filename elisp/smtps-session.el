@@ -17,6 +17,7 @@
 
 ;;; Code:
 
+(require 'cl-lib)
 (require 'comint)
 (require 'seq)
 (require 'subr-x)
@@ -772,7 +773,8 @@ If nothing is waited for, ask first."
                                         (plist-get plist :decoded)
                                         (smtps-session--explained plist)
                                         (list (smtps-session-look--received plist)
-                                              (plist-get plist :bare))))
+                                              (plist-get plist :bare)))
+             (smtps-session--tell-decoded plist))
       ('offers (setq smtps-session-offers (plist-get plist :offers)))
       ('state (smtps-session--stands plist))
       ('closed
@@ -812,14 +814,26 @@ PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
                          (append (and decoded
                                       (list 'help-echo (format "In clear: %s" decoded)))
                                  properties)
-                         wire)
-  (when (and decoded
-             (not (string= decoded ""))
-             ;; One that nothing asked for may be one of very many.
-             (plist-get properties 'smtps-explain-step)
-             (get-buffer-window nil 'visible)
-             (not (active-minibuffer-window)))
-    (message "%s is “%s”" text decoded)))
+                         wire))
+
+(defconst smtps-session--decoded-limit 60
+  "Columns that a question of the server may take in the echo area.")
+
+(defun smtps-session--tell-decoded (plist)
+  "Say in the echo area what the event PLIST is in clear, if it is a question.
+Only who types the answer has to read it."
+  (let ((decoded (plist-get plist :decoded)))
+    (when (and decoded
+               (not (string= decoded ""))
+               (not (plist-get plist :led))
+               ;; One that nothing asked for may be one of very many.
+               (plist-get plist :verb)
+               (get-buffer-window nil 'visible)
+               (not (active-minibuffer-window)))
+      (cl-flet ((short (text)
+                  (truncate-string-to-width text smtps-session--decoded-limit
+                                            nil nil t)))
+        (message "%s is “%s”" (short (plist-get plist :text)) (short decoded))))))
 
 (defun smtps-session--login-p ()
   "Return non-nil while a login is under way."

@@ -535,7 +535,7 @@ def _plist(event: Event) -> dict[str, Value]:
     match event:
         case session.Told(text, unsent):
             return {"kind": Symbol("info"), "text": text, "unsent": unsent}
-        case session.Received(text, code, decoded, verb, bare, at):
+        case session.Received(text, code, decoded, verb, bare, at, led):
             return {
                 "kind": Symbol("recv"),
                 "text": text,
@@ -543,6 +543,7 @@ def _plist(event: Event) -> dict[str, Value]:
                 "decoded": decoded,
                 "verb": _verb(verb) if verb else None,
                 "bare": bare,
+                "led": led,
                 "at": at,
             }
         case session.Sent(text, secret, verb, led, at):
