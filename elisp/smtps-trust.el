@@ -67,8 +67,7 @@ says, by telephone or on paper, before you trust it.")
       (dolist (line (plist-get server :lines))
         (insert line "\n"))
       (insert "\n"))
-    (insert "A pin is the line\n  " (smtps-trust--line server)
-            "\nin the file\n  "
+    (insert "Pins are kept in "
             (abbreviate-file-name (smtps-trust-pins-file)) "\n")))
 
 (defun smtps-trust--show (server)

@@ -525,6 +525,13 @@ def _key(error: SmtpsError | None) -> str | None:
     return key if isinstance(key, str) else None
 
 
+def _told(error: SmtpsError | None) -> str | None:
+    """Return what ERROR says to a person, whom Emacs itself asks about a key to be trusted."""
+    if error is None:
+        return None
+    return str(error.details["told"]) if _key(error) else error.text
+
+
 def _verb(verb: Verb) -> Symbol:
     return Symbol(verb.name.lower().replace("_", "-"))
 
@@ -572,6 +579,6 @@ def _plist(event: Event) -> dict[str, Value]:
                 "kind": Symbol("closed"),
                 "text": text,
                 "error": Symbol(error.kind) if error else None,
-                "message": error.text if error else None,
+                "message": _told(error),
                 "key": _key(error),
             }
