@@ -66,13 +66,18 @@ It has `:login', the mechanism, and the last reply."
          (format (if (string-search ":" host) "[%s]:%s" "%s:%s") host
                  (or (plist-get read :port) 465)))))
 
+(defun smtps-session-replay--tls (read host)
+  "Return the way of TLS in READ, a transcript, if that is of HOST; or nil."
+  (and (equal host (smtps-session-replay--host read))
+       (car (assq (intern (or (plist-get read :tls) "")) smtps--ports))))
+
 (defun smtps-session-replay--login (host exchanges)
   "Return who logs in at HOST, a list of account and user; ask for the password.
 Return nil if none of EXCHANGES is a login."
   (let ((login (seq-find (lambda (exchange) (plist-get exchange :login)) exchanges)))
     (when login
-      (pcase-let* ((`(,name . ,port) (smtps-session--split host))
-                   (account (or (smtps-session--account name port nil)
+      (pcase-let* ((`(,name . ,port) (smtps-host-split host))
+                   (account (or (smtps-host-account name port nil)
                                 (list :host name :port (or port 465))))
                    (user (smtps-session-lead--read-user account)))
         (setq account (plist-put (copy-sequence account) :user user))
@@ -89,17 +94,20 @@ answered; a reply with another code than then is told, and ends the replay if it
 is of another kind.  The session then is yours.  Return its buffer."
   (interactive
    (let* ((file (read-file-name "Replay the transcript: " nil nil t))
-          (default (smtps-session-replay--host (smtps-session-keep-read-file file))))
-     (list file (completing-read (format-prompt "Host (or HOST:PORT)" default)
-                                 (delete-dups (append (smtps-session--hosts)
+          (read (smtps-session-keep-read-file (expand-file-name file)))
+          (default (smtps-session-replay--host read))
+          (host (completing-read (format-prompt "Host (or HOST:PORT)" default)
+                                 (delete-dups (append (smtps-host-known)
                                                       smtps-session-history))
-                                 nil nil nil 'smtps-session-history default))))
+                                 nil nil nil 'smtps-session-history default))
+          (tls (unless (smtps-session-replay--tls read host)
+                 (smtps-host-read-tls host nil))))
+     (append (list file host) (and tls (list :tls tls)))))
   (let* ((read (smtps-session-keep-read-file (expand-file-name file)))
          (exchanges (smtps-session-replay--join-logins (plist-get read :exchanges)))
          (login (smtps-session-replay--login host exchanges))
-         (tls (and (equal host (smtps-session-replay--host read))
-                   (not (plist-member properties :tls))
-                   (car (assq (intern (or (plist-get read :tls) "")) smtps--ports))))
+         (tls (and (not (plist-member properties :tls))
+                   (smtps-session-replay--tls read host)))
          (buffer (apply #'smtps-session host nil
                         (append (and tls (list :tls tls)) properties))))
     (with-current-buffer buffer

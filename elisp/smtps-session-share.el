@@ -70,7 +70,7 @@ The sender is nil where there was none."
           :mechanism mechanism
           :user (and mechanism
                      (or smtps-session-user
-                         (plist-get (smtps-session--account host port nil) :user)
+                         (plist-get (smtps-host-account host port nil) :user)
                          "USER"))
           :from (car envelope)
           :to (cdr envelope))))
@@ -231,7 +231,7 @@ programs ask for the password.  For openssl it is the connection only."
 
 (defun smtps-session-share--named (text)
   "Return (HOSTS . USERS): names that the transcript TEXT has, or may have."
-  (let ((account (smtps-session--account (plist-get smtps-session--arguments :host)
+  (let ((account (smtps-host-account (plist-get smtps-session--arguments :host)
                                          (plist-get smtps-session--arguments :port)
                                          nil))
         (hosts (list (plist-get smtps-session--arguments :host) (system-name)))

@@ -25,6 +25,7 @@
 (require 'smtps-base64)
 (require 'smtps-credentials)
 (require 'smtps-helper)
+(require 'smtps-host)
 (require 'smtps-session-look)
 (require 'smtps-session-steps)
 (require 'smtps-wire)
@@ -362,71 +363,24 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
 
 ;;;; Opening
 
-(defun smtps-session--hosts ()
-  "Return the hosts of the accounts, as one may type them."
-  (delq nil
-        (mapcar (lambda (account)
-                  (let ((host (plist-get (cdr account) :host))
-                        (port (plist-get (cdr account) :port)))
-                    (and host
-                         (if (memq port '(nil 465)) host (format "%s:%s" host port)))))
-                (ignore-error smtps-account-error (smtps-known-accounts)))))
-
 (defun smtps-session--read ()
   "Read the arguments of `smtps-session'."
-  (list (completing-read "Host (or HOST:PORT): "
-                         (delete-dups
-                          (append (smtps-session--hosts) smtps-session-history))
-                         nil nil nil 'smtps-session-history)
-        (when current-prefix-arg (read-number "Port: " 465))))
-
-(defun smtps-session--split (text)
-  "Return TEXT, which is HOST, HOST:PORT or [V6]:PORT, as (HOST . PORT).
-PORT is nil where none is given."
-  (setq text (string-trim text))
-  (let* ((port (and (string-match "\\`\\(?:[^:]*\\|\\[.*]\\):\\([^]:]*\\)\\'" text)
-                    (match-string 1 text)))
-         (host (if port (substring text 0 (- -1 (length port))) text)))
-    (when (string-match "\\`\\[\\(.*\\)]\\'" host)
-      (setq host (match-string 1 host)))
-    (cond ((string= host "")
-           (user-error "No host was given"))
-          ;; Only an address of IPv6 has colons.
-          ((and (string-search ":" host)
-                (not (string-match-p "\\`[0-9a-fA-F:.]+\\(?:%.*\\)?\\'" host)))
-           (user-error "“%s” is no host" host)))
-    (cons host (and port (smtps-session--port port)))))
-
-(defun smtps-session--port (port)
-  "Return PORT, a number or the text of one, as a number; refuse any other."
-  (let ((number (cond ((integerp port) port)
-                      ((string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
-                       (string-to-number port)))))
-    (unless (and number (< 0 number 65536))
-      (user-error "“%s” is no port: ports are numbers from 1 to 65535" port))
-    number))
-
-(defun smtps-session--account (host port tls)
-  "Return the account for a session with HOST, whole, or nil.
-Where PORT or TLS is not nil, it must be the account's."
-  (condition-case err
-      (seq-find (lambda (account)
-                  (and (memql port (list nil (plist-get account :port)))
-                       (memq tls (list nil (plist-get account :tls)))))
-                (mapcar (lambda (entry)
-                          (smtps--check-account (car entry) (cdr entry)))
-                        (seq-filter (lambda (entry)
-                                      (equal (plist-get (cdr entry) :host) host))
-                                    (smtps-known-accounts))))
-    (smtps-account-error (user-error "%s" (cadr err)))))
+  (let* ((host (completing-read "Host (or HOST:PORT): "
+                                (delete-dups
+                                 (append (smtps-host-known) smtps-session-history))
+                                nil nil nil 'smtps-session-history))
+         (port (when current-prefix-arg
+                 (read-number "Port: " (or (cdr (smtps-host-split host)) 465))))
+         (tls (smtps-host-read-tls host port current-prefix-arg)))
+    (append (list host port) (and tls (list :tls tls)))))
 
 (defun smtps-session--plan (host port properties)
   "Return the helper's arguments for a session with HOST at PORT.
 PROPERTIES are as in `smtps-session'."
-  (pcase-let* ((`(,host . ,typed) (smtps-session--split host))
-               (port (if port (smtps-session--port port) typed))
+  (pcase-let* ((`(,host . ,typed) (smtps-host-split host))
+               (port (if port (smtps-host-port port) typed))
                (tls (plist-get properties :tls))
-               (account (smtps-session--account host port tls))
+               (account (smtps-host-account host port tls))
                (ca-file (or (plist-get properties :ca-file)
                             (plist-get account :ca-file))))
     (append
@@ -446,8 +400,8 @@ PROPERTIES are as in `smtps-session'."
 HOST may be HOST:PORT.  PORT is 465 by default, where TLS begins at once; at
 587 the dialogue begins in clear, until you type starttls.  PROPERTIES are
 `:tls', one of `implicit', `starttls', `none', and `:ca-file'; an account in
-`smtps-accounts' with this host gives those that are missing.  With a prefix
-argument, ask for the port.
+`smtps-accounts' with this host gives those that are missing.  At any other
+port the way of TLS is asked for, and with a prefix argument port and way are.
 
 Each call makes a buffer of its own, which is shown and returned; what goes
 wrong is told in it.  Signal `user-error' if HOST is none."

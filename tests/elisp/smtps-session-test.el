@@ -60,7 +60,7 @@
                      '(:host "a.test" :port 587 :tls nil :ca-file nil)))
       (should (equal (smtps-session-test-opened "a.test" nil :tls 'starttls)
                      '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
-      (should (equal (smtps-session--hosts) '("a.test:2465"))))
+      (should (equal (smtps-host-known) '("a.test:2465"))))
     ;; The port of an account that names none is its way's.
     (let ((smtps-accounts '(("a" :host "a.test" :tls starttls))))
       (should (equal (smtps-session-test-opened "a.test")
@@ -86,9 +86,30 @@
                                 "mx.test:587" (kbd "RET")))
     (should (equal (buffer-name (window-buffer)) "*smtps mx.test:587*"))
     (execute-kbd-macro (vconcat (kbd "C-u M-x") "smtps-session" (kbd "RET")
-                                "mx.test" (kbd "RET") "2525" (kbd "RET")))
+                                "mx.test" (kbd "RET") "2525" (kbd "RET RET")))
     (should (equal (buffer-name (window-buffer)) "*smtps mx.test:2525*"))
     (should (equal smtps-session-history '("mx.test" "mx.test:587")))))
+
+(ert-deftest smtps-session-test-asks-how-tls-begins ()
+  "Where neither the port nor an account tells, or one wants to say it."
+  (smtps-session-test-with-helper
+    (cl-flet ((tls (prefix &rest words)
+                (setq smtps-session-test-calls nil)
+                (execute-kbd-macro
+                 (apply #'vconcat (kbd (concat prefix "M-x")) "smtps-session\r"
+                        (mapcar (lambda (word) (concat word "\r")) words)))
+                (plist-get (cdr (assq 'session-open smtps-session-test-calls)) :tls)))
+      (should (eq (tls "" "mx.test:2525" "star") 'starttls))
+      (should (eq (tls "" "localhost:2525" "none") 'none))
+      ;; RET alone is what was without the question.
+      (should (eq (tls "" "mx.test:2525" "") 'implicit))
+      (should-not (tls "" "mx.test"))
+      (should-not (tls "" "mx.test:25"))
+      (should (eq (tls "C-u " "mx.test:587" "" "") 'starttls))
+      (should (eq (tls "C-u " "mx.test" "" "starttls") 'starttls))
+      (let ((smtps-accounts '(("a" :host "mx.test" :port 2525 :tls starttls))))
+        (should (eq (tls "" "mx.test:2525") 'starttls))
+        (should (eq (tls "" "mx.test:2526" "none") 'none))))))
 
 (ert-deftest smtps-session-test-several-at-once ()
   (smtps-session-test-with-helper
