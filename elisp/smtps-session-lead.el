@@ -118,7 +118,7 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
   "Return the account to log in with here: a whole one, or one for this host."
   (let ((host (plist-get smtps-session--arguments :host))
         (port (plist-get smtps-session--arguments :port)))
-    (or (smtps-session--account host port nil)
+    (or (smtps-host-account host port nil)
         (list :host host :port port))))
 
 (defun smtps-session-lead--read-user (account)
@@ -319,7 +319,7 @@ may be changed."
                                  (list :file file :from from :to to)
                                  :finally done)))))
 
-;;;; What is typed for you
+;;;; Without a mail
 
 ;;;###autoload
 (defun smtps-session-reset ()
@@ -329,23 +329,29 @@ may be changed."
   (smtps-session-lead--assert-no-data)
   (smtps-session--type '("RSET")))
 
+(defun smtps-session-lead--sender ()
+  "Return the address of who writes to this session's server."
+  (or (car (plist-get (smtps-session-lead--account) :from))
+      user-mail-address))
+
 ;;;###autoload
 (defun smtps-session-verify (recipient)
-  "Ask the server what it would say to RECIPIENT, and take it back by RSET.
-No mail is sent.  A server may say yes now and no when the mail comes."
+  "Have smtps ask whether the server would take RECIPIENT, and take it back by RSET.
+The sender is the account's.  No mail is sent.  A server may say yes now and
+no when the mail comes."
   (interactive (progn (smtps-session-lead--assert-ready)
                       (list (read-string "Would it take RCPT TO: "))))
   (smtps-session-lead--assert-ready)
   (smtps-session-lead--assert-no-data)
-  (when (memq smtps-session-state '(mail rcpt))
-    (user-error "A transaction is under way, and would be lost: RSET first"))
-  ;; One may have copied the brackets, too.
-  (setq recipient (string-trim recipient "[ \t<]+" "[> \t]+"))
+  (smtps-session-lead--assert-begun)
+  ;; One may have copied the brackets, and the name before them.
+  (setq recipient (string-trim (if (string-match "<\\([^<>]*\\)>[ \t]*\\'" recipient)
+                                   (match-string 1 recipient)
+                                 recipient)))
   (when (string= recipient "")
     (user-error "No recipient was given; nothing was sent"))
-  (smtps-session--type (list (format "MAIL FROM:<%s>" user-mail-address)
-                             (format "RCPT TO:<%s>" recipient)
-                             "RSET")))
+  (smtps-session-lead--call 'session-verify
+                            (list :from (smtps-session-lead--sender) :to recipient)))
 
 (provide 'smtps-session-lead)
 ;;; smtps-session-lead.el ends here

@@ -96,6 +96,7 @@ class App:
                 "session-greet": self.session_greet,
                 "session-log-in": self.session_log_in,
                 "session-message": self.session_message,
+                "session-verify": self.session_verify,
                 "session-close": self.session_close,
                 "accounts": self.accounts,
                 "trust": self.trust,
@@ -260,6 +261,20 @@ class App:
             raise UsageError(":to has to be a list of addresses, and :from an address.")
         envelope = Envelope(sender, tuple(map(str, recipients)))
         return await _led(session.lead(by_hand.transaction(envelope, message)))
+
+    async def session_verify(self, args: dict[str, Value]) -> Value:
+        """Ask what a mail :from an address, or an empty one, :to another would be told (:session).
+
+        Nothing is sent: MAIL and RCPT are taken back by RSET.
+        """
+        from smtps.protocol import by_hand
+        from smtps.protocol.envelope import Envelope
+
+        sender = args.get("from") or ""
+        if not isinstance(sender, str):
+            raise UsageError("The argument :from has to be an address.")
+        envelope = Envelope(sender, (_text(args, "to"),))
+        return await _led(self._held(args).session.lead(by_hand.verify(envelope)))
 
     async def session_close(self, args: dict[str, Value]) -> Value:
         """Hang up (:session)."""

@@ -169,24 +169,30 @@
   (smtps-session-lead-test-with :port
     (smtps-session-lead-test-press "C-c C-a")
     (smtps-session-lead-test-until "^- Logged in by ")
-    (execute-kbd-macro (vconcat (kbd "C-c C-v") "d@e.f" (kbd "RET")))
-    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 3)
-                             (list (format "MAIL FROM:<%s>" user-mail-address)
-                                   "RCPT TO:<d@e.f>" "RSET")))
-    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
-    (smtps-session-lead-test-press "C-c C-r")
-    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))))
-
-(ert-deftest smtps-session-lead-test-a-recipient-in-brackets-or-none ()
-  (smtps-session-lead-test-with :port
-    (smtps-session-lead-test-press "C-c C-a")
-    (smtps-session-lead-test-until "^- Logged in by ")
-    (execute-kbd-macro (vconcat (kbd "C-c C-v") " <d@e.f> " (kbd "RET")))
-    (smtps-real-until (member "RCPT TO:<d@e.f>" (smtps-session-lead-test-sent)))
-    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
+    (setf (plist-get (cdar smtps-accounts) :from) '("mine@poste.it"))
+    (pcase-dolist (`(,typed ,meant)
+                   '(("d@e.f" "d@e.f") (" <g@e.f> " "g@e.f") ("Marco <h@e.f>" "h@e.f")
+                     ("\"a b\"@e.f" "\"a b\"@e.f")))
+      (execute-kbd-macro (vconcat (kbd "C-c C-v") typed (kbd "RET")))
+      (smtps-session-lead-test-until
+       (format "^- localhost would take %s: “250 .*”\\. Nothing was sent\\.$"
+               (regexp-quote meant)))
+      (should (equal (last (smtps-session-lead-test-sent) 3)
+                     (list "MAIL FROM:<mine@poste.it>" (format "RCPT TO:<%s>" meant) "RSET"))))
     (let ((sent (smtps-session-lead-test-sent)))
       (should-error (smtps-session-verify "") :type 'user-error)
-      (should (equal (smtps-session-lead-test-sent) sent)))))
+      (smtps-session-verify "one two@e.f")
+      (smtps-session-lead-test-until "^! “one two@e.f” is not a mail address")
+      (should (equal (smtps-session-lead-test-sent) sent)))
+    (smtps-session-lead-test-press "C-c C-r")
+    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))
+    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
+    ;; What is under way is not lost.
+    (insert "mail from:<a@b.c>")
+    (smtps-session-lead-test-press "RET")
+    (smtps-session-lead-test-until "a@b.c>\nrecv> 250")
+    (smtps-session-verify "d@e.f")
+    (smtps-session-lead-test-until "^! A transaction is under way")))
 
 (ert-deftest smtps-session-lead-test-where-the-mail-is ()
   "What is asked for is told once, and no answer is not taken for a buffer."

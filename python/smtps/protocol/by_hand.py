@@ -68,6 +68,28 @@ def transaction(envelope: Envelope, message: Message) -> Part:
     return part
 
 
+def verify(envelope: Envelope) -> Part:
+    """Ask what the server would say to the first recipient of ENVELOPE, and take it back."""
+
+    def part(dialogue: Dialogue) -> Steps[str]:
+        connection, host, recipient = dialogue.connection, dialogue.host, envelope.recipients[0]
+        yield from _greeted(dialogue)
+        if connection.state in (State.MAIL, State.RCPT):
+            raise LocalProtocolError("A transaction is under way, and would be lost: RSET first.")
+        international = envelope.international and "SMTPUTF8" in connection.extensions
+        parameters = ("SMTPUTF8",) if international else ()
+        reply = (yield from dialogue.say(commands.mail(envelope.sender, parameters))).reply
+        if reply.category != 2:
+            raise dialogue.refusal(reply, "the sender, so it was not asked about the recipient")
+        reply = (yield from dialogue.say(commands.rcpt(recipient))).reply
+        yield from dialogue.say(commands.rset())
+        if reply.category != 2:
+            raise dialogue.refusal(reply, recipient)
+        return f"{host} would take {recipient}: “{reply}”. Nothing was sent."
+
+    return part
+
+
 def text(message: Message) -> Part:
     """Send MESSAGE as what DATA takes, after DATA itself if that was not said."""
 
