@@ -228,10 +228,12 @@ The session may have been closed in the middle of it."
     command))
 
 (defun smtps-session-ignore-letter ()
-  "Do nothing with what is typed, since the session is closed."
+  "Do nothing with what is typed, since the session is closed; say so."
   (interactive)
   (setq smtps-session--typed-at (float-time))
-  (undefined))
+  (ding)
+  (message "The session is closed: g connects again, %sq puts it away"
+           (if smtps-session--refused "t shows the certificate, " "")))
 
 (defun smtps-session--letter (command)
   "Return the binding of a letter to COMMAND, see `smtps-session--unless-typing'."
@@ -315,7 +317,8 @@ The session may have been closed in the middle of it."
 (define-derived-mode smtps-session-mode comint-mode "SMTP"
   "Type the SMTP dialogue by hand.
 \\<smtps-session-mode-map>\
-A line goes to the server when you type \\[smtps-session-send-input], ended by CR LF; it appears
+A line goes to the server when you type \\[smtps-session-send-input], ended by CR LF, as you
+typed it: an empty one, too.  It appears
 above the prompt when it has left.  Lines typed ahead wait for the
 replies before them.  A password is hidden while you type it, and shown
 as `<the-base64-password>' afterwards.

@@ -692,7 +692,12 @@ send> auth plain <the-encoded-auth-credentials>\nsend> "
       (should (eq (key-binding "q") 'quit-window))
       ;; A word may go on with other letters.
       (should (eq (key-binding "x") 'smtps-session-ignore-letter))
-      (smtps-session-ignore-letter)
+      (let (told)
+        (cl-letf (((symbol-function 'message)
+                   (lambda (format &rest arguments)
+                     (setq told (apply #'format format arguments)))))
+          (smtps-session-ignore-letter)
+          (should (equal told "The session is closed: g connects again, q puts it away"))))
       (should (eq (key-binding "g") 'smtps-session-ignore-letter)))))
 
 (ert-deftest smtps-session-test-a-helper-that-ended-just-now ()
