@@ -129,8 +129,7 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
       (and (not (plist-get account :password-command))
            (smtps-credentials-fetch account :from user-mail-address)
            (smtps-credentials-login account user-mail-address))
-      (read-string (format-prompt "User" user-mail-address) nil nil
-                   user-mail-address)))
+      (smtps-session-read-name (plist-get account :host) (plist-get account :port))))
 
 ;;;###autoload
 (defun smtps-session-log-in (&optional mechanism)
@@ -157,13 +156,19 @@ what it offers: greet it first"))
                  (if secret (smtps-session-lead--read-user account)
                    (plist-get account :user)))))
     (setq account (plist-put (copy-sequence account) :user user))
-    (when (and secret
-               (not (smtps-base64-door t
-                      (smtps-credentials-fetch account :ask t))))
-      (user-error "No password, no login; nothing was sent"))
+    (when secret
+      (smtps-session-lead--fetch-password account))
     ;; A person may have been asked for long.
     (smtps-session-lead--assert-ready)
     (smtps-session-lead--log-in account user mechanism)))
+
+(defun smtps-session-lead--fetch-password (account)
+  "See that the password of ACCOUNT, who has a user, is in memory; ask for it.
+Signal an error if it is not."
+  (smtps-session-note-name (plist-get account :host) (plist-get account :port)
+                           (plist-get account :user))
+  (unless (smtps-base64-door t (smtps-credentials-fetch account :ask t))
+    (user-error "No password, no login; nothing was sent")))
 
 (cl-defun smtps-session-lead--log-in (account user mechanism &key then finally)
   "Have smtps log USER in by MECHANISM, or by what it takes for the best.
@@ -178,10 +183,12 @@ as in `smtps-session-lead--call'."
                            (plist-get account :mechanisms)))))
    :then (lambda (value)
            (cond ((plist-get value :done)
-                  (setq smtps-session-user user)
+                  (setq smtps-session-user user
+                        smtps-session-refused-account nil)
                   (smtps-credentials-accepted account))
                  ;; Refused: not taken for granted the next time.
                  ((memql (plist-get value :code) '(530 535))
+                  (setq smtps-session-refused-account account)
                   (smtps-credentials-forget account)))
            (when then (funcall then value)))
    :finally finally))
@@ -298,7 +305,8 @@ ends are made right, dots stuffed, and a line with only a dot ends it."
 (defun smtps-session-send-transaction (source)
   "Have smtps send the mail in SOURCE, a buffer: envelope, DATA and all.
 With a prefix argument, a file.  Sender and recipients are shown first, and
-may be changed."
+may be changed.  If a login was refused here, log in first; the password is
+asked for again."
   (interactive (progn (smtps-session-lead--assert-ready)
                       (list (smtps-session-lead--read-source "Send the mail in: "))))
   (smtps-session-lead--assert-ready)
@@ -314,10 +322,29 @@ may be changed."
                 "RCPT TO: " (plist-get envelope :recipients))))
        (unless to
          (user-error "Nobody to send it to; nothing was sent"))
+       (when smtps-session-refused-account
+         (smtps-session-lead--fetch-password smtps-session-refused-account))
        (smtps-session-lead--assert-ready)
-       (smtps-session-lead--call 'session-message
-                                 (list :file file :from from :to to)
-                                 :finally done)))))
+       (smtps-session-lead--logged-in
+        (lambda ()
+          (smtps-session-lead--call 'session-message
+                                    (list :file file :from from :to to)
+                                    :finally done))
+        done)))))
+
+(defun smtps-session-lead--logged-in (function otherwise)
+  "Call FUNCTION; where a login was refused here, log in first.
+Then the password is in memory.  Call OTHERWISE if that comes to nothing."
+  (let ((account smtps-session-refused-account)
+        (otherwise otherwise))
+    (if (not account) (funcall function)
+      (smtps-session-lead--log-in
+       account (plist-get account :user) nil
+       :then (lambda (value)
+               (when (plist-get value :done)
+                 (setq otherwise #'ignore)
+                 (funcall function)))
+       :finally (lambda () (funcall otherwise))))))
 
 ;;;; Without a mail
 

@@ -81,8 +81,7 @@ Return nil if none of EXCHANGES is a login."
                                 (list :host name :port (or port 465))))
                    (user (smtps-session-lead--read-user account)))
         (setq account (plist-put (copy-sequence account) :user user))
-        (unless (smtps-base64-door t (smtps-credentials-fetch account :ask t))
-          (user-error "No password, no login; nothing was sent"))
+        (smtps-session-lead--fetch-password account)
         (list account user)))))
 
 ;;;###autoload

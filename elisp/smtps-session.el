@@ -147,6 +147,23 @@ Each thing that a server does wrong is told, and it may do many.")
 (defvar-local smtps-session-user nil
   "Who was logged in here by `smtps-session-log-in'.")
 
+(defvar-local smtps-session-refused-account nil
+  "The account, whole, by which `smtps-session-log-in' was refused here, or nil.
+Nobody has logged in since on this connection.")
+
+(defvar smtps-session--names nil
+  "Names that were given for a login: an alist of (HOST . PORT) -> the last.")
+
+(defun smtps-session-note-name (host port name)
+  "Note that NAME is who logs in at PORT of HOST, to propose it the next time."
+  (setf (alist-get (cons host port) smtps-session--names nil nil #'equal) name))
+
+(defun smtps-session-read-name (host port)
+  "Read who is to log in at PORT of HOST, the one of the last time by default."
+  (let ((default (alist-get (cons host port) smtps-session--names
+                            user-mail-address nil #'equal)))
+    (read-string (format-prompt "User" default) nil nil default)))
+
 (defvar-local smtps-session-stands-hook nil
   "Functions called in a session's buffer whenever it stands otherwise.")
 
@@ -639,15 +656,21 @@ the server has given up waiting for them, nothing is sent."
   (let ((secret (lambda (prompt encode)
                   (let ((password (smtps-credentials-read prompt)))
                     (unwind-protect (funcall encode password)
-                      (clear-string password))))))
+                      (clear-string password)))))
+        (name (lambda ()
+                (let* ((host (plist-get smtps-session--arguments :host))
+                       (port (plist-get smtps-session--arguments :port))
+                       (name (smtps-session-read-name host port)))
+                  (smtps-session-note-name host port name)
+                  name))))
     (pcase due
       ('credentials
-       (let ((user (read-string "User: ")))
+       (let ((user (funcall name)))
          (funcall secret "Password: "
                   (lambda (password) (smtps-base64-auth-plain user password)))))
       ('password (funcall secret "Password: " #'smtps-base64-encode-string))
       ('response (funcall secret "Response: " #'smtps-base64-encode-string))
-      ('username (smtps-base64-encode-string (read-string "User: ")))
+      ('username (smtps-base64-encode-string (funcall name)))
       ;; No history: it may be a secret all the same.
       (_ (smtps-base64-encode-string (read-string "Text to send in base64: " nil t))))))
 
@@ -889,7 +912,8 @@ DOUBTFUL, what the helper was given may have been sent."
         smtps-session-offers nil
         smtps-session-tls nil
         smtps-session-mechanism nil
-        smtps-session-user nil))
+        smtps-session-user nil
+        smtps-session-refused-account nil))
 
 (defun smtps-session--not-secret (entries)
   "Return the first of ENTRIES, up to one that is or may be a secret.

@@ -144,6 +144,62 @@
     (smtps-session-lead-test-press "C-c C-a")
     (smtps-session-lead-test-until "^- Logged in by ")))
 
+(ert-deftest smtps-session-lead-test-the-name-of-the-last-time ()
+  "After a refusal only the password is typed anew, be it for a mail."
+  (smtps-real-with
+    (let ((user-mail-address "root@host")
+          (user (smtps-real-property :user))
+          (password (smtps-real-property :password))
+          (smtps-session--names nil)
+          prompts)
+      (cl-flet ((press (keys)
+                  (let ((minibuffer-setup-hook
+                         (list (lambda () (push (minibuffer-prompt) prompts)))))
+                    (execute-kbd-macro keys)))
+                (open ()
+                  (set-buffer (smtps-session "localhost" (smtps-real-property :port)
+                                             :tls 'implicit
+                                             :ca-file (smtps-real-property :ca-file)))
+                  (smtps-session-lead-test-until "^recv> 220 ")))
+        (open)
+        (setq smtps-real-answers '("wrong"))
+        (press (vconcat (kbd "C-c C-a") user (kbd "RET")))
+        (smtps-session-lead-test-until "^! localhost refused the login")
+        (setq smtps-real-answers '("wrong"))
+        (press (kbd "C-c C-a RET"))
+        (smtps-session-lead-test-until "^! localhost refused.*\n\\(?:.*\n\\)*! localhost refused")
+        (should (equal prompts (list (format "User (default %s): " user)
+                                     "User (default root@host): ")))
+        (with-temp-buffer
+          (insert "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n")
+          (let ((mail (current-buffer)))
+            (with-current-buffer (car (smtps-session-lead-test-buffers))
+              (cl-letf (((symbol-function 'read-string)
+                         (lambda (_prompt initial &rest _) initial)))
+                ;; No password, no mail.
+                (setq smtps-real-answers '(""))
+                (should-error (smtps-session-send-transaction mail) :type 'user-error)
+                (setq smtps-real-answers (list password))
+                (smtps-session-send-transaction mail))
+              (smtps-session-lead-test-until "^- localhost accepted the message")
+              (should (equal smtps-session-user user)))))
+        ;; On another connection it asks for no login, but knows who it was.
+        (open)
+        (should-not smtps-session-refused-account)
+        (setq prompts nil)
+        (press (kbd "C-c C-a RET"))
+        (should (equal prompts (list (format "User (default %s): " user))))
+        (smtps-session-lead-test-until "^- Logged in")))))
+
+(ert-deftest smtps-session-lead-test-the-name-of-the-sandbox ()
+  (smtps-real-with
+    (let ((user-mail-address "root@host"))
+      (set-buffer (smtps-sandbox))
+      (smtps-session-lead-test-until "^recv> 220 ")
+      (setq smtps-real-answers (list (smtps-real-property :password)))
+      (smtps-session-lead-test-press "C-c C-a RET")
+      (smtps-session-lead-test-until "^- Logged in by "))))
+
 (ert-deftest smtps-session-lead-test-the-user-is-in-auth-source ()
   "Where the account has none, the only entry for the server has it."
   (smtps-session-lead-test-with :port
