@@ -14,7 +14,8 @@
 ;; meant for a server that says yes could be anything for one that says no.
 ;;
 ;; A transcript has no secret.  Where one was sent, smtps logs in by the same
-;; mechanism; user and password are there before the connection is made.
+;; mechanism; user and password are there before the connection is made.  What
+;; was said wrong then, and right later, is not said wrong again.
 
 ;;; Code:
 
@@ -57,7 +58,20 @@ It has `:login', the mechanism, and the last reply."
                         :reply (plist-get (car all) :reply))
                   joined)
           (setq joined (append all joined)))))
-    (nreverse joined)))
+    (smtps-session-replay--without-failed-logins (nreverse joined))))
+
+(defun smtps-session-replay--without-failed-logins (exchanges)
+  "Return EXCHANGES without the logins that failed, where a later one did not.
+Which secret was the wrong one is not written down."
+  (let ((later nil) kept)
+    (dolist (exchange (reverse exchanges))
+      (when (plist-get exchange :login)
+        (if (eql (smtps-session-keep-code exchange) 235)
+            (setq later t)
+          (when later
+            (setq exchange (list :left-out t)))))
+      (push exchange kept))
+    kept))
 
 (defun smtps-session-replay--host (read)
   "Return the host and port in READ, a transcript, as one types them, or nil."
@@ -159,6 +173,11 @@ is of another kind.  The session then is yours.  Return its buffer."
     (setq smtps-session-replay--waiting exchange)
     (cond
      ((null exchange) (smtps-session-replay--ended))
+     ((plist-get exchange :left-out)
+      (smtps-session--insert "- A login that was refused then, before one that was not, is left out"
+                             'smtps-session-info)
+      (setq smtps-session-replay--waiting nil)
+      (smtps-session-replay--next))
      ((plist-get exchange :login) (smtps-session-replay--log-in exchange))
      ;; The server may say it again, at its own time.
      ((null sent)

@@ -102,6 +102,13 @@
                        "^! Recorded was “550 .*\n! The replay ends here: the next 2 ")
                       ("recv> 235.*" "recv> 535 no"
                        "^! Recorded was “535 no”\n! The replay ends here: the next 3 ")
+                      ;; A password that was typed wrong, and then right.
+                      ("send> auth login"
+                       "send> auth login\n recv> 334 VXNlcm5hbWU6\n send> \
+<the-base64-username>\n recv> 334 UGFzc3dvcmQ6\n send> <the-base64-password>\n recv> \
+535 no\n send> auth login"
+                       "^- A login that was refused then.*\n\\(?:.*\n\\)*- The replay is done: \
+.*, all as recorded")
                       ("auth login" "auth cram-md5"
                        "^! The replay ends here: the next 3 ")
                       ("send> noop" "send> BDAT 7"
