@@ -158,10 +158,13 @@ Nobody has logged in since on this connection.")
   "Note that NAME is who logs in at PORT of HOST, to propose it the next time."
   (setf (alist-get (cons host port) smtps-session--names nil nil #'equal) name))
 
+(defun smtps-session-last-name (host port)
+  "Return who was to log in last at PORT of HOST, or nil."
+  (alist-get (cons host port) smtps-session--names nil nil #'equal))
+
 (defun smtps-session-read-name (host port)
   "Read who is to log in at PORT of HOST, the one of the last time by default."
-  (let ((default (alist-get (cons host port) smtps-session--names
-                            user-mail-address nil #'equal)))
+  (let ((default (or (smtps-session-last-name host port) user-mail-address)))
     (read-string (format-prompt "User" default) nil nil default)))
 
 (defvar-local smtps-session-stands-hook nil
@@ -590,6 +593,7 @@ If so, connect again."
   (let ((buffer (current-buffer))
         (line (car entry)))
     (setf (nth 2 entry) t)
+    (smtps-session--note-typed line (cadr entry))
     (when (cadr entry)
       (setf (car entry) nil))
     (smtps-helper-call
@@ -600,6 +604,25 @@ If so, connect again."
              (when (buffer-live-p buffer)
                (with-current-buffer buffer
                  (smtps-session--not-taken entry err)))))))
+
+(defun smtps-session--note-typed (line due)
+  "Note who logs in by LINE, which was typed as DUE, to propose it the next time."
+  (let ((plain (and (null due) (not smtps-session--data)
+                    (let ((case-fold-search t))
+                      (string-match "\\`[ \t]*auth[ \t]+plain[ \t]+\\([^ \t]+\\)" line))
+                    (match-string 1 line))))
+    (when (or plain (memq due '(username credentials)))
+      (let* ((octets (ignore-errors (base64-decode-string (or plain line))))
+             (name (cond ((eq due 'username) octets)
+                         ((and octets (string-match "\0\\([^\0]*\\)\0" octets))
+                          (match-string 1 octets)))))
+        (when (and name (not (string= name "")))
+          (smtps-session-note-name (plist-get smtps-session--arguments :host)
+                                   (plist-get smtps-session--arguments :port)
+                                   (decode-coding-string name 'utf-8)))
+        ;; A password may be behind the name.
+        (when (and octets (not (eq octets name)))
+          (clear-string octets))))))
 
 (defun smtps-session--not-taken (entry err)
   "The helper did not take ENTRY: ERR.  Give it and all behind it back.

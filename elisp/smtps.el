@@ -595,7 +595,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
 (autoload 'smtps-session-replay "smtps-session-replay" nil t)
-(autoload 'smtps-session-report "smtps-session-share" nil t)
+(autoload 'smtps-session-report "smtps-session-report" nil t)
 (autoload 'smtps-install-helper "smtps-helper" nil t)
 (autoload 'smtps-check "smtps-check" nil t)
 (autoload 'smtps-doctor "smtps-doctor" nil t)

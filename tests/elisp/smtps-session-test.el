@@ -435,7 +435,20 @@
     (should (equal (smtps-session-test-text)
                    (concat "send> auth login\nrecv> 334 VXNlcm5hbWU6\n"
                            "send> <the-base64-username>\nrecv> 334 UGFzc3dvcmQ6\n"
-                           "send> <the-base64-password>\nrecv> 235 ok\nsend> mail")))))
+                           "send> <the-base64-password>\nrecv> 235 ok\nsend> mail")))
+    ;; Who it was is proposed the next time.
+    (should (equal (smtps-session-last-name "mx.test" 465) "user"))))
+
+(ert-deftest smtps-session-test-who-logs-in-by-plain-is-noted ()
+  (smtps-session-test-with
+    (smtps-session-test-type
+     (concat "Auth plain " (smtps-base64-auth-plain "one" "secret") "\r"))
+    (should (equal (smtps-session-last-name "mx.test" 465) "one"))
+    (smtps-session-test-left "Auth plain <the-encoded-auth-credentials>" t)
+    (smtps-session-test-state 'authenticating 'credentials)
+    (smtps-session-test-type (concat (smtps-base64-auth-plain "zwei\u00e4" "secret") "\r"))
+    (should (equal (smtps-session-last-name "mx.test" 465) "zweiä"))
+    (should-not (string-search "secret" (prin1-to-string smtps-session--names)))))
 
 (ert-deftest smtps-session-test-a-login-typed-ahead-is-in-no-history ()
   (smtps-session-test-with
