@@ -108,12 +108,6 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
 (defconst smtps-session-lead--without-secret '("EXTERNAL" "ANONYMOUS")
   "Mechanisms that prove nothing by a password (RFC 4422 appendix A, RFC 4505).")
 
-(defun smtps-session-lead--mechanisms ()
-  "Return the names of the server's mechanisms, in its order."
-  (cdr (split-string (or (seq-find (lambda (offer) (string-prefix-p "AUTH " offer))
-                                   smtps-session-offers)
-                         ""))))
-
 (defun smtps-session-lead--account ()
   "Return the account to log in with here: a whole one, or one for this host."
   (let ((host (plist-get smtps-session--arguments :host))
@@ -141,7 +135,7 @@ before the first line leaves: from auth-source, or asked for."
      (smtps-session-lead--assert-ready)
      (list (and current-prefix-arg
                 (completing-read "Log in by: "
-                                 (or (smtps-session-lead--mechanisms)
+                                 (or (smtps-session-mechanisms)
                                      (user-error "The server has not said yet \
 what it offers: greet it first"))
                                  nil t)))))

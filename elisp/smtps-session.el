@@ -138,6 +138,15 @@ Each thing that a server does wrong is told, and it may do many.")
 (defvar-local smtps-session-offers nil
   "What the server offers, as strings: its keywords with their parameters.")
 
+(defun smtps-session-mechanisms ()
+  "Return the names of the server's mechanisms, in its order.
+What can be none is left out (RFC 4422 section 3.1): it may be anything."
+  (seq-filter (lambda (name) (string-match-p "\\`[A-Za-z0-9_-]+\\'" name))
+              (cdr (split-string (or (seq-find (lambda (offer)
+                                                 (string-prefix-p "AUTH " offer))
+                                               smtps-session-offers)
+                                     "")))))
+
 (defvar-local smtps-session-tls nil
   "The version of TLS, a string; nil in clear.")
 

@@ -17,6 +17,7 @@ from smtps.protocol.states import State
 from smtps.protocol.steps import Phase, Send, Steps
 from smtps.protocol.submission import Submission
 from smtps.protocol.transaction import Transaction, blocks
+from smtps.protocol.visible import visible
 
 Part = Callable[[Dialogue], Steps[str]]
 """Raises Stop or SmtpsError where it could not be done."""
@@ -30,7 +31,7 @@ def greet(tls: str) -> Part:
 
     def part(dialogue: Dialogue) -> Steps[str]:
         yield from Submission(tls, dialogue).greet()
-        offered = ", ".join(dialogue.connection.extensions) or "no extension"
+        offered = visible(", ".join(dialogue.connection.extensions)) or "no extension"
         return f"{dialogue.host} offers {offered}."
 
     return part

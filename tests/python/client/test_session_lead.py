@@ -247,6 +247,13 @@ def test_what_is_refused_is_told_and_the_session_goes_on(
     assert "send> noop" in shown
 
 
+def test_what_a_server_offers_is_told_harmless() -> None:
+    with Server(Script(offers=("EV\x1b[31mIL",), tls="none")) as server:
+        shown, _ = held(Account("localhost", server.port, "none"), [by_hand.greet("none"), "quit"])
+    assert any(line.startswith("- localhost offers ") and "EV" in line for line in shown)
+    assert not any("\x1b" in line for line in shown)
+
+
 ASKED: dict[str, tuple[Steps, str, bool]] = {
     "taken": (
         {},
