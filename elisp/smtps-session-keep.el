@@ -212,6 +212,9 @@ Signal `user-error' if no dialogue is in it."
     (with-temp-buffer
       (insert (string-replace "\r\n" "\n" text))
       (goto-char (point-min))
+      ;; In a report versions come first.
+      (when (re-search-forward (concat "^" smtps-session-keep--first "\r?$") nil t)
+        (forward-line 0))
       (setq facts (smtps-session-keep--facts))
       (while (not (eobp))
         (when (looking-at smtps-session-keep--line)
