@@ -251,7 +251,8 @@ argument; then return the account that this makes."
   "Connect to WHAT, log in if a password is known, and tell what works.
 WHAT is the name of an account, HOST, HOST:PORT, or an account as a plist.
 Where neither an account nor the port tells how TLS begins, that is asked
-for, as it is with a prefix argument.  Nothing is sent.  It goes on in a buffer, which is shown and returned."
+for, as it is with a prefix argument.  Nothing is sent.  It goes on in a
+buffer, which is shown and returned."
   (interactive (list (smtps-check--read)))
   (condition-case problem
       (let ((buffer (smtps-check--run (smtps-check--account-of what))))

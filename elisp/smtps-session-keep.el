@@ -86,7 +86,8 @@
 (defun smtps-session-save (file)
   "Save the transcript of this session's last connection in FILE, secrets masked.
 FILE may be a directory.  `smtps-session-replay' says it again, and
-\"smtps sandbox --replay\" plays its server.  Others can't read the file: the mails that were sent are in it."
+\"smtps sandbox --replay\" plays its server.  Others can't read the file: the
+mails that were sent are in it."
   (interactive
    (progn
      (smtps-session-keep--assert-session)

@@ -357,7 +357,7 @@ Then the password is in memory.  Call OTHERWISE if that comes to nothing."
 
 ;;;###autoload
 (defun smtps-session-verify (recipient)
-  "Have smtps ask whether the server would take RECIPIENT, and take it back by RSET.
+  "Have smtps ask whether the server would take RECIPIENT, and take it back.
 The sender is the account's.  No mail is sent.  A server may say yes now and
 no when the mail comes."
   (interactive (progn (smtps-session-lead--assert-ready)

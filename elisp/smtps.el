@@ -470,7 +470,7 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
 (declare-function smtps-helper-program "smtps-helper" ())
 (declare-function smtps-wire-read "smtps-wire" (string))
 (declare-function smtps-session "smtps-session")
-(declare-function smtps-session-note-name "smtps-session" (host port name))
+(declare-function smtps-session-note-name "smtps-session-state" (host port name))
 
 (defconst smtps--sandbox-seconds 20
   "Seconds in which the sandbox must be ready; making its keys takes one or two.")
