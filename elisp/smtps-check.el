@@ -230,7 +230,7 @@ argument; then return the account that this makes."
                                 (append names smtps-check-history)
                                 nil nil nil 'smtps-check-history
                                 (car names)))
-         (tls (unless (assoc what (smtps-known-accounts))
+         (tls (unless (member what names)
                 (smtps-host-read-tls what nil current-prefix-arg))))
     (if (not tls) what
       (pcase-let ((`(,host . ,port) (smtps-host-split what)))
