@@ -20,6 +20,7 @@
 (require 'subr-x)
 (require 'smtps)
 (require 'smtps-helper)
+(require 'smtps-host)
 (require 'smtps-credentials)
 
 (defvar-local smtps-check--account nil
@@ -220,30 +221,38 @@ Nothing was sent.\n" host (process-exit-status process))))
       (interrupt-process process))))
 
 (defun smtps-check--read ()
-  "Read what to check: an account's name, or a host."
-  (let ((names (mapcar #'car (ignore-error smtps-account-error
-                              (smtps-known-accounts)))))
-    (completing-read "Check (account, HOST or HOST:PORT): "
-                     (append names smtps-check-history)
-                     nil nil nil 'smtps-check-history
-                     (car names))))
+  "Read what to check: an account's name, or a host.
+Where nothing tells how TLS begins there it is asked for, as by a prefix
+argument; then return the account that this makes."
+  (let* ((names (mapcar #'car (ignore-error smtps-account-error
+                               (smtps-known-accounts))))
+         (what (completing-read "Check (account, HOST or HOST:PORT): "
+                                (append names smtps-check-history)
+                                nil nil nil 'smtps-check-history
+                                (car names)))
+         (tls (unless (member what names)
+                (smtps-host-read-tls what nil current-prefix-arg))))
+    (if (not tls) what
+      (pcase-let ((`(,host . ,port) (smtps-host-split what)))
+        (or (smtps-host-account host port tls)
+            (smtps--check-account nil (list :host host :port port :tls tls)))))))
 
 (defun smtps-check--account-of (what)
   "Return the account that WHAT is: a plist, a name, HOST or HOST:PORT."
   (cond
    ((consp what) what)
    ((assoc what (smtps-known-accounts)) (smtps-account what))
-   ((string-match "\\`\\(.+\\):\\([0-9]+\\)\\'" what)
-    (smtps--check-account nil (list :host (match-string 1 what)
-                                    :port (string-to-number
-                                           (match-string 2 what)))))
-   (t (smtps--check-account nil (list :host what)))))
+   (t (pcase-let ((`(,host . ,port) (smtps-host-split what)))
+        (or (smtps-host-account host port nil)
+            (smtps--check-account nil (list :host host :port port)))))))
 
 ;;;###autoload
 (defun smtps-check (what)
   "Connect to WHAT, log in if a password is known, and tell what works.
 WHAT is the name of an account, HOST, HOST:PORT, or an account as a plist.
-Nothing is sent.  It goes on in a buffer, which is shown and returned."
+Where neither an account nor the port tells how TLS begins, that is asked
+for, as it is with a prefix argument.  Nothing is sent.  It goes on in a
+buffer, which is shown and returned."
   (interactive (list (smtps-check--read)))
   (condition-case problem
       (let ((buffer (smtps-check--run (smtps-check--account-of what))))

@@ -38,8 +38,8 @@
 (declare-function smtps-helper-program "smtps-helper" ())
 (declare-function smtps-outbox-entries "smtps-outbox" (&optional states))
 (declare-function smtps-send-write-copy "smtps-send" (source file &optional bcc))
-(declare-function smtps-session--account "smtps-session" (host port tls))
-(declare-function smtps-session--split "smtps-session" (host))
+(declare-function smtps-host-account "smtps-host" (host port tls))
+(declare-function smtps-host-split "smtps-host" (text))
 (defvar eshell-complex-commands)
 (defvar eshell-last-output-end)
 (defvar eshell-output-filter-functions)
@@ -301,9 +301,9 @@ Without any they are the one of the smtpmail variables, or none."
 
 (defun smtps-eshell--account-at (place)
   "Return the account of PLACE, a HOST or HOST:PORT, or nil."
-  (require 'smtps-session)
-  (pcase-let ((`(,host . ,port) (smtps-session--split place)))
-    (smtps-session--account host port nil)))
+  (require 'smtps-host)
+  (pcase-let ((`(,host . ,port) (smtps-host-split place)))
+    (smtps-host-account host port nil)))
 
 (defun smtps-eshell--choice (run verb words envelope)
   "Return options that let VERB, with WORDS, choose from Emacs's accounts in RUN.

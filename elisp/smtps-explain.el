@@ -25,7 +25,7 @@
 (declare-function smtps-helper--python-directory "smtps-helper" ())
 (defvar smtps-session--arguments)
 (defvar smtps-session--data)
-(declare-function smtps-session--due "smtps-session" ())
+(declare-function smtps-session--due "smtps-session-state" ())
 
 ;;;; The file
 

@@ -27,8 +27,10 @@
 (defun smtps-outbox-session--exchanges (transcript)
   "Return what was said in TRANSCRIPT, as lists (COMMAND CODE REPLY).
 The greeting's COMMAND is `greeting', the message's `message'; CODE and
-REPLY, its last line, are nil for what was not answered."
-  (let ((owed (list 'greeting))
+REPLY, its last line, are nil for what was not answered.  Over a connection
+that was open already there was no greeting."
+  (let ((owed (and (not (string-match-p "\\`[0-9]+ send> " transcript))
+                   (list 'greeting)))
         exchanges)
     (dolist (line (split-string transcript "\n" t))
       (cond
@@ -76,6 +78,28 @@ since there several ways are tried; or what was not answered."
   (cl-loop for (command) in exchanges
            when (eq (smtps-outbox-session--kind command) kind) collect command))
 
+(defun smtps-outbox-session--step (entry exchanges failed)
+  "Return the step at which ENTRY failed, nil if no server was heard.
+EXCHANGES were made, of which FAILED is the one that failed, or nil.  It is
+`unsaid' where smtps itself did not hand the mail to this server."
+  (let ((account (plist-get entry :account)))
+    (pcase (plist-get (plist-get entry :outcome) :verdict)
+      ('unsendable 'unsaid)
+      ((guard failed) (smtps-outbox-session--kind (car failed)))
+      ((and 'login (guard (cl-some #'cadr exchanges)))
+       (if (and (eq (plist-get account :tls) 'starttls)
+                (not (smtps-outbox-session--of-kind 'starttls exchanges)))
+           'starttls
+         'login)))))
+
+(defun smtps-outbox-session--login (kind exchanges)
+  "Return whether smtps is to log in before the step KIND: t, nil or `perhaps'.
+EXCHANGES tell whether somebody did then, unless they end before that, or
+the connection was open already."
+  (cond ((memq kind '(nil greeting hello starttls login)) nil)
+        ((smtps-outbox-session--of-kind 'login exchanges) t)
+        ((or (eq kind 'unsaid) (not (eq (caar exchanges) 'greeting))) 'perhaps)))
+
 (defun smtps-outbox-session--plan (entry journal)
   "Return how to go on with ENTRY, in whose JOURNAL stands what was tried.
 A plist: `:entry', which is ENTRY; `:kind', the step at which it failed, or
@@ -85,7 +109,7 @@ that; `:say', lines to be said first; `:prompt', lines for the prompt."
                                 :text))
          (exchanges (and transcript (smtps-outbox-session--exchanges transcript)))
          (failed (smtps-outbox-session--failed exchanges))
-         (kind (and failed (smtps-outbox-session--kind (car failed))))
+         (kind (smtps-outbox-session--step entry exchanges failed))
          (of-kind (lambda (kind) (smtps-outbox-session--of-kind kind exchanges)))
          (mail (or (car (last (funcall of-kind 'mail)))
                    (format "MAIL FROM:<%s>" (plist-get entry :from))))
@@ -98,7 +122,8 @@ that; `:say', lines to be said first; `:prompt', lines for the prompt."
          (refused (cl-loop for (command code) in exchanges
                            when (>= (or code 0) 400) collect command)))
     (append
-     (list :entry entry :kind kind :login (and (funcall of-kind 'login) (not (eq kind 'login))))
+     (list :entry entry :kind kind
+           :login (smtps-outbox-session--login kind exchanges))
      (pcase kind
        ('hello (list :prompt (list (car failed))))
        ('starttls (list :prompt (list "STARTTLS")))
@@ -120,7 +145,9 @@ that; `:say', lines to be said first; `:prompt', lines for the prompt."
 ;;; The session
 
 (defconst smtps-outbox-session--hints
-  '((hello . "RET greets so again; C-c C-e has smtps do it.")
+  '((unsaid . "Here smtps itself refused it, and did not ask the server.  RET asks it; \
+behind RCPT, C-c C-f sends the message.")
+    (hello . "RET greets so again; C-c C-e has smtps do it.")
     (starttls . "RET asks for TLS again; C-c C-s has smtps do all of it.")
     (login . "C-c C-a logs in, with what auth-source has or you type; C-c C-t then \
 sends the mail.")
@@ -145,12 +172,37 @@ sends the message.")
       (funcall info (smtps-send--line (plist-get explained :short)))
       (funcall info (concat "Next: " (smtps-send--line (plist-get explained :next)))))))
 
+(defun smtps-outbox-session--octets (entry)
+  "Return how many octets the message of ENTRY has on the wire."
+  (with-temp-buffer
+    (set-buffer-multibyte nil)
+    (insert-file-contents-literally (concat (plist-get entry :directory) "/message.eml"))
+    (let ((from (point-min)))
+      (+ (buffer-size) (how-many "\n" from) (- (how-many "\r\n" from))))))
+
+(defun smtps-outbox-session--mail (entry)
+  "Return the MAIL command of ENTRY, with the parameters that matter here."
+  (string-join
+   (delq nil
+         (list (format "MAIL FROM:<%s>" (plist-get entry :from))
+               ;; So that it says itself what is too much (RFC 1870).
+               (and (seq-find (lambda (offer) (string-match-p "\\`SIZE\\>" offer))
+                              smtps-session-offers)
+                    (format "SIZE=%d" (smtps-outbox-session--octets entry)))
+               (and (cl-some (lambda (address) (string-match-p "[^[:ascii:]]" address))
+                             (cons (plist-get entry :from) (smtps-outbox-left entry)))
+                    "SMTPUTF8")))
+   " "))
+
 (defun smtps-outbox-session--arrived (plan)
   "Leave the session to its user, at the step of PLAN where the mail failed."
   (smtps-outbox-session--tell (plist-get plan :entry))
-  (let ((prompt (string-join (plist-get plan :prompt) "\n")))
+  (let ((prompt (string-join (or (plist-get plan :prompt)
+                                 (list (smtps-outbox-session--mail
+                                        (plist-get plan :entry))))
+                             "\n")))
     (smtps-session--insert
-     (concat "- Here it failed.  "
+     (concat "- " (if (eq (plist-get plan :kind) 'unsaid) "" "Here it failed.  ")
              (cdr (assq (plist-get plan :kind) smtps-outbox-session--hints)))
      'smtps-session-info)
     (smtps-session--insert
@@ -192,16 +244,21 @@ sends the message.")
 
 (defun smtps-outbox-session--account (entry plan)
   "Return the account of ENTRY, with its `:user'.
-See that its password is at hand if PLAN has smtps log in."
+See that its password is at hand if PLAN has smtps log in; where that is
+`perhaps' and there is none, it does not."
   (let* ((account (copy-sequence (plist-get entry :account)))
          (from (plist-get entry :from)))
     (when (plist-get plan :login)
-      (unless (smtps-send--door (smtps-credentials-fetch account :from from :ask t))
-        (user-error "No password, no login: the session was not opened"))
-      (setq account (plist-put account :user
-                               (or (smtps-credentials-login account from)
-                                   (plist-get account :user))))
-      (smtps-credentials-fetch account :ask t))
+      (let ((needed (eq (plist-get plan :login) t)))
+        (cond
+         ((smtps-send--door (smtps-credentials-fetch account :from from :ask needed))
+          (setq account (plist-put account :user
+                                   (or (smtps-credentials-login account from)
+                                       (plist-get account :user))))
+          (smtps-credentials-fetch account :ask t))
+         ((or needed (plist-get account :user))
+          (user-error "No password, no login: the session was not opened"))
+         (t (plist-put plan :login nil)))))
     account))
 
 ;;;###autoload

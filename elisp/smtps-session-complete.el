@@ -49,13 +49,6 @@ RFCs 1870, 2852, 3030, 3461, 4865, 4954, 6152, 6531, 6710, 7293, 8689.")
                   (equal (car (split-string offer)) keyword))
                 smtps-session-offers)))
 
-(defun smtps-session-complete--offers (keyword)
-  "Return the parameters of KEYWORD, as EHLO told them."
-  (cdr (seq-some (lambda (offer)
-                   (let ((words (split-string offer)))
-                     (and (equal (car words) keyword) words)))
-                 smtps-session-offers)))
-
 (defun smtps-session-complete--candidates (line)
   "Return what may stand behind LINE, which ends where a word begins.
 It is a list of (TEXT . OFFERED)."
@@ -67,7 +60,7 @@ It is a list of (TEXT . OFFERED)."
      ((string-match-p "\\`[ \t]*\\'" line)
       (mapcar offered smtps-session-complete--verbs))
      ((string-match-p "\\`[ \t]*auth[ \t]+\\'" line)
-      (let ((theirs (smtps-session-complete--offers "AUTH")))
+      (let ((theirs (smtps-session-mechanisms)))
         (append (mapcar (lambda (name) (cons name t)) theirs)
                 (mapcar (lambda (name) (cons name (null smtps-session-offers)))
                         (seq-difference smtps-session-complete--mechanisms

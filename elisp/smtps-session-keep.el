@@ -65,10 +65,14 @@
         (forward-line 1))
       (string-join (nreverse lines)))))
 
+(defun smtps-session-keep--assert-session ()
+  "Signal an error unless this is a session's buffer."
+  (unless (derived-mode-p 'smtps-session-mode)
+    (user-error "This is not a session buffer")))
+
 (defun smtps-session-keep-text ()
   "Return the transcript of this session's last connection, secrets masked."
-  (unless (derived-mode-p 'smtps-session-mode)
-    (user-error "This is not a session buffer"))
+  (smtps-session-keep--assert-session)
   (concat (smtps-session-keep--head) (smtps-session-keep--body)))
 
 (defun smtps-session-keep--name ()
@@ -81,14 +85,18 @@
 ;;;###autoload
 (defun smtps-session-save (file)
   "Save the transcript of this session's last connection in FILE, secrets masked.
-`smtps-session-replay' says it again, and \"smtps sandbox --replay\" plays its
-server.  Others can't read the file: the mails that were sent are in it."
+FILE may be a directory.  `smtps-session-replay' says it again, and
+\"smtps sandbox --replay\" plays its server.  Others can't read the file: the
+mails that were sent are in it."
   (interactive
-   (let ((name (smtps-session-keep--name)))
-     (list (read-file-name (format-prompt "Save the transcript as" name) nil
-                           (expand-file-name name) nil))))
+   (progn
+     (smtps-session-keep--assert-session)
+     (list (read-file-name "Save the transcript as: " nil nil nil
+                           (smtps-session-keep--name)))))
   (let ((text (smtps-session-keep-text))
-        (file (expand-file-name file))
+        (file (if (file-directory-p file)
+                  (expand-file-name (smtps-session-keep--name) file)
+                (expand-file-name file)))
         (coding-system-for-write 'utf-8-unix)
         (write-region-annotate-functions nil)
         (write-region-post-annotation-function nil))
@@ -205,6 +213,9 @@ Signal `user-error' if no dialogue is in it."
     (with-temp-buffer
       (insert (string-replace "\r\n" "\n" text))
       (goto-char (point-min))
+      ;; In a report versions come first.
+      (when (re-search-forward (concat "^" smtps-session-keep--first "\r?$") nil t)
+        (forward-line 0))
       (setq facts (smtps-session-keep--facts))
       (while (not (eobp))
         (when (looking-at smtps-session-keep--line)

@@ -108,17 +108,11 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
 (defconst smtps-session-lead--without-secret '("EXTERNAL" "ANONYMOUS")
   "Mechanisms that prove nothing by a password (RFC 4422 appendix A, RFC 4505).")
 
-(defun smtps-session-lead--mechanisms ()
-  "Return the names of the server's mechanisms, in its order."
-  (cdr (split-string (or (seq-find (lambda (offer) (string-prefix-p "AUTH " offer))
-                                   smtps-session-offers)
-                         ""))))
-
 (defun smtps-session-lead--account ()
   "Return the account to log in with here: a whole one, or one for this host."
   (let ((host (plist-get smtps-session--arguments :host))
         (port (plist-get smtps-session--arguments :port)))
-    (or (smtps-session--account host port nil)
+    (or (smtps-host-account host port nil)
         (list :host host :port port))))
 
 (defun smtps-session-lead--read-user (account)
@@ -129,8 +123,7 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
       (and (not (plist-get account :password-command))
            (smtps-credentials-fetch account :from user-mail-address)
            (smtps-credentials-login account user-mail-address))
-      (read-string (format-prompt "User" user-mail-address) nil nil
-                   user-mail-address)))
+      (smtps-session-read-name (plist-get account :host) (plist-get account :port))))
 
 ;;;###autoload
 (defun smtps-session-log-in (&optional mechanism)
@@ -142,7 +135,7 @@ before the first line leaves: from auth-source, or asked for."
      (smtps-session-lead--assert-ready)
      (list (and current-prefix-arg
                 (completing-read "Log in by: "
-                                 (or (smtps-session-lead--mechanisms)
+                                 (or (smtps-session-mechanisms)
                                      (user-error "The server has not said yet \
 what it offers: greet it first"))
                                  nil t)))))
@@ -157,13 +150,19 @@ what it offers: greet it first"))
                  (if secret (smtps-session-lead--read-user account)
                    (plist-get account :user)))))
     (setq account (plist-put (copy-sequence account) :user user))
-    (when (and secret
-               (not (smtps-base64-door t
-                      (smtps-credentials-fetch account :ask t))))
-      (user-error "No password, no login; nothing was sent"))
+    (when secret
+      (smtps-session-lead--fetch-password account))
     ;; A person may have been asked for long.
     (smtps-session-lead--assert-ready)
     (smtps-session-lead--log-in account user mechanism)))
+
+(defun smtps-session-lead--fetch-password (account)
+  "See that the password of ACCOUNT, who has a user, is in memory; ask for it.
+Signal an error if it is not."
+  (smtps-session-note-name (plist-get account :host) (plist-get account :port)
+                           (plist-get account :user))
+  (unless (smtps-base64-door t (smtps-credentials-fetch account :ask t))
+    (user-error "No password, no login; nothing was sent")))
 
 (cl-defun smtps-session-lead--log-in (account user mechanism &key then finally)
   "Have smtps log USER in by MECHANISM, or by what it takes for the best.
@@ -178,10 +177,12 @@ as in `smtps-session-lead--call'."
                            (plist-get account :mechanisms)))))
    :then (lambda (value)
            (cond ((plist-get value :done)
-                  (setq smtps-session-user user)
+                  (setq smtps-session-user user
+                        smtps-session-refused-account nil)
                   (smtps-credentials-accepted account))
                  ;; Refused: not taken for granted the next time.
                  ((memql (plist-get value :code) '(530 535))
+                  (setq smtps-session-refused-account account)
                   (smtps-credentials-forget account)))
            (when then (funcall then value)))
    :finally finally))
@@ -298,7 +299,8 @@ ends are made right, dots stuffed, and a line with only a dot ends it."
 (defun smtps-session-send-transaction (source)
   "Have smtps send the mail in SOURCE, a buffer: envelope, DATA and all.
 With a prefix argument, a file.  Sender and recipients are shown first, and
-may be changed."
+may be changed.  If a login was refused here, log in first; the password is
+asked for again."
   (interactive (progn (smtps-session-lead--assert-ready)
                       (list (smtps-session-lead--read-source "Send the mail in: "))))
   (smtps-session-lead--assert-ready)
@@ -314,12 +316,31 @@ may be changed."
                 "RCPT TO: " (plist-get envelope :recipients))))
        (unless to
          (user-error "Nobody to send it to; nothing was sent"))
+       (when smtps-session-refused-account
+         (smtps-session-lead--fetch-password smtps-session-refused-account))
        (smtps-session-lead--assert-ready)
-       (smtps-session-lead--call 'session-message
-                                 (list :file file :from from :to to)
-                                 :finally done)))))
+       (smtps-session-lead--logged-in
+        (lambda ()
+          (smtps-session-lead--call 'session-message
+                                    (list :file file :from from :to to)
+                                    :finally done))
+        done)))))
 
-;;;; What is typed for you
+(defun smtps-session-lead--logged-in (function otherwise)
+  "Call FUNCTION; where a login was refused here, log in first.
+Then the password is in memory.  Call OTHERWISE if that comes to nothing."
+  (let ((account smtps-session-refused-account)
+        (otherwise otherwise))
+    (if (not account) (funcall function)
+      (smtps-session-lead--log-in
+       account (plist-get account :user) nil
+       :then (lambda (value)
+               (when (plist-get value :done)
+                 (setq otherwise #'ignore)
+                 (funcall function)))
+       :finally (lambda () (funcall otherwise))))))
+
+;;;; Without a mail
 
 ;;;###autoload
 (defun smtps-session-reset ()
@@ -329,23 +350,29 @@ may be changed."
   (smtps-session-lead--assert-no-data)
   (smtps-session--type '("RSET")))
 
+(defun smtps-session-lead--sender ()
+  "Return the address of who writes to this session's server."
+  (or (car (plist-get (smtps-session-lead--account) :from))
+      user-mail-address))
+
 ;;;###autoload
 (defun smtps-session-verify (recipient)
-  "Ask the server what it would say to RECIPIENT, and take it back by RSET.
-No mail is sent.  A server may say yes now and no when the mail comes."
+  "Have smtps ask whether the server would take RECIPIENT, and take it back.
+The sender is the account's.  No mail is sent.  A server may say yes now and
+no when the mail comes."
   (interactive (progn (smtps-session-lead--assert-ready)
                       (list (read-string "Would it take RCPT TO: "))))
   (smtps-session-lead--assert-ready)
   (smtps-session-lead--assert-no-data)
-  (when (memq smtps-session-state '(mail rcpt))
-    (user-error "A transaction is under way, and would be lost: RSET first"))
-  ;; One may have copied the brackets, too.
-  (setq recipient (string-trim recipient "[ \t<]+" "[> \t]+"))
+  (smtps-session-lead--assert-begun)
+  ;; One may have copied the brackets, and the name before them.
+  (setq recipient (string-trim (if (string-match "<\\([^<>]*\\)>[ \t]*\\'" recipient)
+                                   (match-string 1 recipient)
+                                 recipient)))
   (when (string= recipient "")
     (user-error "No recipient was given; nothing was sent"))
-  (smtps-session--type (list (format "MAIL FROM:<%s>" user-mail-address)
-                             (format "RCPT TO:<%s>" recipient)
-                             "RSET")))
+  (smtps-session-lead--call 'session-verify
+                            (list :from (smtps-session-lead--sender) :to recipient)))
 
 (provide 'smtps-session-lead)
 ;;; smtps-session-lead.el ends here

@@ -14,7 +14,8 @@
 ;; meant for a server that says yes could be anything for one that says no.
 ;;
 ;; A transcript has no secret.  Where one was sent, smtps logs in by the same
-;; mechanism; user and password are there before the connection is made.
+;; mechanism; user and password are there before the connection is made.  What
+;; was said wrong then, and right later, is not said wrong again.
 
 ;;; Code:
 
@@ -57,7 +58,20 @@ It has `:login', the mechanism, and the last reply."
                         :reply (plist-get (car all) :reply))
                   joined)
           (setq joined (append all joined)))))
-    (nreverse joined)))
+    (smtps-session-replay--without-failed-logins (nreverse joined))))
+
+(defun smtps-session-replay--without-failed-logins (exchanges)
+  "Return EXCHANGES without the logins that failed, where a later one did not.
+Which secret was the wrong one is not written down."
+  (let ((later nil) kept)
+    (dolist (exchange (reverse exchanges))
+      (when (plist-get exchange :login)
+        (if (eql (smtps-session-keep-code exchange) 235)
+            (setq later t)
+          (when later
+            (setq exchange (list :left-out t)))))
+      (push exchange kept))
+    kept))
 
 (defun smtps-session-replay--host (read)
   "Return the host and port in READ, a transcript, as one types them, or nil."
@@ -66,18 +80,22 @@ It has `:login', the mechanism, and the last reply."
          (format (if (string-search ":" host) "[%s]:%s" "%s:%s") host
                  (or (plist-get read :port) 465)))))
 
+(defun smtps-session-replay--tls (read host)
+  "Return the way of TLS in READ, a transcript, if that is of HOST; or nil."
+  (and (equal host (smtps-session-replay--host read))
+       (car (assq (intern (or (plist-get read :tls) "")) smtps--ports))))
+
 (defun smtps-session-replay--login (host exchanges)
   "Return who logs in at HOST, a list of account and user; ask for the password.
 Return nil if none of EXCHANGES is a login."
   (let ((login (seq-find (lambda (exchange) (plist-get exchange :login)) exchanges)))
     (when login
-      (pcase-let* ((`(,name . ,port) (smtps-session--split host))
-                   (account (or (smtps-session--account name port nil)
+      (pcase-let* ((`(,name . ,port) (smtps-host-split host))
+                   (account (or (smtps-host-account name port nil)
                                 (list :host name :port (or port 465))))
                    (user (smtps-session-lead--read-user account)))
         (setq account (plist-put (copy-sequence account) :user user))
-        (unless (smtps-base64-door t (smtps-credentials-fetch account :ask t))
-          (user-error "No password, no login; nothing was sent"))
+        (smtps-session-lead--fetch-password account)
         (list account user)))))
 
 ;;;###autoload
@@ -89,17 +107,20 @@ answered; a reply with another code than then is told, and ends the replay if it
 is of another kind.  The session then is yours.  Return its buffer."
   (interactive
    (let* ((file (read-file-name "Replay the transcript: " nil nil t))
-          (default (smtps-session-replay--host (smtps-session-keep-read-file file))))
-     (list file (completing-read (format-prompt "Host (or HOST:PORT)" default)
-                                 (delete-dups (append (smtps-session--hosts)
+          (read (smtps-session-keep-read-file (expand-file-name file)))
+          (default (smtps-session-replay--host read))
+          (host (completing-read (format-prompt "Host (or HOST:PORT)" default)
+                                 (delete-dups (append (smtps-host-known)
                                                       smtps-session-history))
-                                 nil nil nil 'smtps-session-history default))))
+                                 nil nil nil 'smtps-session-history default))
+          (tls (unless (smtps-session-replay--tls read host)
+                 (smtps-host-read-tls host nil))))
+     (append (list file host) (and tls (list :tls tls)))))
   (let* ((read (smtps-session-keep-read-file (expand-file-name file)))
          (exchanges (smtps-session-replay--join-logins (plist-get read :exchanges)))
          (login (smtps-session-replay--login host exchanges))
-         (tls (and (equal host (smtps-session-replay--host read))
-                   (not (plist-member properties :tls))
-                   (car (assq (intern (or (plist-get read :tls) "")) smtps--ports))))
+         (tls (and (not (plist-member properties :tls))
+                   (smtps-session-replay--tls read host)))
          (buffer (apply #'smtps-session host nil
                         (append (and tls (list :tls tls)) properties))))
     (with-current-buffer buffer
@@ -152,6 +173,11 @@ is of another kind.  The session then is yours.  Return its buffer."
     (setq smtps-session-replay--waiting exchange)
     (cond
      ((null exchange) (smtps-session-replay--ended))
+     ((plist-get exchange :left-out)
+      (smtps-session--insert "- A login that was refused then, before one that was not, is left out"
+                             'smtps-session-info)
+      (setq smtps-session-replay--waiting nil)
+      (smtps-session-replay--next))
      ((plist-get exchange :login) (smtps-session-replay--log-in exchange))
      ;; The server may say it again, at its own time.
      ((null sent)

@@ -1,4 +1,4 @@
-;;; smtps-session-share.el --- What a session tells others  -*- lexical-binding: t; -*-
+;;; smtps-session-share.el --- A session as another's command  -*- lexical-binding: t; -*-
 
 ;; Copyright (C) 2026 The smtps authors
 
@@ -8,18 +8,12 @@
 
 ;;; Commentary:
 
-;; The command by which another program does what was done in a session, and a
-;; report that can be published.  Both are made from the transcript, which has
-;; no secret in it.
-;;
-;; In a report names may be replaced: addresses, hosts, IP addresses, the names
-;; of the user, what a certificate can be known by, and the letters of mails.
-;; The same name has the same stand-in everywhere.
+;; The command by which another program does what was done in a session.  It is
+;; made from the transcript, which has no secret in it.
 
 ;;; Code:
 
 (require 'smtps-session-keep)
-(require 'smtps-doctor)
 
 ;;;; What was done
 
@@ -70,7 +64,8 @@ The sender is nil where there was none."
           :mechanism mechanism
           :user (and mechanism
                      (or smtps-session-user
-                         (plist-get (smtps-session--account host port nil) :user)
+                         (plist-get (smtps-host-account host port nil) :user)
+                         (smtps-session-last-name host port)
                          "USER"))
           :from (car envelope)
           :to (cdr envelope))))
@@ -184,205 +179,6 @@ programs ask for the password.  For openssl it is the connection only."
                           (smtps-session-share--facts))))
     (kill-new command)
     (message "Copied: %s" command)))
-
-;;;; Stand-ins
-
-(defconst smtps-session-share--label "[[:alnum:]_]\\(?:[[:alnum:]_-]*[[:alnum:]_]\\)?"
-  "What looks like a part of a host's name.")
-
-(defconst smtps-session-share--host
-  (concat "\\(?:" smtps-session-share--label "\\.\\)+"
-          "[[:alpha:]]\\(?:[[:alnum:]-]*[[:alnum:]]\\)")
-  "What looks like the name of a host, with a dot in it.")
-
-(defconst smtps-session-share--number
-  (concat "\\(?:[0-9]+\\.\\)\\{3\\}[0-9]+"
-          "\\|\\(?:[0-9a-f]+:\\)\\{7\\}[0-9a-f]+"
-          "\\|\\(?:[0-9a-f]+:\\)*:\\(?::[0-9a-f]+\\)+\\|\\(?:[0-9a-f]+:\\)+\\(?::[0-9a-f]+\\)+")
-  "What looks like an IP address.")
-
-(defconst smtps-session-share--address
-  (concat "\\([^][ \t\n<>(),:;\"'“”=\\]+\\)@\\(" smtps-session-share--host "\\|"
-          smtps-session-share--label "\\|\\[[^] \t\n]+\\]\\)")
-  "What looks like an address: the user is group 1, the host group 2.")
-
-(defconst smtps-session-share--everybody-s
-  '("127.0.0.1" "::1" "localhost" "localhost.localdomain" "auth" "data" "ehlo" "esmtp"
-    "expn" "from" "helo" "help" "login" "mail" "noop" "plain" "quit" "rcpt" "recv" "rset"
-    "send" "size" "smtp" "smtps" "starttls" "vrfy" "implicit" "host" "port" "date"
-    "postmaster")
-  "Names that tell nothing of anybody, and words of the dialogue.")
-
-(defun smtps-session-share--stand-in (name kind names)
-  "Return what stands for NAME, of KIND, in NAMES, a hash table."
-  (let ((name (downcase name)))
-    (if (member name smtps-session-share--everybody-s) name
-      (or (gethash (cons kind name) names)
-          (let ((number (1+ (gethash kind names 0))))
-            (puthash kind number names)
-            (puthash (cons kind name)
-                     (format (pcase kind
-                               ('user "user%d")
-                               ('host "host%d.example")
-                               ;; RFC 5737: no host has one of these.
-                               ('number "192.0.2.%d"))
-                             number)
-                     names))))))
-
-(defun smtps-session-share--named (text)
-  "Return (HOSTS . USERS): names that the transcript TEXT has, or may have."
-  (let ((account (smtps-session--account (plist-get smtps-session--arguments :host)
-                                         (plist-get smtps-session--arguments :port)
-                                         nil))
-        (hosts (list (plist-get smtps-session--arguments :host) (system-name)))
-        (users (append (list (user-login-name))
-                       (split-string (user-full-name) "[^[:alnum:]]+" t))))
-    (dolist (name (list smtps-session-user (plist-get account :user)))
-      (when name
-        (push (car (split-string name "@")) users)))
-    (with-temp-buffer
-      (insert text)
-      (goto-char (point-min))
-      (while (re-search-forward
-              (concat "^ *[0-9]* *\\(?:send> \\(?:ehlo\\|helo\\)\\|recv> 220[ -]\\) *\\("
-                      smtps-session-share--label "\\)\\(?: \\|$\\)")
-              nil t)
-        (push (match-string 1) hosts))
-      (goto-char (point-min))
-      (while (re-search-forward "send> \\(?:vrfy\\|expn\\|etrn\\) +\\([^ \n]+\\)" nil t)
-        (push (match-string 1) users))
-      (goto-char (point-min))
-      (while (re-search-forward smtps-session-share--address nil t)
-        (push (match-string 1) users)))
-    (let ((known (lambda (name)
-                   (and (> (length name) 2)
-                        (not (string-match-p "\\`[0-9.]+\\'" name))
-                        (not (member (downcase name)
-                                     smtps-session-share--everybody-s))))))
-      (cons (seq-filter known (delete-dups (delq nil hosts)))
-            (seq-filter known (delete-dups (delq nil users)))))))
-
-(defun smtps-session-share--replacer (text)
-  "Return a function that puts stand-ins for what the transcript TEXT names."
-  (pcase-let* ((`(,hosts . ,users) (smtps-session-share--named text))
-               (names (make-hash-table :test #'equal))
-               (words (lambda (list)
-                        (if list (concat "\\b\\(" (regexp-opt list) "\\)\\b")
-                          "\\(\\`a\\`\\)")))
-               (regexp (concat smtps-session-share--address
-                               "\\|\\(" smtps-session-share--number "\\)"
-                               ;; A user may look like a host.
-                               "\\|" (funcall words users)
-                               "\\|" smtps-session-share--host
-                               "\\|" (funcall words hosts))))
-    (lambda (line)
-      (let ((case-fold-search t))
-        ;; What a certificate can be known by.
-        (replace-regexp-in-string
-         "\\(serial 0x\\|fingerprint \\|sha256//\\)[[:alnum:]+/=]+\\|\\(subject '\\)[^']*"
-         "\\1\\2..."
-         (replace-regexp-in-string
-          regexp
-          (lambda (name)
-            (let ((user (match-string 1 name))
-                  (host (match-string 2 name))
-                  (kind (cond ((match-string 3 name) 'number)
-                              ((match-string 4 name) 'user)
-                              (t 'host))))
-              (if user
-                  (concat (smtps-session-share--stand-in user 'user names) "@"
-                          (smtps-session-share--stand-in host 'host names))
-                (smtps-session-share--stand-in name kind names))))
-          line t t)
-         t)))))
-
-(defun smtps-session-share--challenge (line replace)
-  "Return LINE, a 334 of the server, with REPLACE done to its base64."
-  (string-match "\\`\\( *[0-9]* *recv> 334 \\)\\(.*\\)" line)
-  (let* ((head (match-string 1 line))
-         (base64 (match-string 2 line))
-         (clear (ignore-errors
-                  (decode-coding-string (base64-decode-string base64) 'utf-8))))
-    (if clear
-        (concat head (base64-encode-string
-                      (encode-coding-string (funcall replace clear) 'utf-8) t))
-      (funcall replace line))))
-
-(defun smtps-session-share--shape (text header)
-  "Return TEXT, a line of a message, with other letters.
-If it is one of the HEADER, the field's name stays."
-  (let ((name (and header (string-match "\\`[!-9;-~]+:" text) (match-string 0 text))))
-    (concat name
-            (replace-regexp-in-string
-             "[^[:ascii:]]" "é"
-             (replace-regexp-in-string "[a-zA-Z0-9]" "x"
-                                       (substring text (length name)) t t)
-             t t))))
-
-(defun smtps-session-share--anonymous (text)
-  "Return the transcript TEXT with stand-ins for names and letters of mails."
-  (let ((replace (smtps-session-share--replacer text))
-        message)
-    (mapconcat
-     (lambda (line)
-       (cond
-        ((string-match-p "\\` *[0-9]* *recv> 334 " line)
-         (smtps-session-share--challenge line replace))
-        ((and message
-              (string-match "\\` *[0-9]* *send> ?" line)
-              (not (string-suffix-p "send> ." line)))
-         (let* ((head (match-string 0 line))
-                (text (substring line (length head))))
-           (when (string= text "")
-             (setq message 'body))
-           (concat head (smtps-session-share--shape text (eq message 'header)))))
-        (t
-         (when (string-match-p "\\` *[0-9]* *\\(?:recv\\|send\\)> " line)
-           (setq message (and (string-match-p "recv> 354" line) 'header)))
-         ;; The code is no part of the name that may stand right behind its dash.
-         (if (string-match "\\` *[0-9]* *recv> [0-9]\\{3\\}-" line)
-             (concat (match-string 0 line)
-                     (funcall replace (substring line (match-end 0))))
-           (funcall replace line)))))
-     (split-string text "\n")
-     "\n")))
-
-;;;; The report
-
-(defun smtps-session-share--versions (helper)
-  "Return the lines of the report that tell versions; HELPER are the helper's."
-  (concat (string-join (append helper
-                               (list (format "Emacs: %s (%s)" emacs-version
-                                             system-configuration)))
-                       "\n")
-          "\n\n"))
-
-;;;###autoload
-(defun smtps-session-report (&optional stand-ins)
-  "Show the transcript of this session with the versions of what took part.
-With STAND-INS, which is asked for, names, addresses and hosts are replaced, and
-the letters of mails.  No secret is in it in either case.  Return the buffer."
-  (interactive
-   (list (y-or-n-p "Put stand-ins for names, addresses, hosts and the text of mails? ")))
-  (let* ((text (smtps-session-keep-text))
-         (text (if stand-ins (smtps-session-share--anonymous text) text))
-         (buffer (generate-new-buffer "*smtps report*")))
-    (cl-flet ((show (helper)
-                (when (buffer-live-p buffer)
-                  (with-current-buffer buffer
-                    (save-excursion
-                      (goto-char (point-min))
-                      (insert (smtps-session-share--versions helper)))))))
-      (with-current-buffer buffer
-        (text-mode)
-        (insert text)
-        (goto-char (point-min)))
-      (pop-to-buffer buffer)
-      (smtps-helper-call
-       'hello (list :version smtps-helper-version :wire smtps-helper-wire)
-       :then (lambda (hello) (show (smtps-doctor--hello hello)))
-       :else (lambda (problem) (show (list (format "Helper: %s" (cadr problem)))))))
-    buffer))
 
 (provide 'smtps-session-share)
 ;;; smtps-session-share.el ends here

@@ -7,26 +7,33 @@
 ;;; Commentary:
 
 ;; A comint buffer with the prompt `send> '.  The helper holds the
-;; connection; what happens is shown above the prompt.  A typed line appears
-;; there when the helper says that it has left, masked where it held a
-;; secret: so order and masks have one author.
+;; connection; what happens is shown above the prompt.  This file has the
+;; mode, its keys, and what opens and closes a session; the rest of it is in
+;; rooms of its own:
 ;;
-;; What was typed and has not left yet is pending.  The server's questions
-;; tell what the next line is (`smtps-session--due'): a password is hidden
-;; while it is typed, and is kept in no history and no undo list.
+;;   smtps-session-state    where the dialogue stands
+;;   smtps-session-buffer   the lines above the prompt, and the prompt
+;;   smtps-session-look     faces, times, octets, the line above the buffer
+;;   smtps-session-secret   what is typed and not to be seen
+;;   smtps-session-end      what is kept when a connection ends
+;;   smtps-session-input    what is typed, and sent
+;;   smtps-session-events   what the helper tells
+;;
+;; What a command brings that not every session needs, is loaded with that.
 
 ;;; Code:
 
 (require 'comint)
+(require 'easymenu)
 (require 'seq)
 (require 'subr-x)
 (require 'smtps)
-(require 'smtps-base64)
 (require 'smtps-credentials)
 (require 'smtps-helper)
+(require 'smtps-host)
+(require 'smtps-session-events)
 (require 'smtps-session-look)
 (require 'smtps-session-steps)
-(require 'smtps-wire)
 
 (defvar smtps-explain-at-point-function)
 (declare-function smtps-explain-eldoc "smtps-explain" (&rest _))
@@ -45,136 +52,11 @@
 (autoload 'smtps-session-save "smtps-session-keep" nil t)
 (autoload 'smtps-session-copy-as "smtps-session-share" nil t)
 
-;;;; Customization
-
-(defcustom smtps-session-maximum-lines 10000
-  "Lines that a session buffer keeps; the oldest are dropped."
-  :type 'natnum
-  :group 'smtps
-  :package-version '(smtps . "0.1.0"))
-
-;;;; State
-
-(defconst smtps-session-prompt "send> "
-  "What stands before the line that is typed.")
-
-(defconst smtps-session--acknowledge-every 16
-  "Events after which the helper is told that they were shown.
-It stops reading a server when 64 were not.")
-
-(defconst smtps-session--given-at-once 64
-  "Lines that the helper is given before it has said that one has left.
-What is pasted may be long, and what the helper has can't be taken back.")
-
 (defvar smtps-session-history nil
   "Hosts that sessions were opened with.")
 
-(defvar smtps-session--buffers nil
-  "Alist: session number -> buffer, of the sessions that are open.")
-
-(defvar-local smtps-session-state nil
-  "Where the dialogue stands, a symbol; `closed' when there is no connection.")
-
-(defvar-local smtps-session--number nil
-  "The helper's number of this session; nil when it is closed.")
-
-(defvar-local smtps-session--opening nil
-  "Non-nil until the helper has said which number this session has.
-An object of its own for each time that the session is opened.")
-
 (defvar-local smtps-session--begun-function nil
   "Called once when the helper has begun this session for the first time.")
-
-(defvar-local smtps-session--hung-up nil
-  "Non-nil if it was we who closed the connection.")
-
-(defvar-local smtps-session--arguments nil
-  "The arguments this session was opened with, for opening it again.")
-
-(defvar-local smtps-session--began nil
-  "Where and when the connection was begun that was the last: (MARKER . TIME).")
-
-(defvar-local smtps-session-event-functions nil
-  "Functions called with each event of the helper when it has been shown.
-Its argument is a plist, as the helper tells it.")
-
-(defvar-local smtps-session--prompt-start nil
-  "Marker before the prompt, where lines are inserted.")
-
-(defvar-local smtps-session--line-count 0
-  "Lines above the prompt, or more.")
-
-(defvar-local smtps-session--dropped 0
-  "Lines that were dropped at the top of the buffer.")
-
-(defvar-local smtps-session--pending nil
-  "What was typed and has not left yet, the first first.
-A list of (LINE DUE GIVEN).  DUE is what LINE was typed as, see
-`smtps-session--due'.  GIVEN is non-nil once the helper has it; then LINE is
-nil if DUE is not, so that no secret is kept.")
-
-(defvar-local smtps-session--asked nil
-  "What the server waits for: `username', `password', `credentials', `response'.")
-
-(defvar-local smtps-session--answered 0
-  "How many lines were typed since the server asked for that.")
-
-(defvar-local smtps-session--owed 0
-  "How many replies the server owes.")
-
-(defvar-local smtps-session--data nil
-  "Non-nil while DATA is open.")
-
-(defconst smtps-session--told-limit 100
-  "Lines about the connection that are kept for whom they help to decide.
-Each thing that a server does wrong is told, and it may do many.")
-
-(defvar-local smtps-session--told nil
-  "What was told about the connection since it was opened, the last first.")
-
-(defvar-local smtps-session-offers nil
-  "What the server offers, as strings: its keywords with their parameters.")
-
-(defvar-local smtps-session-tls nil
-  "The version of TLS, a string; nil in clear.")
-
-(defvar-local smtps-session-mechanism nil
-  "The mechanism by which somebody is logged in, a string, or nil.")
-
-(defvar-local smtps-session-user nil
-  "Who was logged in here by `smtps-session-log-in'.")
-
-(defvar-local smtps-session-stands-hook nil
-  "Functions called in a session's buffer whenever it stands otherwise.")
-
-(defvar-local smtps-session--refused nil
-  "The server whose certificate was refused and may be trusted, or nil.
-A plist as `smtps-trust-ask' takes it.")
-
-(defun smtps-session--due ()
-  "Return what a line typed now is: a symbol as in `smtps-session--asked', or nil.
-AUTH LOGIN asks for two things in turn, the others for one."
-  (if (memq smtps-session--asked '(username password))
-      (nth smtps-session--answered (memq smtps-session--asked '(username password)))
-    (and (= smtps-session--answered 0) smtps-session--asked)))
-
-(defun smtps-session--hidden-p ()
-  "Return non-nil if what is typed now is not to be seen."
-  (memq (smtps-session--due) '(password credentials response)))
-
-(defun smtps-session--open-p ()
-  "Return non-nil if this session is open, or is being opened."
-  (or smtps-session--number smtps-session--opening))
-
-(defun smtps-session--assert-open ()
-  "Signal an error unless this session is open; what was typed stays."
-  ;; It may have ended just now.  A new helper would not know us.
-  (when (and smtps-session--number (not (smtps-helper-live-p)))
-    (smtps-session--closed "The smtps helper has ended" t))
-  (unless (smtps-session--open-p)
-    (user-error (if (< (smtps-session--mark) (point-max))
-                    "The session is closed; what you typed was not sent (g connects again)"
-                  "The session is closed (g connects again)"))))
 
 ;;;; Mode
 
@@ -213,9 +95,6 @@ AUTH LOGIN asks for two things in turn, the others for one."
 (defconst smtps-session--typing-seconds 0.3
   "Seconds between two letters that belong to one line being typed.")
 
-(defvar-local smtps-session--typed-at 0
-  "When a letter was typed here last, in seconds since the epoch.")
-
 (defun smtps-session--unless-typing (command)
   "Return COMMAND, or one that does nothing if a line is being typed.
 The session may have been closed in the middle of it."
@@ -225,10 +104,12 @@ The session may have been closed in the middle of it."
     command))
 
 (defun smtps-session-ignore-letter ()
-  "Do nothing with what is typed, since the session is closed."
+  "Do nothing with what is typed, since the session is closed; say so."
   (interactive)
   (setq smtps-session--typed-at (float-time))
-  (undefined))
+  (ding)
+  (message "The session is closed: g connects again, %sq puts it away"
+           (if smtps-session--refused "t shows the certificate, " "")))
 
 (defun smtps-session--letter (command)
   "Return the binding of a letter to COMMAND, see `smtps-session--unless-typing'."
@@ -312,7 +193,8 @@ The session may have been closed in the middle of it."
 (define-derived-mode smtps-session-mode comint-mode "SMTP"
   "Type the SMTP dialogue by hand.
 \\<smtps-session-mode-map>\
-A line goes to the server when you type \\[smtps-session-send-input], ended by CR LF; it appears
+A line goes to the server when you type \\[smtps-session-send-input], ended by CR LF, as you
+typed it: an empty one, too.  It appears
 above the prompt when it has left.  Lines typed ahead wait for the
 replies before them.  A password is hidden while you type it, and shown
 as `<the-base64-password>' afterwards.
@@ -360,71 +242,24 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
 
 ;;;; Opening
 
-(defun smtps-session--hosts ()
-  "Return the hosts of the accounts, as one may type them."
-  (delq nil
-        (mapcar (lambda (account)
-                  (let ((host (plist-get (cdr account) :host))
-                        (port (plist-get (cdr account) :port)))
-                    (and host
-                         (if (memq port '(nil 465)) host (format "%s:%s" host port)))))
-                (ignore-error smtps-account-error (smtps-known-accounts)))))
-
 (defun smtps-session--read ()
   "Read the arguments of `smtps-session'."
-  (list (completing-read "Host (or HOST:PORT): "
-                         (delete-dups
-                          (append (smtps-session--hosts) smtps-session-history))
-                         nil nil nil 'smtps-session-history)
-        (when current-prefix-arg (read-number "Port: " 465))))
-
-(defun smtps-session--split (text)
-  "Return TEXT, which is HOST, HOST:PORT or [V6]:PORT, as (HOST . PORT).
-PORT is nil where none is given."
-  (setq text (string-trim text))
-  (let* ((port (and (string-match "\\`\\(?:[^:]*\\|\\[.*]\\):\\([^]:]*\\)\\'" text)
-                    (match-string 1 text)))
-         (host (if port (substring text 0 (- -1 (length port))) text)))
-    (when (string-match "\\`\\[\\(.*\\)]\\'" host)
-      (setq host (match-string 1 host)))
-    (cond ((string= host "")
-           (user-error "No host was given"))
-          ;; Only an address of IPv6 has colons.
-          ((and (string-search ":" host)
-                (not (string-match-p "\\`[0-9a-fA-F:.]+\\(?:%.*\\)?\\'" host)))
-           (user-error "“%s” is no host" host)))
-    (cons host (and port (smtps-session--port port)))))
-
-(defun smtps-session--port (port)
-  "Return PORT, a number or the text of one, as a number; refuse any other."
-  (let ((number (cond ((integerp port) port)
-                      ((string-match-p "\\`[0-9]\\{1,5\\}\\'" port)
-                       (string-to-number port)))))
-    (unless (and number (< 0 number 65536))
-      (user-error "“%s” is no port: ports are numbers from 1 to 65535" port))
-    number))
-
-(defun smtps-session--account (host port tls)
-  "Return the account for a session with HOST, whole, or nil.
-Where PORT or TLS is not nil, it must be the account's."
-  (condition-case err
-      (seq-find (lambda (account)
-                  (and (memql port (list nil (plist-get account :port)))
-                       (memq tls (list nil (plist-get account :tls)))))
-                (mapcar (lambda (entry)
-                          (smtps--check-account (car entry) (cdr entry)))
-                        (seq-filter (lambda (entry)
-                                      (equal (plist-get (cdr entry) :host) host))
-                                    (smtps-known-accounts))))
-    (smtps-account-error (user-error "%s" (cadr err)))))
+  (let* ((host (completing-read "Host (or HOST:PORT): "
+                                (delete-dups
+                                 (append (smtps-host-known) smtps-session-history))
+                                nil nil nil 'smtps-session-history))
+         (port (when current-prefix-arg
+                 (read-number "Port: " (or (cdr (smtps-host-split host)) 465))))
+         (tls (smtps-host-read-tls host port current-prefix-arg)))
+    (append (list host port) (and tls (list :tls tls)))))
 
 (defun smtps-session--plan (host port properties)
   "Return the helper's arguments for a session with HOST at PORT.
 PROPERTIES are as in `smtps-session'."
-  (pcase-let* ((`(,host . ,typed) (smtps-session--split host))
-               (port (if port (smtps-session--port port) typed))
+  (pcase-let* ((`(,host . ,typed) (smtps-host-split host))
+               (port (if port (smtps-host-port port) typed))
                (tls (plist-get properties :tls))
-               (account (smtps-session--account host port tls))
+               (account (smtps-host-account host port tls))
                (ca-file (or (plist-get properties :ca-file)
                             (plist-get account :ca-file))))
     (append
@@ -444,8 +279,8 @@ PROPERTIES are as in `smtps-session'."
 HOST may be HOST:PORT.  PORT is 465 by default, where TLS begins at once; at
 587 the dialogue begins in clear, until you type starttls.  PROPERTIES are
 `:tls', one of `implicit', `starttls', `none', and `:ca-file'; an account in
-`smtps-accounts' with this host gives those that are missing.  With a prefix
-argument, ask for the port.
+`smtps-accounts' with this host gives those that are missing.  At any other
+port the way of TLS is asked for, and with a prefix argument port and way are.
 
 Each call makes a buffer of its own, which is shown and returned; what goes
 wrong is told in it.  Signal `user-error' if HOST is none."
@@ -540,10 +375,6 @@ If so, connect again."
                (with-current-buffer buffer
                  (smtps-session--closed (smtps-session--sentence err))))))))
 
-(defun smtps-session--sentence (err)
-  "Return the sentence in ERR, an error of the helper."
-  (if (stringp (cadr err)) (cadr err) (error-message-string err)))
-
 (defun smtps-session--opening-p (buffer opening)
   "Return non-nil if BUFFER still waits for the session OPENING to be open."
   (and (buffer-live-p buffer)
@@ -562,135 +393,7 @@ If so, connect again."
         (funcall (prog1 smtps-session--begun-function
                    (setq smtps-session--begun-function nil)))))))
 
-;;;; Sending
-
-(defun smtps-session--lines (input)
-  "Return the lines of INPUT; the line break at its end is RET's."
-  (mapcar (lambda (line) (string-remove-suffix "\r" line))
-          (split-string (string-remove-suffix "\n" input) "\n")))
-
-(defun smtps-session-send-input ()
-  "Send what stands behind the prompt, each line by itself."
-  (interactive)
-  (smtps-session--assert-open)
-  (let ((lines (smtps-session--lines
-                (buffer-substring-no-properties (smtps-session--mark) (point-max)))))
-    (mapc #'smtps-session--assert-sendable lines)
-    (smtps-session--erase-input)
-    (goto-char (point-max))
-    (set-marker comint-last-input-start smtps-session--prompt-start)
-    (set-marker comint-last-input-end smtps-session--prompt-start)
-    (smtps-session--type lines)))
-
-(defun smtps-session--assert-sendable (line)
-  "Signal an error if LINE can't be given to the helper."
-  (condition-case err
-      (smtps-wire-print (list 'call most-positive-fixnum 'session-send
-                              (list :session most-positive-fixnum :line line)))
-    (smtps-wire-error
-     (user-error "%s; nothing was sent" (smtps-session--sentence err)))))
-
-(defun smtps-session--type (lines)
-  "Have LINES sent, in their order and behind those that are pending."
-  (let (entries)
-    (dolist (line lines)
-      ;; Nothing, or a * that cancels, is no secret.
-      (push (list line (and (not (member line '("" "*"))) (smtps-session--due)) nil)
-            entries)
-      (setq smtps-session--answered (1+ smtps-session--answered)))
-    (setq smtps-session--pending (nconc smtps-session--pending (nreverse entries))))
-  (smtps-session--give-next)
-  (force-mode-line-update))
-
-(defun smtps-session--give-next ()
-  "Give the helper what is pending, as much as it is to hold at once."
-  (when smtps-session--number
-    (dolist (entry (seq-take smtps-session--pending smtps-session--given-at-once))
-      (unless (nth 2 entry)
-        (smtps-session--give entry)))))
-
-(defun smtps-session--give (entry)
-  "Give the helper the line of ENTRY, which is pending."
-  (let ((buffer (current-buffer))
-        (line (car entry)))
-    (setf (nth 2 entry) t)
-    (when (cadr entry)
-      (setf (car entry) nil))
-    (smtps-helper-call
-     'session-send (list :session smtps-session--number :line line)
-     ;; Its reply may be hours away, behind those typed before it.
-     :timeout 'none
-     :else (lambda (err)
-             (when (buffer-live-p buffer)
-               (with-current-buffer buffer
-                 (smtps-session--not-taken entry err)))))))
-
-(defun smtps-session--not-taken (entry err)
-  "The helper did not take ENTRY: ERR.  Give it and all behind it back.
-A helper that died may have taken it."
-  (let ((refused (memq entry smtps-session--pending)))
-    (cond
-     ((eq (car err) 'smtps-helper-dead)
-      (smtps-session--closed (smtps-session--sentence err) t))
-     (refused
-      (setq smtps-session--pending
-            (butlast smtps-session--pending (length refused)))
-      (smtps-session--insert (concat "! " (smtps-session--sentence err))
-                             'smtps-session-refusal)
-      (smtps-session--give-back refused)))))
-
-(defun smtps-session--left (text secret)
-  "A line has left, shown as TEXT; return what to show for it.
-SECRET is non-nil if TEXT is masked.  Any other line goes to the history."
-  (let ((entry (or (seq-find (lambda (entry) (equal (car entry) text))
-                             smtps-session--pending)
-                   (car smtps-session--pending))))
-    (setq smtps-session--pending (cdr (memq entry smtps-session--pending)))
-    (smtps-session--give-next)
-    (cond
-     (secret text)
-     ((null entry) text)
-     ;; The server gave up waiting just when the secret was on its way.
-     ((cadr entry)
-      (format "<typed as the %s, which was no longer asked for>" (cadr entry)))
-     (t (comint-add-to-input-history (car entry))
-        text))))
-
-(defun smtps-session-send-base64 ()
-  "Read a text in the minibuffer and send it in base64.
-Where the server waits for a password it is read without being shown; where
-it waits for AUTH PLAIN's string, user and password are read.  If meanwhile
-the server has given up waiting for them, nothing is sent."
-  (interactive)
-  (smtps-session--assert-open)
-  (let* ((buffer (current-buffer))
-         (due (smtps-session--due))
-         (line (smtps-base64-door t (smtps-session--read-base64 due))))
-    (unless (buffer-live-p buffer)
-      (user-error "The session's buffer is gone; nothing was sent"))
-    (with-current-buffer buffer
-      (smtps-session--assert-open)
-      (unless (eq due (smtps-session--due))
-        (user-error "The server no longer waits for the %s; nothing was sent"
-                    (or due "text")))
-      (smtps-session--type (list line)))))
-
-(defun smtps-session--read-base64 (due)
-  "Read in the minibuffer what DUE asks for, and return its base64."
-  (let ((secret (lambda (prompt encode)
-                  (let ((password (smtps-credentials-read prompt)))
-                    (unwind-protect (funcall encode password)
-                      (clear-string password))))))
-    (pcase due
-      ('credentials
-       (let ((user (read-string "User: ")))
-         (funcall secret "Password: "
-                  (lambda (password) (smtps-base64-auth-plain user password)))))
-      ('password (funcall secret "Password: " #'smtps-base64-encode-string))
-      ('response (funcall secret "Response: " #'smtps-base64-encode-string))
-      ('username (smtps-base64-encode-string (read-string "User: ")))
-      ;; No history: it may be a secret all the same.
-      (_ (smtps-base64-encode-string (read-string "Text to send in base64: " nil t))))))
+;;;; Closing
 
 (defun smtps-session-quit ()
   "Say quit to the server."
@@ -718,441 +421,12 @@ If nothing is waited for, ask first."
         (smtps-helper-call 'session-close (list :session smtps-session--number))
       (smtps-session--closed nil))))
 
-(defun smtps-session-kill-input ()
-  "Kill what stands behind the prompt; if it is hidden, without a copy."
-  (interactive)
-  (if (smtps-session--secret-typed-p)
-      (smtps-session--erase-input)
-    (comint-kill-input)))
-
 (defun smtps-session--killed ()
   "The buffer is being killed: hang up."
   (when smtps-session--number
     (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
     (when (smtps-helper-live-p)
       (smtps-helper-call 'session-close (list :session smtps-session--number)))))
-
-;;;; What the helper tells
-
-(defun smtps-session--event (plist)
-  "Show the helper's event PLIST in its session's buffer."
-  (let* ((number (plist-get plist :session))
-         (seq (plist-get plist :seq))
-         (buffer (alist-get number smtps-session--buffers)))
-    (unwind-protect
-        (when (buffer-live-p buffer)
-          (with-current-buffer buffer
-            (smtps-session--show plist)
-            (run-hook-with-args 'smtps-session-event-functions plist)))
-      (when (zerop (% seq smtps-session--acknowledge-every))
-        (smtps-helper-event 'session-ack (list :session number :seq seq))))))
-
-(defun smtps-session--show (plist)
-  "Show the event PLIST in this buffer."
-  (let ((text (plist-get plist :text)))
-    (pcase (plist-get plist :kind)
-      ('info
-       (setq smtps-session--told
-             (seq-take (cons text smtps-session--told) smtps-session--told-limit))
-       ;; What follows a login or STARTTLS that came to nothing may be secret.
-       (when (plist-get plist :unsent)
-         (setq smtps-session--pending nil))
-       (smtps-session--insert text (smtps-session-look--info-face text)
-                              (smtps-session--step plist)))
-      ('send (let ((shown (if (plist-get plist :led) text
-                            (smtps-session--left text (plist-get plist :secret)))))
-               (smtps-session--insert
-                (if (string= shown "") "send>" (concat "send> " shown))
-                'smtps-session-send
-                (append (list 'smtps-session-line (if (plist-get plist :secret) t shown))
-                        (smtps-session--explained plist))
-                (list (smtps-session-look--sent plist) nil))))
-      ('recv (smtps-session--show-reply text (plist-get plist :code)
-                                        (plist-get plist :decoded)
-                                        (smtps-session--explained plist)
-                                        (list (smtps-session-look--received plist)
-                                              (plist-get plist :bare))))
-      ('offers (setq smtps-session-offers (plist-get plist :offers)))
-      ('state (smtps-session--stands plist))
-      ('closed
-       (unless (or (plist-get plist :error) smtps-session--hung-up)
-         (smtps-session--insert (concat "recv> " text) 'smtps-session-info))
-       (when (plist-get plist :key)
-         (setq smtps-session--refused
-               (list :host (plist-get smtps-session--arguments :host)
-                     :port (plist-get smtps-session--arguments :port)
-                     :key (plist-get plist :key)
-                     :text (plist-get plist :message)
-                     :lines (reverse smtps-session--told))))
-       (smtps-session--closed (and (plist-get plist :error)
-                                   (plist-get plist :message)))))))
-
-(defun smtps-session--explained (plist)
-  "Return text properties that tell of the line of the event PLIST."
-  (append (and (plist-get plist :verb)
-               (list 'smtps-explain-step (plist-get plist :verb)))
-          (list 'smtps-session-at (plist-get plist :at))
-          (smtps-session--step plist)))
-
-(defun smtps-session--step (plist)
-  "Return text properties that tell which step the event PLIST begins."
-  (let ((step (smtps-session-steps--of (plist-get plist :kind) (plist-get plist :verb)
-                                       (plist-get plist :text))))
-    (and step (list 'smtps-session-step step))))
-
-(defun smtps-session--show-reply (text code decoded properties wire)
-  "Show the server's line TEXT, with CODE; DECODED is the text of a 334.
-PROPERTIES are those of the line's text, WIRE as in `smtps-session--insert'."
-  (when (and code (>= code 400) (smtps-session--login-p))
-    ;; The helper sends nothing that was typed ahead for a login that failed.
-    (setq smtps-session--pending nil))
-  (smtps-session--insert (concat "recv> " (smtps-session-look--laid-out text))
-                         (smtps-session-look--reply-face code)
-                         (append (and decoded
-                                      (list 'help-echo (format "In clear: %s" decoded)))
-                                 properties)
-                         wire)
-  (when (and decoded
-             (not (string= decoded ""))
-             ;; One that nothing asked for may be one of very many.
-             (plist-get properties 'smtps-explain-step)
-             (get-buffer-window nil 'visible)
-             (not (active-minibuffer-window)))
-    (message "%s is “%s”" text decoded)))
-
-(defun smtps-session--login-p ()
-  "Return non-nil while a login is under way."
-  (or smtps-session--asked (eq smtps-session-state 'authenticating)))
-
-(defun smtps-session--stands (plist)
-  "Note where the dialogue stands: PLIST."
-  (let ((due (smtps-session--due))
-        (hidden (smtps-session--hidden-p)))
-    (setq smtps-session-state (plist-get plist :state)
-          smtps-session--owed (or (plist-get plist :owed) 0)
-          smtps-session--data (plist-get plist :data)
-          smtps-session-tls (plist-get plist :tls)
-          smtps-session-mechanism (plist-get plist :mechanism))
-    ;; While a reply is owed the helper can't know what it will ask for.
-    (when (or (= smtps-session--owed 0) (null smtps-session--asked))
-      (setq smtps-session--asked (plist-get plist :secret)
-            smtps-session--answered (length smtps-session--pending)))
-    (run-hooks 'smtps-session-stands-hook)
-    (cond ((and due (not (smtps-session--due)))
-           (smtps-session--erase-secret due))
-          ((not (eq hidden (smtps-session--hidden-p)))
-           (smtps-session--hide (smtps-session--mark) (point-max) 0)))
-    (smtps-session--colour-prompt)
-    (force-mode-line-update)))
-
-(defun smtps-session--erase-secret (due)
-  "Erase what is half typed, as DUE, for a login that is over.
-Sent as a command it would be seen by everybody."
-  ;; Undo may know what was erased by hand, and would show it.
-  (setq buffer-undo-list nil)
-  (when (< (smtps-session--mark) (point-max))
-    (smtps-session--erase-input)
-    (smtps-session--insert
-     (format "! The server no longer waits for the %s: what you had typed was erased, not sent."
-             due)
-     'smtps-session-refusal)))
-
-(defun smtps-session--helper-died (sentence)
-  "Tell in each open session SENTENCE, that the helper has died."
-  (dolist (buffer (mapcar #'cdr smtps-session--buffers))
-    (when (buffer-live-p buffer)
-      (with-current-buffer buffer
-        (smtps-session--closed sentence t))))
-  (setq smtps-session--buffers nil))
-
-(defun smtps-session--closed (sentence &optional doubtful)
-  "The session is closed: show SENTENCE if that is why, and take the prompt away.
-What was typed and not sent stays below, but for what may be a secret.  If
-DOUBTFUL, what the helper was given may have been sent."
-  (when (smtps-session--open-p)
-    (let* ((due (smtps-session--due))
-           (pending smtps-session--pending)
-           (given (if doubtful (seq-count (lambda (entry) (nth 2 entry)) pending) 0)))
-      (setf (alist-get smtps-session--number smtps-session--buffers nil t) nil)
-      (smtps-session--forget 'closed)
-      (cond (sentence
-             (smtps-session--insert (concat "! " sentence) 'smtps-session-refusal))
-            (smtps-session--hung-up
-             (smtps-session--insert "- You have hung up" 'smtps-session-info)))
-      (when due
-        (smtps-session--erase-secret due))
-      (smtps-session--give-back pending (> given 0))
-      (when (> given 0)
-        (smtps-session--insert
-         (format "! The helper had taken %d typed line%s, and may have sent %s."
-                 given (if (= given 1) "" "s") (if (= given 1) "it" "them"))
-         'smtps-session-refusal))
-      (when smtps-session--refused
-        (smtps-session--insert
-         "- t shows the certificate, and asks whether to trust its key all the same"
-         'smtps-session-info))
-      (smtps-session--insert
-       (cond ((= (smtps-session--mark) (point-max))
-              "- The session is closed; g connects again")
-             ((> given 0)
-              "- The session is closed; what follows is kept when g connects again")
-             (t
-              "- The session is closed; what follows was not sent, g connects again and keeps it"))
-       'smtps-session-info)
-      (smtps-session--hide-prompt)
-      (use-local-map smtps-session-closed-map)
-      (setq buffer-read-only t)
-      (force-mode-line-update))))
-
-(defun smtps-session--forget (state)
-  "Forget the dialogue that was; that of STATE begins."
-  (setq smtps-session-state state
-        smtps-session--number nil
-        smtps-session--opening nil
-        smtps-session--pending nil
-        smtps-session--asked nil
-        smtps-session--answered 0
-        smtps-session--owed 0
-        smtps-session--data nil
-        smtps-session-offers nil
-        smtps-session-tls nil
-        smtps-session-mechanism nil
-        smtps-session-user nil))
-
-(defun smtps-session--not-secret (entries)
-  "Return the first of ENTRIES, up to one that is or may be a secret.
-Behind AUTH come secrets, even before the server has asked for them."
-  (let (kept)
-    (while (and entries
-                (caar entries)
-                (not (cadar entries))
-                (not (string-match-p "\\`[ \t]*auth\\b" (downcase (caar entries)))))
-      (push (pop entries) kept))
-    (nreverse kept)))
-
-;;;; The buffer
-
-(defmacro smtps-session--quietly (&rest body)
-  "Do BODY, a change of the buffer, with no trace in the undo list."
-  (declare (indent 0) (debug t))
-  `(let ((inhibit-read-only t) (buffer-undo-list t))
-     ,@body))
-
-(defun smtps-session--mark ()
-  "Return the mark behind the prompt."
-  (process-mark (get-buffer-process (current-buffer))))
-
-(defun smtps-session--show-prompt ()
-  "Put the prompt before what is half typed."
-  (let ((start (marker-position smtps-session--prompt-start)))
-    (smtps-session--quietly
-      (save-excursion
-        (goto-char start)
-        (insert (propertize smtps-session-prompt
-                            'font-lock-face 'smtps-session-prompt
-                            'face 'smtps-session-prompt 'field 'prompt
-                            'read-only t 'front-sticky '(read-only) 'rear-nonsticky t))
-        (set-marker (smtps-session--mark) (point))))
-    (set-marker smtps-session--prompt-start start))
-  (setq buffer-undo-list nil))
-
-(defun smtps-session--hide-prompt ()
-  "Take the prompt away; what is half typed stays."
-  (smtps-session--quietly
-    (delete-region smtps-session--prompt-start (smtps-session--mark)))
-  (setq buffer-undo-list nil))
-
-(defun smtps-session--colour-prompt ()
-  "Give the prompt the face for DATA, or the other."
-  (let ((face (if smtps-session--data 'smtps-session-prompt-in-data 'smtps-session-prompt)))
-    (with-silent-modifications
-      (add-text-properties smtps-session--prompt-start (smtps-session--mark)
-                           (list 'face face 'font-lock-face face)))))
-
-(defun smtps-session--erase-input ()
-  "Erase what stands behind the prompt, and what undo knows of it."
-  (smtps-session--quietly
-    (delete-region (smtps-session--mark) (point-max)))
-  (setq comint-input-ring-index nil
-        buffer-undo-list nil))
-
-(defun smtps-session--give-back (entries &optional doubtful)
-  "Put the lines of ENTRIES, which were not sent, before what is half typed.
-Tell of those that are not put back, since they may be secrets.  If DOUBTFUL,
-some may have been sent."
-  (let* ((kept (smtps-session--not-secret entries))
-         (lost (- (length entries) (length kept)))
-         (text (mapconcat #'car kept "\n")))
-    (when kept
-      (let ((from-end (and (>= (point) (smtps-session--mark))
-                           (- (point-max) (point)))))
-        (smtps-session--quietly
-          (save-excursion
-            (goto-char (smtps-session--mark))
-            (unless (eobp)
-              (setq text (concat text "\n")))
-            (insert text)))
-        (when from-end
-          (goto-char (- (point-max) from-end))))
-      (setq buffer-undo-list nil))
-    (when (> lost 0)
-      (smtps-session--insert
-       (format "! Not %skept: %d typed line%s of a login."
-               (if doubtful "" "sent, and not ") lost (if (= lost 1) "" "s"))
-       'smtps-session-refusal))))
-
-(defun smtps-session--insert (text face &optional properties wire)
-  "Insert the line TEXT with FACE and PROPERTIES above the prompt.
-WIRE is nil but for a line that went over the wire: the time beside it, or nil,
-and whether LF alone ended it, in a list.
-What is being typed stays as it is, and can be undone as before."
-  (let* ((at (marker-position smtps-session--prompt-start))
-         (there (= (point) at))
-         (line (smtps-session-look--line
-                text face (nconc (and wire (apply #'smtps-session-look--wire wire))
-                                 properties))))
-    (smtps-session--quietly
-      (save-excursion
-        (goto-char at)
-        (insert line))
-      (smtps-session-look--dress at (+ at (length line))))
-    (when there
-      (goto-char smtps-session--prompt-start))
-    (setq buffer-undo-list (smtps-session--shifted buffer-undo-list at (length line))
-          smtps-session--line-count (1+ smtps-session--line-count)))
-  (smtps-session--trim))
-
-(defun smtps-session--shifted (undo at count)
-  "Return the list UNDO after COUNT characters were inserted at AT.
-COUNT is negative if they were deleted."
-  (let ((shift (lambda (position)
-                 (cond ((>= position at) (+ position count))
-                       ((<= position (- at)) (- position count))
-                       (t position)))))
-    (if (listp undo)
-        (delq 'drop
-              (mapcar (lambda (entry)
-                        (pcase entry
-                          ((pred integerp) (funcall shift entry))
-                          (`(,(and beg (pred integerp)) . ,(and end (pred integerp)))
-                           (cons (funcall shift beg) (funcall shift end)))
-                          (`(,(and text (pred stringp)) . ,(and position (pred integerp)))
-                           (cons text (funcall shift position)))
-                          ((or 'nil `(t . ,_)) entry)
-                          (_ 'drop)))
-                      undo))
-      undo)))
-
-(defun smtps-session--trim ()
-  "Drop the oldest lines beyond `smtps-session-maximum-lines', and say so.
-They go by tenths of that, since it takes time to count them."
-  (let ((most (+ smtps-session-maximum-lines
-                 (max 1 (/ smtps-session-maximum-lines 10)))))
-    (when (> smtps-session--line-count most)
-      (setq smtps-session--line-count
-            (count-lines (point-min) smtps-session--prompt-start))
-      (when (> smtps-session--line-count most)
-        (smtps-session--drop-lines
-         (- smtps-session--line-count smtps-session-maximum-lines))))))
-
-(defun smtps-session--drop-lines (count)
-  "Drop the first COUNT lines, and say in one how many were dropped in all.
-COUNT is more than one, since the line that said so before is among them."
-  (setq smtps-session--dropped (+ smtps-session--dropped count
-                                  (if (> smtps-session--dropped 0) -1 0)))
-  (let ((size (buffer-size))
-        (note (smtps-session-look--line
-               (format "- %d older lines were dropped, see smtps-session-maximum-lines"
-                       smtps-session--dropped)
-               'smtps-session-info nil))
-        end)
-    (smtps-session--quietly
-      (save-excursion
-        (goto-char (point-min))
-        (forward-line count)
-        (setq end (point))
-        (delete-region (point-min) end)
-        (goto-char (point-min))
-        (insert note)))
-    (setq buffer-undo-list
-          (smtps-session--shifted buffer-undo-list end (- (buffer-size) size))
-          smtps-session--line-count (1+ (- smtps-session--line-count count)))))
-
-(defconst smtps-session--auth-regexp
-  "^[ \t]*auth[ \t]+[^ \t\n]+[ \t]+\\([^ \t\n].*\\)"
-  "An AUTH command with a secret in it, the first group (RFC 4954 section 4).")
-
-(defun smtps-session--hide (beg end _old)
-  "Show what is typed from BEG to END as stars if it is not to be seen.
-What stands behind the mechanism of an AUTH is not, either."
-  (when (and (get-buffer-process (current-buffer))
-             (>= beg (smtps-session--mark)))
-    (when (eq this-command 'self-insert-command)
-      (setq smtps-session--typed-at (float-time)))
-    (with-silent-modifications
-      (if (smtps-session--hidden-p)
-          (smtps-session--star beg end)
-        (save-excursion
-          (save-restriction
-            (save-match-data
-              (smtps-session--narrow-to-lines beg end)
-              (remove-text-properties (point-min) (point-max) '(display nil))
-              (while (smtps-session--next-secret)
-                (smtps-session--star (match-beginning 1) (match-end 1))))))))))
-
-(defun smtps-session--narrow-to-lines (beg end)
-  "Narrow to the typed lines that BEG to END is in, point before them."
-  (let ((inhibit-field-text-motion t))
-    (goto-char beg)
-    (narrow-to-region (max (smtps-session--mark) (line-beginning-position))
-                      (progn (goto-char end) (line-end-position)))
-    (goto-char (point-min))))
-
-(defun smtps-session--next-secret ()
-  "Search from point for what is secret in a typed AUTH; return non-nil if found."
-  (let ((case-fold-search t))
-    (and (not smtps-session--data)
-         (re-search-forward smtps-session--auth-regexp nil t))))
-
-(defun smtps-session--star (beg end)
-  "Show stars from BEG to END."
-  (while (< beg end)
-    ;; A string of its own for each, or neighbours are shown as one.
-    (put-text-property beg (1+ beg) 'display (string ?*))
-    (setq beg (1+ beg))))
-
-(defun smtps-session--without-hidden (text)
-  "Return TEXT, which is to be killed or copied, without what is shown as stars.
-The kill ring is read by all, and by other programs, too."
-  (let ((parts nil) (beg 0) (hidden nil))
-    (while (< beg (length text))
-      (let ((end (next-single-property-change beg 'display text (length text))))
-        (if (equal (get-text-property beg 'display text) "*")
-            (setq hidden t)
-          (push (substring text beg end) parts))
-        (setq beg end)))
-    (when hidden
-      (message "What is hidden was not put into the kill ring"))
-    (if hidden (string-join (nreverse parts)) text)))
-
-(defun smtps-session--secret-typed-p ()
-  "Return non-nil if what stands behind the prompt is, or has, a secret."
-  (or (smtps-session--hidden-p)
-      (save-excursion
-        (goto-char (smtps-session--mark))
-        (smtps-session--next-secret))))
-
-(defun smtps-session--old-input ()
-  "Return the line that was sent and stands at point, for sending it again.
-Behind the prompt return what is typed, which comint keeps while it shows
-others of the history; nothing if it is hidden."
-  (let ((line (get-text-property (line-beginning-position) 'smtps-session-line)))
-    (cond ((comint-after-pmark-p)
-           (if (smtps-session--secret-typed-p) ""
-             (buffer-substring-no-properties (smtps-session--mark) (point-max))))
-          ((stringp line) line)
-          (line (user-error "This line held a secret, which was not kept"))
-          (t (user-error "There is no line here that was sent")))))
 
 (provide 'smtps-session)
 ;;; smtps-session.el ends here

@@ -67,8 +67,7 @@ says, by telephone or on paper, before you trust it.")
       (dolist (line (plist-get server :lines))
         (insert line "\n"))
       (insert "\n"))
-    (insert "A pin is the line\n  " (smtps-trust--line server)
-            "\nin the file\n  "
+    (insert "Pins are kept in "
             (abbreviate-file-name (smtps-trust-pins-file)) "\n")))
 
 (defun smtps-trust--show (server)
@@ -85,7 +84,7 @@ says, by telephone or on paper, before you trust it.")
   "Ask what to do about SERVER; return a word of `smtps-trust--answers'."
   (let ((completion-ignore-case t))
     (completing-read
-     (format "Trust the key of %s at port %d?  reject, once or pin (default reject): "
+     (format "Trust %s at port %d?  reject, once or pin (default reject): "
              (plist-get server :host) (plist-get server :port))
      (mapcar #'car smtps-trust--answers) nil t nil t "reject")))
 

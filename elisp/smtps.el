@@ -470,6 +470,7 @@ mail under way, and quitting Emacs asks about it.  Turning the mode off gives
 (declare-function smtps-helper-program "smtps-helper" ())
 (declare-function smtps-wire-read "smtps-wire" (string))
 (declare-function smtps-session "smtps-session")
+(declare-function smtps-session-note-name "smtps-session-state" (host port name))
 
 (defconst smtps--sandbox-seconds 20
   "Seconds in which the sandbox must be ready; making its keys takes one or two.")
@@ -552,6 +553,8 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
                          (format "  | %s / %s"
                                  (plist-get report :user)
                                  (plist-get report :password))))))
+      (smtps-session-note-name (plist-get report :host) (plist-get report :port)
+                               (plist-get report :user))
       (message "The sandbox is at %s:%d; mail arrives in %s"
                (plist-get report :host) (plist-get report :port)
                (abbreviate-file-name (plist-get report :maildir)))
@@ -592,7 +595,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-attend "smtps-mode-line" nil t)
 (autoload 'smtps-session "smtps-session" nil t)
 (autoload 'smtps-session-replay "smtps-session-replay" nil t)
-(autoload 'smtps-session-report "smtps-session-share" nil t)
+(autoload 'smtps-session-report "smtps-session-report" nil t)
 (autoload 'smtps-install-helper "smtps-helper" nil t)
 (autoload 'smtps-check "smtps-check" nil t)
 (autoload 'smtps-doctor "smtps-doctor" nil t)

@@ -96,6 +96,7 @@ class App:
                 "session-greet": self.session_greet,
                 "session-log-in": self.session_log_in,
                 "session-message": self.session_message,
+                "session-verify": self.session_verify,
                 "session-close": self.session_close,
                 "accounts": self.accounts,
                 "trust": self.trust,
@@ -260,6 +261,20 @@ class App:
             raise UsageError(":to has to be a list of addresses, and :from an address.")
         envelope = Envelope(sender, tuple(map(str, recipients)))
         return await _led(session.lead(by_hand.transaction(envelope, message)))
+
+    async def session_verify(self, args: dict[str, Value]) -> Value:
+        """Ask what a mail :from an address, or an empty one, :to another would be told (:session).
+
+        Nothing is sent: MAIL and RCPT are taken back by RSET.
+        """
+        from smtps.protocol import by_hand
+        from smtps.protocol.envelope import Envelope
+
+        sender = args.get("from") or ""
+        if not isinstance(sender, str):
+            raise UsageError("The argument :from has to be an address.")
+        envelope = Envelope(sender, (_text(args, "to"),))
+        return await _led(self._held(args).session.lead(by_hand.verify(envelope)))
 
     async def session_close(self, args: dict[str, Value]) -> Value:
         """Hang up (:session)."""
@@ -525,6 +540,13 @@ def _key(error: SmtpsError | None) -> str | None:
     return key if isinstance(key, str) else None
 
 
+def _told(error: SmtpsError | None) -> str | None:
+    """Return what ERROR says to a person, whom Emacs itself asks about a key to be trusted."""
+    if error is None:
+        return None
+    return str(error.details["told"]) if _key(error) else error.text
+
+
 def _verb(verb: Verb) -> Symbol:
     return Symbol(verb.name.lower().replace("_", "-"))
 
@@ -535,7 +557,7 @@ def _plist(event: Event) -> dict[str, Value]:
     match event:
         case session.Told(text, unsent):
             return {"kind": Symbol("info"), "text": text, "unsent": unsent}
-        case session.Received(text, code, decoded, verb, bare, at):
+        case session.Received(text, code, decoded, verb, bare, at, led):
             return {
                 "kind": Symbol("recv"),
                 "text": text,
@@ -543,6 +565,7 @@ def _plist(event: Event) -> dict[str, Value]:
                 "decoded": decoded,
                 "verb": _verb(verb) if verb else None,
                 "bare": bare,
+                "led": led,
                 "at": at,
             }
         case session.Sent(text, secret, verb, led, at):
@@ -571,6 +594,6 @@ def _plist(event: Event) -> dict[str, Value]:
                 "kind": Symbol("closed"),
                 "text": text,
                 "error": Symbol(error.kind) if error else None,
-                "message": error.text if error else None,
+                "message": _told(error),
                 "key": _key(error),
             }

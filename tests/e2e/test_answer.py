@@ -52,13 +52,13 @@ def test_certificate_and_password(tmp_path: Path) -> None:
         terminal.type(PASSWORD)
         terminal.enter("", r"The mail waits in the outbox: M-x smtps-answer")
 
-        screen = answer(terminal, r"^Trust the key of localhost at port \d+\?")
+        screen = answer(terminal, r"^Trust localhost at port \d+\?")
         assert "has an issuer that is not known to this machine" in re.sub(r"\s+", " ", screen)
         assert re.search(r"^reject +send nothing", screen, re.MULTILINE), screen
         terminal.enter("", "^Rejected: nothing is sent to localhost")
         assert not sandbox.accepted
 
-        answer(terminal, "^Trust the key")
+        answer(terminal, "^Trust localhost")
         terminal.enter("once", "localhost accepted the message for 1 recipient")
         assert len(sandbox.accepted) == 1
         assert not (tmp_path / ".config/smtps/pins").exists()

@@ -156,7 +156,7 @@ def test_postfix_with_tls_at_once(postfix: Postfix, tmp_path: Path, by_key: bool
         )
         terminal.enter("auth login", r"^recv> 334 VXNlcm5hbWU6\nsend>$")
         for text, prompt, after in (
-            ("tester", "^User:", r"^recv> 334 UGFzc3dvcmQ6\nsend>$"),
+            ("tester", r"^User \(default .*\):", r"^recv> 334 UGFzc3dvcmQ6\nsend>$"),
             (USERS["tester"], "^Password:", r"^recv> 235 .*\nsend>$"),
         ):
             if by_key:
@@ -192,7 +192,7 @@ def test_postfix_with_starttls(postfix: Postfix, tmp_path: Path, by_key: bool) -
         if by_key:
             terminal.enter("auth plain", r"^recv> 334 *\nsend>$")
             terminal.keys("C-c", "C-b")
-            terminal.until("^User:")
+            terminal.until(r"^User \(default .*\):")
             terminal.enter("tester", "^Password:")
             screen = terminal.enter(USERS["tester"], r"^recv> 235 2.7.0 .*\nsend>$")
             sent = ["send> auth plain", "recv> 334", "send> <the-encoded-auth-credentials>"]

@@ -98,7 +98,22 @@ from-address@poste.it port %d)" (smtps-real-property :port))
                     :ca-file (smtps-real-property :ca-file)))))
     (should (equal (plist-get (smtps-check--account-of "mx.test:587") :tls) 'starttls))
     (should (equal (plist-get (smtps-check--account-of "mx.test") :port) 465))
+    (should (equal (plist-get (smtps-check--account-of "[::1]:587") :host) "::1"))
     (should-error (smtps-check "no host") :type 'user-error)))
+
+(ert-deftest smtps-check-test-asks-how-tls-begins ()
+  (smtps-real-with
+    (smtps-real-account :tls 'implicit)
+    (cl-flet ((read (&rest answers)
+                (setq smtps-real-answers answers)
+                (smtps-check--read)))
+      (let ((port (smtps-real-property :starttls-port)))
+        (should (equal (plist-get (read (format "localhost:%d" port) "starttls") :tls)
+                       'starttls)))
+      ;; Of an account, and at a port that tells, it is known.
+      (should (equal (read "sandbox") "sandbox"))
+      (should (stringp (read (format "localhost:%d" (smtps-real-property :port)))))
+      (should (equal (read "mx.test:587") "mx.test:587")))))
 
 (ert-deftest smtps-check-test-no-secret-in-the-words ()
   (let ((words (smtps-check--words

@@ -113,6 +113,46 @@
     (smtps-outbox-session-test-press "m")
     (smtps-real-until (equal (smtps-real-state) '(sent)))))
 
+(ert-deftest smtps-outbox-session-test-over-an-open-connection ()
+  "There is no greeting then, nor a login to be seen."
+  (let* ((exchanges (smtps-outbox-session--exchanges
+                     "1 send> MAIL FROM:<a@x>\n1 recv> 250 ok\n1 send> RCPT TO:<b@y>\n\
+2 recv> 550 no\n"))
+         (failed (smtps-outbox-session--failed exchanges)))
+    (should (equal failed '("RCPT TO:<b@y>" 550 "550 no")))
+    (should (eq (smtps-outbox-session--login 'rcpt exchanges) 'perhaps))))
+
+(ert-deftest smtps-outbox-session-test-what-the-helper-refuses-by-itself ()
+  "The server was not asked: what asks it stands at the prompt."
+  (smtps-real-with
+    (cl-letf (((symbol-function 'smtps-real-refuse)
+               (lambda (process text)
+                 (process-send-string
+                  process (pcase (upcase (substring text 0 4))
+                            ("EHLO" "250-relay\r\n250-AUTH PLAIN\r\n250 SIZE 99\r\n")
+                            ("AUTH" "235 ok\r\n")
+                            (_ "552 5.3.4 too big\r\n"))))))
+      (smtps-real-refusing
+        (plist-put (cdar smtps-accounts) :user (smtps-real-property :user))
+        (smtps-outbox-session-test-authinfo "any")
+        (message-mail "to-address@other-host.it" "By hand")
+        (message-send)
+        (smtps-real-until (equal (smtps-real-state) '(failed)))
+        (smtps-outbox-session-test-press "s")
+        (smtps-outbox-session-test-until "^- Here smtps itself refused it")
+        (let ((text (smtps-outbox-session-test-text)))
+          (should (string-match-p "^- Logged in by " text))
+          (should (string-match "^! The message has \\([0-9]+\\) octets and " text))
+          (should (string-suffix-p (format "\nsend> MAIL FROM:<from-address@poste.it> SIZE=%s"
+                                           (match-string 1 text))
+                                   text)))
+        (execute-kbd-macro (kbd "RET"))
+        (smtps-outbox-session-test-until "SIZE=[0-9]+\nrecv> 552 5.3.4 too big")
+        ;; A server that takes what is not ASCII has to be told.
+        (should (string-suffix-p
+                 " SMTPUTF8" (smtps-outbox-session--mail
+                              (plist-put (car (smtps-outbox-entries)) :from "ö@poste.it"))))))))
+
 (ert-deftest smtps-outbox-session-test-a-refused-login ()
   "A wrong password: nobody logs in again by it, and the rest is in two keys."
   (smtps-real-with

@@ -51,6 +51,15 @@
     (dolist (text '("mail from:<a" "ehlo x y" "data "))
       (should-not (smtps-session-complete-test-at text)))))
 
+(ert-deftest smtps-session-complete-test-what-can-be-no-mechanism ()
+  (smtps-session-test-with
+    (smtps-session-test-event 'offers :offers (list "AUTH PL\e[31mAIN LOGIN \ufffd X\0Y"))
+    (should (equal (seq-remove
+                    (lambda (name) (string-match-p "\\`[A-Z0-9-]+\\'" name))
+                    (car (smtps-session-complete-test-at "auth ")))
+                   nil))
+    (should (equal (smtps-session-mechanisms) '("LOGIN")))))
+
 (ert-deftest smtps-session-complete-test-by-a-key ()
   (smtps-session-test-with
     (insert "dat")

@@ -44,6 +44,7 @@
          (smtps-session-test-seq 0)
          (smtps-session--buffers nil)
          (smtps-session-history nil)
+         (smtps-session--names nil)
          (smtps-accounts nil)
          (smtps-helper-death-functions nil))
      (cl-letf (((symbol-function 'smtps-helper-call) #'smtps-session-test-call)
@@ -118,6 +119,22 @@
 (defun smtps-session-test-ring ()
   "Return the input history, the newest first."
   (ring-elements comint-input-ring))
+
+(defun smtps-session-test-play (&rest lines)
+  "Let LINES, a greeting and what follows it, happen in this session."
+  (dolist (line lines)
+    (if (string-match "\\`\\(recv\\|send\\)> ?\\(.*\\)" line)
+        (smtps-session-test-event (intern (match-string 1 line)) :verb 'noop :at 7 :led t
+                                  :text (match-string 2 line))
+      (smtps-session-test-event 'info :text line))))
+
+(defmacro smtps-session-test-played (arguments lines &rest body)
+  "Run BODY in a session opened with ARGUMENTS, in which LINES happened."
+  (declare (indent 2) (debug t))
+  `(smtps-session-test-with-helper
+     (with-current-buffer (apply #'smtps-session ,arguments)
+       (apply #'smtps-session-test-play ,lines)
+       ,@body)))
 
 (provide 'smtps-session-fake)
 ;;; smtps-session-fake.el ends here

@@ -78,7 +78,15 @@
                                (buffer-string))
                              golden))
               (should-not buffer-file-name))
-            (should-error (smtps-session-save directory) :type 'user-error)))
+            ;; Its name stands there to be changed, or in a directory of one's choice.
+            (let ((default-directory (file-name-as-directory directory))
+                  (name "localhost-20261124-[0-9]+\\.transcript"))
+              (execute-kbd-macro (kbd "C-x C-w C-e .txt RET"))
+              (should (directory-files directory nil (concat "\\`" name "\\.txt\\'")))
+              (execute-kbd-macro (vconcat (kbd "C-x C-w C-a C-k") directory (kbd "RET")))
+              (should (directory-files directory nil (concat "\\`" name "\\'"))))
+            (should-error (smtps-session-save (expand-file-name "no/such" directory))
+                          :type 'user-error)))
       (delete-directory directory t))))
 
 (ert-deftest smtps-session-keep-test-a-message-that-was-not-written-down ()

@@ -144,6 +144,62 @@
     (smtps-session-lead-test-press "C-c C-a")
     (smtps-session-lead-test-until "^- Logged in by ")))
 
+(ert-deftest smtps-session-lead-test-the-name-of-the-last-time ()
+  "After a refusal only the password is typed anew, be it for a mail."
+  (smtps-real-with
+    (let ((user-mail-address "root@host")
+          (user (smtps-real-property :user))
+          (password (smtps-real-property :password))
+          (smtps-session--names nil)
+          prompts)
+      (cl-flet ((press (keys)
+                  (let ((minibuffer-setup-hook
+                         (list (lambda () (push (minibuffer-prompt) prompts)))))
+                    (execute-kbd-macro keys)))
+                (open ()
+                  (set-buffer (smtps-session "localhost" (smtps-real-property :port)
+                                             :tls 'implicit
+                                             :ca-file (smtps-real-property :ca-file)))
+                  (smtps-session-lead-test-until "^recv> 220 ")))
+        (open)
+        (setq smtps-real-answers '("wrong"))
+        (press (vconcat (kbd "C-c C-a") user (kbd "RET")))
+        (smtps-session-lead-test-until "^! localhost refused the login")
+        (setq smtps-real-answers '("wrong"))
+        (press (kbd "C-c C-a RET"))
+        (smtps-session-lead-test-until "^! localhost refused.*\n\\(?:.*\n\\)*! localhost refused")
+        (should (equal prompts (list (format "User (default %s): " user)
+                                     "User (default root@host): ")))
+        (with-temp-buffer
+          (insert "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n")
+          (let ((mail (current-buffer)))
+            (with-current-buffer (car (smtps-session-lead-test-buffers))
+              (cl-letf (((symbol-function 'read-string)
+                         (lambda (_prompt initial &rest _) initial)))
+                ;; No password, no mail.
+                (setq smtps-real-answers '(""))
+                (should-error (smtps-session-send-transaction mail) :type 'user-error)
+                (setq smtps-real-answers (list password))
+                (smtps-session-send-transaction mail))
+              (smtps-session-lead-test-until "^- localhost accepted the message")
+              (should (equal smtps-session-user user)))))
+        ;; On another connection it asks for no login, but knows who it was.
+        (open)
+        (should-not smtps-session-refused-account)
+        (setq prompts nil)
+        (press (kbd "C-c C-a RET"))
+        (should (equal prompts (list (format "User (default %s): " user))))
+        (smtps-session-lead-test-until "^- Logged in")))))
+
+(ert-deftest smtps-session-lead-test-the-name-of-the-sandbox ()
+  (smtps-real-with
+    (let ((user-mail-address "root@host"))
+      (set-buffer (smtps-sandbox))
+      (smtps-session-lead-test-until "^recv> 220 ")
+      (setq smtps-real-answers (list (smtps-real-property :password)))
+      (smtps-session-lead-test-press "C-c C-a RET")
+      (smtps-session-lead-test-until "^- Logged in by "))))
+
 (ert-deftest smtps-session-lead-test-the-user-is-in-auth-source ()
   "Where the account has none, the only entry for the server has it."
   (smtps-session-lead-test-with :port
@@ -169,24 +225,30 @@
   (smtps-session-lead-test-with :port
     (smtps-session-lead-test-press "C-c C-a")
     (smtps-session-lead-test-until "^- Logged in by ")
-    (execute-kbd-macro (vconcat (kbd "C-c C-v") "d@e.f" (kbd "RET")))
-    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 3)
-                             (list (format "MAIL FROM:<%s>" user-mail-address)
-                                   "RCPT TO:<d@e.f>" "RSET")))
-    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
-    (smtps-session-lead-test-press "C-c C-r")
-    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))))
-
-(ert-deftest smtps-session-lead-test-a-recipient-in-brackets-or-none ()
-  (smtps-session-lead-test-with :port
-    (smtps-session-lead-test-press "C-c C-a")
-    (smtps-session-lead-test-until "^- Logged in by ")
-    (execute-kbd-macro (vconcat (kbd "C-c C-v") " <d@e.f> " (kbd "RET")))
-    (smtps-real-until (member "RCPT TO:<d@e.f>" (smtps-session-lead-test-sent)))
-    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
+    (setf (plist-get (cdar smtps-accounts) :from) '("mine@poste.it"))
+    (pcase-dolist (`(,typed ,meant)
+                   '(("d@e.f" "d@e.f") (" <g@e.f> " "g@e.f") ("Marco <h@e.f>" "h@e.f")
+                     ("\"a b\"@e.f" "\"a b\"@e.f")))
+      (execute-kbd-macro (vconcat (kbd "C-c C-v") typed (kbd "RET")))
+      (smtps-session-lead-test-until
+       (format "^- localhost would take %s: “250 .*”\\. Nothing was sent\\.$"
+               (regexp-quote meant)))
+      (should (equal (last (smtps-session-lead-test-sent) 3)
+                     (list "MAIL FROM:<mine@poste.it>" (format "RCPT TO:<%s>" meant) "RSET"))))
     (let ((sent (smtps-session-lead-test-sent)))
       (should-error (smtps-session-verify "") :type 'user-error)
-      (should (equal (smtps-session-lead-test-sent) sent)))))
+      (smtps-session-verify "one two@e.f")
+      (smtps-session-lead-test-until "^! “one two@e.f” is not a mail address")
+      (should (equal (smtps-session-lead-test-sent) sent)))
+    (smtps-session-lead-test-press "C-c C-r")
+    (smtps-real-until (equal (last (smtps-session-lead-test-sent) 2) '("RSET" "RSET")))
+    (smtps-real-until (and (zerop smtps-session--owed) (eq smtps-session-state 'ready)))
+    ;; What is under way is not lost.
+    (insert "mail from:<a@b.c>")
+    (smtps-session-lead-test-press "RET")
+    (smtps-session-lead-test-until "a@b.c>\nrecv> 250")
+    (smtps-session-verify "d@e.f")
+    (smtps-session-lead-test-until "^! A transaction is under way")))
 
 (ert-deftest smtps-session-lead-test-where-the-mail-is ()
   "What is asked for is told once, and no answer is not taken for a buffer."

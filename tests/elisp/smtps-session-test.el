@@ -60,7 +60,7 @@
                      '(:host "a.test" :port 587 :tls nil :ca-file nil)))
       (should (equal (smtps-session-test-opened "a.test" nil :tls 'starttls)
                      '(:host "a.test" :port 587 :tls starttls :ca-file nil)))
-      (should (equal (smtps-session--hosts) '("a.test:2465"))))
+      (should (equal (smtps-host-known) '("a.test:2465"))))
     ;; The port of an account that names none is its way's.
     (let ((smtps-accounts '(("a" :host "a.test" :tls starttls))))
       (should (equal (smtps-session-test-opened "a.test")
@@ -86,9 +86,30 @@
                                 "mx.test:587" (kbd "RET")))
     (should (equal (buffer-name (window-buffer)) "*smtps mx.test:587*"))
     (execute-kbd-macro (vconcat (kbd "C-u M-x") "smtps-session" (kbd "RET")
-                                "mx.test" (kbd "RET") "2525" (kbd "RET")))
+                                "mx.test" (kbd "RET") "2525" (kbd "RET RET")))
     (should (equal (buffer-name (window-buffer)) "*smtps mx.test:2525*"))
     (should (equal smtps-session-history '("mx.test" "mx.test:587")))))
+
+(ert-deftest smtps-session-test-asks-how-tls-begins ()
+  "Where neither the port nor an account tells, or one wants to say it."
+  (smtps-session-test-with-helper
+    (cl-flet ((tls (prefix &rest words)
+                (setq smtps-session-test-calls nil)
+                (execute-kbd-macro
+                 (apply #'vconcat (kbd (concat prefix "M-x")) "smtps-session\r"
+                        (mapcar (lambda (word) (concat word "\r")) words)))
+                (plist-get (cdr (assq 'session-open smtps-session-test-calls)) :tls)))
+      (should (eq (tls "" "mx.test:2525" "star") 'starttls))
+      (should (eq (tls "" "localhost:2525" "none") 'none))
+      ;; RET alone is what was without the question.
+      (should (eq (tls "" "mx.test:2525" "") 'implicit))
+      (should-not (tls "" "mx.test"))
+      (should-not (tls "" "mx.test:25"))
+      (should (eq (tls "C-u " "mx.test:587" "" "") 'starttls))
+      (should (eq (tls "C-u " "mx.test" "" "starttls") 'starttls))
+      (let ((smtps-accounts '(("a" :host "mx.test" :port 2525 :tls starttls))))
+        (should (eq (tls "" "mx.test:2525") 'starttls))
+        (should (eq (tls "" "mx.test:2526" "none") 'none))))))
 
 (ert-deftest smtps-session-test-several-at-once ()
   (smtps-session-test-with-helper
@@ -199,10 +220,16 @@
         (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:"
                                   :verb 'auth)
         (smtps-session-test-event 'recv :text "334 VXNlcm5hbWU6" :code 334 :decoded "Username:")
-        (smtps-session-test-event 'recv :text "334" :code 334 :decoded ""))
-      (should (equal told '("334 VXNlcm5hbWU6 is “Username:”"))))
+        (smtps-session-test-event 'recv :text "334" :code 334 :decoded "")
+        ;; What smtps answers is nobody's to read.
+        (smtps-session-test-event 'recv :text "334 cj0x" :code 334 :decoded "r=1"
+                                  :verb 'auth :led t)
+        (should (equal told '("334 VXNlcm5hbWU6 is “Username:”")))
+        (smtps-session-test-event 'recv :text (concat "334 " (make-string 400 ?c))
+                                  :code 334 :decoded (make-string 300 ?r) :verb 'auth)
+        (should (< 60 (length (car told)) 140))))
     (should (equal (get-text-property (point-min) 'help-echo) "In clear: Username:"))
-    (should (string-suffix-p "recv> 334\nsend> " (smtps-session-test-text)))))
+    (should (string-search "recv> 334\n" (smtps-session-test-text)))))
 
 (ert-deftest smtps-session-test-old-lines-are-dropped-and-told ()
   (let ((smtps-session-maximum-lines 10))
@@ -408,7 +435,20 @@
     (should (equal (smtps-session-test-text)
                    (concat "send> auth login\nrecv> 334 VXNlcm5hbWU6\n"
                            "send> <the-base64-username>\nrecv> 334 UGFzc3dvcmQ6\n"
-                           "send> <the-base64-password>\nrecv> 235 ok\nsend> mail")))))
+                           "send> <the-base64-password>\nrecv> 235 ok\nsend> mail")))
+    ;; Who it was is proposed the next time.
+    (should (equal (smtps-session-last-name "mx.test" 465) "user"))))
+
+(ert-deftest smtps-session-test-who-logs-in-by-plain-is-noted ()
+  (smtps-session-test-with
+    (smtps-session-test-type
+     (concat "Auth plain " (smtps-base64-auth-plain "one" "secret") "\r"))
+    (should (equal (smtps-session-last-name "mx.test" 465) "one"))
+    (smtps-session-test-left "Auth plain <the-encoded-auth-credentials>" t)
+    (smtps-session-test-state 'authenticating 'credentials)
+    (smtps-session-test-type (concat (smtps-base64-auth-plain "zwei\u00e4" "secret") "\r"))
+    (should (equal (smtps-session-last-name "mx.test" 465) "zweiä"))
+    (should-not (string-search "secret" (prin1-to-string smtps-session--names)))))
 
 (ert-deftest smtps-session-test-a-login-typed-ahead-is-in-no-history ()
   (smtps-session-test-with
@@ -665,7 +705,12 @@ send> auth plain <the-encoded-auth-credentials>\nsend> "
       (should (eq (key-binding "q") 'quit-window))
       ;; A word may go on with other letters.
       (should (eq (key-binding "x") 'smtps-session-ignore-letter))
-      (smtps-session-ignore-letter)
+      (let (told)
+        (cl-letf (((symbol-function 'message)
+                   (lambda (format &rest arguments)
+                     (setq told (apply #'format format arguments)))))
+          (smtps-session-ignore-letter)
+          (should (equal told "The session is closed: g connects again, q puts it away"))))
       (should (eq (key-binding "g") 'smtps-session-ignore-letter)))))
 
 (ert-deftest smtps-session-test-a-helper-that-ended-just-now ()

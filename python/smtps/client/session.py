@@ -86,7 +86,7 @@ class Told:
 class Received:
     """A line from the server, harmless; ``decoded`` is a 334's text, ``verb`` what it answers.
 
-    ``bare`` tells that LF alone ended it.
+    ``bare`` tells that LF alone ended it, ``led`` that the engine leads, and no person.
     """
 
     text: str
@@ -96,6 +96,7 @@ class Received:
     bare: bool = False
     at: int = 0
     """Milliseconds since the session began."""
+    led: bool = False
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ class Session:
         self._emit(Told(text))
 
     def _received(self, line: LineReceived) -> None:
-        self._emit(Received(*line, self._now))
+        self._emit(Received(*line, self._now, self._leading))
 
     @property
     def _now(self) -> int:

@@ -17,6 +17,7 @@ from smtps.protocol.states import State
 from smtps.protocol.steps import Phase, Send, Steps
 from smtps.protocol.submission import Submission
 from smtps.protocol.transaction import Transaction, blocks
+from smtps.protocol.visible import visible
 
 Part = Callable[[Dialogue], Steps[str]]
 """Raises Stop or SmtpsError where it could not be done."""
@@ -30,7 +31,7 @@ def greet(tls: str) -> Part:
 
     def part(dialogue: Dialogue) -> Steps[str]:
         yield from Submission(tls, dialogue).greet()
-        offered = ", ".join(dialogue.connection.extensions) or "no extension"
+        offered = visible(", ".join(dialogue.connection.extensions)) or "no extension"
         return f"{dialogue.host} offers {offered}."
 
     return part
@@ -64,6 +65,28 @@ def transaction(envelope: Envelope, message: Message) -> Part:
         if outcome.verdict is not Verdict.ACCEPTED:
             raise Stop(outcome.verdict, outcome.text)
         return outcome.text
+
+    return part
+
+
+def verify(envelope: Envelope) -> Part:
+    """Ask what the server would say to the first recipient of ENVELOPE, and take it back."""
+
+    def part(dialogue: Dialogue) -> Steps[str]:
+        connection, host, recipient = dialogue.connection, dialogue.host, envelope.recipients[0]
+        yield from _greeted(dialogue)
+        if connection.state in (State.MAIL, State.RCPT):
+            raise LocalProtocolError("A transaction is under way, and would be lost: RSET first.")
+        international = envelope.international and "SMTPUTF8" in connection.extensions
+        parameters = ("SMTPUTF8",) if international else ()
+        reply = (yield from dialogue.say(commands.mail(envelope.sender, parameters))).reply
+        if reply.category != 2:
+            raise dialogue.refusal(reply, "the sender, so it was not asked about the recipient")
+        reply = (yield from dialogue.say(commands.rcpt(recipient))).reply
+        yield from dialogue.say(commands.rset())
+        if reply.category != 2:
+            raise dialogue.refusal(reply, recipient)
+        return f"{host} would take {recipient}: “{reply}”. Nothing was sent."
 
     return part
 

@@ -101,7 +101,9 @@ def read(text: str) -> Recording:
     """
     facts: dict[str, str] = {}
     lines = [line.rstrip("\r") for line in text[:LIMIT].split("\n")]
-    if lines[:1] == [FIRST]:
+    if FIRST in lines:
+        # In a report versions come first.
+        del lines[: lines.index(FIRST)]
         while len(lines) > 1 and (found := _FACT.fullmatch(lines[1])):
             facts[found[1].lower()] = found[2]
             del lines[1]

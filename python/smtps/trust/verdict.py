@@ -45,14 +45,15 @@ def refused(
     """Return the error for a certificate of HOST that failed the check CODE (MESSAGE).
 
     NAMES are those it is for; OFFER is a sentence how its key could be trusted all the same.
+    The detail ``told`` is the text without it, for who is asked about that.
     """
     words = BY_CODE.get(code, Words(f"did not pass ({_plain(message)})", ""))
     reason = words.reason
     if code in (62, 64):
         reason += f" ({', '.join(names[:5]) or 'for none'})"
-    text = f"The certificate of {host} {reason}. Nothing was sent. {words.meaning} {offer}"
+    told = f"The certificate of {host} {reason}. Nothing was sent. {words.meaning}".strip()
     return CertificateError(
-        re.sub(" +", " ", text).strip(), host=host, reason=f"the certificate {reason}"
+        f"{told} {offer}".strip(), host=host, reason=f"the certificate {reason}", told=told
     )
 
 
@@ -60,15 +61,19 @@ def another_key(host: str, port: int, shown: str, where: str | None) -> Certific
     """Return the error for a server that SHOWED another key than it has to.
 
     WHERE is the file that has its pin, None for a key that was trusted for once.
+    The detail ``told`` is as of `refused`.
     """
     key = "that it is pinned to" if where else "that was trusted for this once"
     step = f"change its line in {where}" if where else "try again: authorities decide then"
+    told = (
+        f"{host} at port {port} does not have the key {key}: SOMEBODY MAY BE IN BETWEEN. "
+        f"Nothing was sent. It showed {shown}."
+    )
     return CertificateError(
-        f"{host} at port {port} does not have the key {key}: SOMEBODY MAY BE IN "
-        f"BETWEEN. Nothing was sent. It showed {shown}. If the server really has a new key, "
-        f"{step}.",
+        f"{told} If the server really has a new key, {step}.",
         host=host,
         reason=f"the key is not the one {key}",
+        told=told,
     )
 
 

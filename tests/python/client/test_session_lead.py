@@ -247,6 +247,51 @@ def test_what_is_refused_is_told_and_the_session_goes_on(
     assert "send> noop" in shown
 
 
+def test_what_a_server_offers_is_told_harmless() -> None:
+    with Server(Script(offers=("EV\x1b[31mIL",), tls="none")) as server:
+        shown, _ = held(Account("localhost", server.port, "none"), [by_hand.greet("none"), "quit"])
+    assert any(line.startswith("- localhost offers ") and "EV" in line for line in shown)
+    assert not any("\x1b" in line for line in shown)
+
+
+ASKED: dict[str, tuple[Steps, str, bool]] = {
+    "taken": (
+        {},
+        "- localhost would take you@y.org: “",
+        True,
+    ),
+    "refused": (
+        {"rcpt": b"550 5.1.1 nobody\r\n"},
+        "! localhost refused you@y.org: “550 5.1.1 nobody”.",
+        True,
+    ),
+    "no login": (
+        {"mail": b"530 5.7.0 log in\r\n"},
+        "! localhost refused the sender, so it was not asked about the recipient: “530 5.7.0",
+        False,
+    ),
+}
+"""What the server says to the question, what is told, and if RCPT was said."""
+
+
+@pytest.mark.parametrize("case", ASKED.values(), ids=ASKED)
+def test_it_asks_about_a_recipient(case: tuple[Steps, str, bool]) -> None:
+    steps, expected, said = case
+    with Server(Script(steps, tls="none")) as server:
+        shown, error = held(
+            Account("localhost", server.port, "none"),
+            [by_hand.verify(Envelope("me@x.org", ("you@y.org",))), "noop", "quit"],
+        )
+    assert any(line.startswith(expected) for line in shown), shown
+    assert error is None
+    assert "led> MAIL FROM:<me@x.org>" in shown
+    assert (
+        [line for line in shown if line.startswith(("led> RCPT", "led> RSET"))]
+        == ["led> RCPT TO:<you@y.org>", "led> RSET"]
+    ) is said
+    assert "send> noop" in shown
+
+
 def test_a_server_that_goes_away_ends_the_session() -> None:
     with Server(Script({"mail": (Close(),)}, tls="none")) as server:
         envelope = Envelope("me@x.org", ("you@y.org",))

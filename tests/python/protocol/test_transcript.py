@@ -55,6 +55,12 @@ def test_a_copy_of_a_session_is_read() -> None:
     assert exchanges(copied.replace("\n", "\r\n")) == exchanges(GOLDEN)
 
 
+def test_a_report_is_read() -> None:
+    """Versions come first in it."""
+    report = f"Helper: 0.1.0\nTLS: OpenSSL 3\n\n{GOLDEN}"
+    assert transcript.read(report) == transcript.read(GOLDEN)
+
+
 def test_a_message_that_was_not_written_down() -> None:
     found = read("recv> 220 x\nsend> DATA\nrecv> 354 go\nrecv> 250 ok\nsend> QUIT\n").exchanges
     assert found[1:] == (
