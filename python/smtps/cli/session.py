@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from smtps.cli import INTERRUPTED, colours, editing, options, output
 from smtps.cli.front import Aside, complain
@@ -66,10 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     account = options.account(arguments, among, arguments.where)
     if sys.stdin is None:
         raise UsageError("There is nothing to type on: standard input is closed.")
-    try:
-        return asyncio.run(_Terminal(arguments).hold(account))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return asyncio.run(_Terminal(arguments).hold(account))
 
 
 def facts(event: session.Event) -> dict[str, Any] | None:
@@ -110,20 +107,11 @@ class _Terminal:
         self._pending: asyncio.TimerHandle | None = None
         """Set while a typed line has not left, and nothing is asked for."""
         self._editor: editing.Editor | None = None
-        self._transcript: output.Transcript | None = None
-        self._file: IO[str] | None = None
-        if arguments.transcript:
-            try:
-                self._file = open(arguments.transcript, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-            except OSError as error:
-                raise UsageError(
-                    f"{arguments.transcript} can't be written: {error.strerror}."
-                ) from None
+        self._transcript = output.Transcript(arguments.transcript) if arguments.transcript else None
 
     async def hold(self, account: Account) -> int:
-        if self._file:
-            self._transcript = output.Transcript(account)
-            self._keep(self._transcript.head)
+        if self._transcript is not None:
+            self._transcript.begin(account)
         trust = trusting.of_user(passphrase)
         with _interruptible():
             await unlocked(account, trust)
@@ -211,11 +199,8 @@ class _Terminal:
             self._editor.stop()
             self._editor = None
         self._echo(True)
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as error:
-                complain(f"The transcript is incomplete: {error.strerror}.")
+        if self._transcript is not None:
+            self._transcript.close()
 
     def _read_input(self, loop: asyncio.AbstractEventLoop, held: Session) -> None:
         # Not by sys.stdin: Python aborts at its exit if a thread is reading that.
@@ -377,16 +362,7 @@ class _Terminal:
 
     def _record(self, text: str, at: int | None = None) -> None:
         if self._transcript is not None:
-            self._keep(self._transcript.line(text, at))
-
-    def _keep(self, text: str) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(text)
-        except OSError as error:
-            complain(f"The transcript is incomplete: {error.strerror}.")
-            self._file = None
+            self._transcript.line(text, at)
 
     def _write(self, text: str) -> None:
         if self._editor is not None:

@@ -88,7 +88,7 @@ def test_a_mail_that_failed_is_tried_again(smtps: Run, sandbox: Sandbox) -> None
     assert "waits" in smtps("outbox").stdout
     # The account is frozen with the mail, its password command too: it is wrong again.
     done = smtps("outbox", "flush")
-    assert done.returncode == 75
+    assert done.returncode == 77
     assert "refused the login" in done.stdout
     assert "1 mail waits in the outbox" in done.stderr
     assert not sandbox.accepted
@@ -144,7 +144,7 @@ def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_pa
     for name in names:
         assert smtps("outbox", "retry", name).returncode == 0
     done = smtps("outbox", "flush")
-    assert done.returncode == 75
+    assert done.returncode == 78
     assert done.stdout.count("is no pin") == 1
     assert "2 mails wait in the outbox" in done.stderr
     pins.unlink()
