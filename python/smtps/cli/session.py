@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from smtps.cli import INTERRUPTED, colours, editing, options, output
-from smtps.cli.front import Aside, complain
+from smtps.cli.front import Aside, break_line, complain
 from smtps.cli.secrets import credentials, passphrase
 from smtps.client import session, trusting
 from smtps.client.account import Account
@@ -66,7 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
     account = options.account(arguments, among, arguments.where)
     if sys.stdin is None:
         raise UsageError("There is nothing to type on: standard input is closed.")
-    return asyncio.run(_Terminal(arguments).hold(account))
+    try:
+        return asyncio.run(_Terminal(arguments).hold(account))
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def facts(event: session.Event) -> dict[str, Any] | None:
@@ -226,15 +229,14 @@ class _Terminal:
         if self._unseen:
             self._write("\n")
             self._unseen = False
-        if self._may_be_followed_by_secret(held, text):
+        if self._may_be_followed_by_secret(held, text) or _asks_for_user(text):
             # What comes next may be a password, typed before the server has asked for it.
             self._echo(False)
         held.send(text)
 
     def _may_be_followed_by_secret(self, held: Session, text: str) -> bool:
-        words = text.lower().split()
         # What follows “auth login” alone is a user's name.
-        begins = words[:1] == ["auth"] and words != ["auth", "login"]
+        begins = text.lower().split()[:1] == ["auth"] and not _asks_for_user(text)
         return bool(held.next_secret or begins) and not held.connection.taking_message
 
     def _edited(self, held: Session, line: str | None) -> None:
@@ -324,7 +326,9 @@ class _Terminal:
         if not self._prompts or not _ready(stands) or self._editor is not None:
             return
         secret_prompt = SECRET_PROMPTS.get(stands.secret or "")
-        self._unseen = secret_prompt is not None
+        # A password may be pasted together with the user's name, and here each is echoed as it
+        # comes.
+        self._unseen = stands.secret is not None
         self._echo(not self._unseen)
         if not self._at_prompt:
             inside_emacs = "INSIDE_EMACS" in os.environ
@@ -375,6 +379,11 @@ class _Terminal:
             complain(error.text)
 
 
+def _asks_for_user(text: str) -> bool:
+    """Return True if a user's name is to follow TEXT, and then a password."""
+    return text.lower().split() == ["auth", "login"]
+
+
 def _ready(stands: Stands) -> bool:
     return stands.owed == 0 and stands.state not in ("closed", "closing", "handshake")
 
@@ -398,6 +407,9 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        break_line()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
