@@ -323,7 +323,7 @@ Signal `smtps-account-error' if there is none."
                :key (lambda (account)
                        (or (plist-get account :name) "smtpmail")))
       (signal 'smtps-account-error
-              (list (format "There is no account called \"%s\"; there is %s" name
+              (list (format "There is no account called \"%s\"; there is: %s." name
                             (if accounts
                                 (mapconcat (lambda (account)
                                              (or (plist-get account :name) "smtpmail"))
@@ -410,7 +410,7 @@ What Emacs has stands in front of what was typed, which wins."
            (t words))
      (and mail (list "-t" (car mail))))))
 
-(defconst smtps-eshell--failer "printf '%s\\n' \"$2\" >&2; exit \"$1\""
+(defconst smtps-eshell--failer "printf 'smtps: %s\\n' \"$2\" >&2; exit \"$1\""
   "A shell's command: it writes its second argument, and its first is its status.")
 
 (defun smtps-eshell--fail (problem)

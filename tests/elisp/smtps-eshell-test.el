@@ -26,7 +26,7 @@
     (should (equal (smtps-eshell-test-run "smtps base64 007")
                    (smtps-base64-encode-string "007")))
     (should (equal (smtps-eshell-test-run "smtps base64 -d VXNlcm5hbWU6") "Username:"))
-    (should (string-prefix-p "This is not base64: of 3 characters"
+    (should (string-prefix-p "smtps: This is not base64: of 3 characters"
                              (smtps-eshell-test-run "smtps base64 -d VXN")))))
 
 (ert-deftest smtps-eshell-test-base64-of-what-is-piped-in ()
@@ -107,7 +107,7 @@
                            (smtps-eshell-test-run "smtps sned -t mail")))
     (should (= (smtps-eshell-test-status) 64))
     (let ((told (smtps-eshell-test-run "smtps send -t mail --account=wrok")))
-      (should (string-search "There is no account called \"wrok\"; there is " told))
+      (should (string-search "There is no account called \"wrok\"; there is: " told))
       (should-not (string-search "toml" told)))
     (should (= (smtps-eshell-test-status) 78))))
 

@@ -31,8 +31,10 @@ def wait_for_typing(what: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty() or select.select([0], [], [], PATIENCE)[0]:
         return False
     # In the shells of Emacs the terminal is its buffer.
-    end = "C-c C-d" if "INSIDE_EMACS" in os.environ else "Ctrl-D on a line of its own"
-    tell(f"Waiting for {what}. {end} ends it, and Ctrl-C gives it up.", "warning")
+    end, stop = "Ctrl-D on a line of its own", "Ctrl-C"
+    if "INSIDE_EMACS" in os.environ:
+        end, stop = "C-c C-d", "C-c C-c"
+    tell(f"Waiting for {what}. {end} ends it, and {stop} gives it up.", "warning")
     return True
 
 

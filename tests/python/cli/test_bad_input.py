@@ -129,6 +129,8 @@ def test_a_word_written_wrongly(smtps: Run, words: list[str], told: str) -> None
         ("<&-", ["send", "-t", "--host", "localhost"], 66),
         ("<&-", ["localhost"], 64),
         ("<&-", ["base64"], 64),
+        ("<&-", ["rpc"], 64),
+        (">&-", ["rpc"], 64),
         (">/dev/full", ["base64", "x"], 73),
         (">/dev/full", ["--version"], 73),
         (">/dev/full", ["send", "--help"], 73),

@@ -107,7 +107,7 @@ def test_a_login_in_one_line_is_not_kept(sandbox: Sandbox, tmp_path: Path) -> No
         terminal.keys("Up")
         terminal.until("^send> ehlo x$")
         terminal.keys("C-c")
-        terminal.until("^status=130$")
+        terminal.until("^- The session was closed\nsend> ehlo x\nstatus=130$")
     assert secret not in (tmp_path / ".local/state/smtps/history").read_text()
 
 
@@ -126,8 +126,8 @@ def test_a_plain_terminal_has_no_history_and_no_colours(sandbox: Sandbox, tmp_pa
     with opened(tmp_path, *on(sandbox)) as terminal:
         terminal.until("^send>$")
         assert "\x1b[36mrecv>" in terminal.coloured()
-        terminal.keys("C-d")
-        terminal.until("^status=0$")
+        terminal.keys("C-c")
+        terminal.until("^- The session was closed\nstatus=130$")
     with opened(tmp_path, *on(sandbox), NO_COLOR="1") as terminal:
         terminal.until("^send>$")
         assert "\x1b" not in terminal.coloured()
