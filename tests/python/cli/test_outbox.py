@@ -162,13 +162,12 @@ def test_a_flush_asks_a_password_command_for_accounts_without(smtps: Run, sandbo
 
 
 def test_without_a_user_nobody_has_to_log_in(smtps: Run) -> None:
-    offer = b"250-hi\r\n250 AUTH PLAIN\r\n"
-    with Server(Script(steps={"ehlo": offer})) as server:
+    with Server(Script(offers=("AUTH PLAIN",))) as server:
         words = ["send", "--queue", "-f", "a@x.org", "b@x.org", "--host", "127.0.0.1",
                  "--port", str(server.port), "--tls", "none"]  # fmt: skip
         assert smtps(*words, text=MESSAGE).returncode == 0
         done = smtps("outbox", "flush")
-    assert done.returncode == 0, done.stdout
+    assert (done.returncode, "accepted the message" in done.stdout) == (0, True), done.stdout
 
 
 def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:
