@@ -325,13 +325,12 @@ class _Terminal:
     def _stand(self, stands: Stands) -> None:
         if not self._prompts or not _ready(stands) or self._editor is not None:
             return
+        inside_emacs = "INSIDE_EMACS" in os.environ
         secret_prompt = SECRET_PROMPTS.get(stands.secret or "")
-        # A password may be pasted together with the user's name, and here each is echoed as it
-        # comes.
-        self._unseen = stands.secret is not None
+        # A terminal echoes a paste as it comes: the user's name, and the password behind it.
+        self._unseen = (stands.secret if not inside_emacs else secret_prompt) is not None
         self._echo(not self._unseen)
         if not self._at_prompt:
-            inside_emacs = "INSIDE_EMACS" in os.environ
             self._write((secret_prompt if inside_emacs else None) or self._painted(PROMPT))
             self._at_prompt = True
 
