@@ -54,6 +54,7 @@
   (words nil :documentation "What it is given, a list of strings.")
   (process nil :documentation "Its process, nil before it has begun.")
   (accounts nil :documentation "The accounts that it can choose from, whole.")
+  (queues nil :documentation "Non-nil if it leaves a mail to who sends it later.")
   (directory nil :documentation "A directory of its own, or nil.")
   (server nil :documentation "The process that listens on its socket, or nil.")
   (asked nil :documentation "The accounts whose password it was given."))
@@ -231,18 +232,23 @@ Listen to it."
         ((symbolp value) (smtps-eshell--toml (symbol-name value)))
         (t (format "[%s]" (mapconcat #'smtps-eshell--toml value ", ")))))
 
-(defun smtps-eshell--login (account)
-  "Return who logs in to ACCOUNT, as far as that is known without asking."
+(defun smtps-eshell--login (account chosen)
+  "Return who logs in to ACCOUNT, as far as that is known.
+If it is the one that was CHOSEN, that is looked for in all that auth-source
+looks in, as when a mail is sent, else only where that asks nothing."
   (or (plist-get account :user)
       (progn
         (require 'smtps-credentials)
-        (smtps-credentials-at-hand account)
+        (if chosen
+            (smtps-credentials-fetch account)
+          (smtps-credentials-at-hand account))
         (smtps-credentials-login account))))
 
-(defun smtps-eshell--table (run account)
+(defun smtps-eshell--table (run account chosen)
   "Return ACCOUNT as a table of the accounts file for RUN.
-Its password is asked of Emacs."
-  (let* ((login (smtps-eshell--login account))
+Its password is asked of Emacs, but for a mail that is sent when nobody
+listens any more.  CHOSEN is as in `smtps-eshell--login'."
+  (let* ((login (smtps-eshell--login account chosen))
          (certificate (delq nil (list (plist-get account :client-certificate)
                                       (plist-get account :client-key)))))
     (concat
@@ -257,8 +263,10 @@ Its password is asked of Emacs."
                    (ca-file ,(plist-get account :ca-file))
                    (client-certificate ,certificate)
                    (password-command
-                    ,(and (or login (plist-get account :password-command))
-                          (smtps-eshell--password-command run)))
+                    ,(if (smtps-eshell--run-queues run)
+                         (plist-get account :password-command)
+                       (and (or login (plist-get account :password-command))
+                            (smtps-eshell--password-command run))))
                    (send-in-clear ,(plist-get account :send-in-clear)))
               when value
               concat (format "%s = %s\n" key (smtps-eshell--toml value))))))
@@ -271,14 +279,16 @@ Without any they are the one of the smtpmail variables, or none."
       (ignore-error smtps-account-error
         (list (smtps--smtpmail-account)))))
 
-(defun smtps-eshell--with-accounts (run accounts)
-  "Let RUN choose from ACCOUNTS; return the options for that."
+(defun smtps-eshell--with-accounts (run accounts chosen)
+  "Let RUN choose from ACCOUNTS; return the options for that.
+CHOSEN is the one that logs in, if that is known."
   (when accounts
     (let ((file (smtps-eshell--file run "accounts.toml")))
       (setf (smtps-eshell--run-accounts run) accounts)
       (with-temp-file file
         (let ((coding-system-for-write 'utf-8-unix))
-          (insert (mapconcat (lambda (account) (smtps-eshell--table run account))
+          (insert (mapconcat (lambda (account)
+                               (smtps-eshell--table run account (eq account chosen)))
                              accounts "\n"))))
       (list "--accounts" file))))
 
@@ -299,6 +309,27 @@ Without any they are the one of the smtpmail variables, or none."
                       words))
            options))
 
+(defun smtps-eshell--given (words option)
+  "Return the value of OPTION among WORDS, or nil."
+  (cl-loop for (word next) on words
+           when (equal word option) return next
+           when (string-prefix-p (concat option "=") word)
+           return (substring word (1+ (length option)))))
+
+(defun smtps-eshell--named (name accounts)
+  "Return the one of ACCOUNTS that is called NAME.
+Signal `smtps-account-error' if there is none."
+  (or (cl-find name accounts :test #'equal
+               :key (lambda (account)
+                       (or (plist-get account :name) "smtpmail")))
+      (signal 'smtps-account-error
+              (list (format "There is no account called \"%s\"; there is: %s." name
+                            (if accounts
+                                (mapconcat (lambda (account)
+                                             (or (plist-get account :name) "smtpmail"))
+                                           accounts ", ")
+                              "none"))))))
+
 (defun smtps-eshell--account-at (place)
   "Return the account of PLACE, a HOST or HOST:PORT, or nil."
   (require 'smtps-host)
@@ -309,21 +340,31 @@ Without any they are the one of the smtpmail variables, or none."
   "Return options that let VERB, with WORDS, choose from Emacs's accounts in RUN.
 ENVELOPE is that of the mail if it is in a buffer.  A server that is named
 has the account that it has in `smtps-session'."
-  (let ((place (and (not (equal verb "send")) words
-                    (not (string-prefix-p "-" (car words)))
-                    (car words))))
+  (let* ((place (and (not (equal verb "send")) words
+                     (not (string-prefix-p "-" (car words)))
+                     (car words)))
+         ;; In a dialogue only who is named logs in.
+         (logs-in (not (equal verb "session")))
+         (with (lambda (accounts one)
+                 (smtps-eshell--with-accounts run accounts (and logs-in one)))))
     (cond ((smtps-eshell--has words "--accounts") nil)
           ((smtps-eshell--has words "--account")
-           (smtps-eshell--with-accounts run (smtps-eshell--known)))
+           (let ((accounts (smtps-eshell--known)))
+             (funcall with accounts
+                      (smtps-eshell--named (smtps-eshell--given words "--account")
+                                           accounts))))
           ((smtps-eshell--has words "--host") nil)
           (envelope
-           (smtps-eshell--with-accounts run (list (plist-get envelope :account))))
+           (let ((account (plist-get envelope :account)))
+             (funcall with (list account) account)))
           (place
            (let ((account (smtps-eshell--account-at place)))
              (and account
-                  (append (smtps-eshell--with-accounts run (list account))
+                  (append (funcall with (list account) account)
                           (list "--account" (plist-get account :name))))))
-          (t (smtps-eshell--with-accounts run (smtps-eshell--known))))))
+          (t
+           (let ((accounts (smtps-eshell--known)))
+             (funcall with accounts (and (null (cdr accounts)) (car accounts))))))))
 
 (defun smtps-eshell--mail (run buffer)
   "Write the mail in BUFFER into a file for RUN; return (FILE . ENVELOPE)."
@@ -340,53 +381,63 @@ has the account that it has in `smtps-session'."
 (defun smtps-eshell--words (run words)
   "Return what the real command is given in RUN for WORDS, strings or a buffer.
 What Emacs has stands in front of what was typed, which wins."
-  (let* ((verb (if (member (car words) smtps-eshell--verbs) (pop words) "session"))
+  (let* ((said (and (member (car words) smtps-eshell--verbs) (pop words)))
+         (verb (or said "session"))
          (connects (member verb '("session" "send" "check")))
          (buffer (cl-find-if #'bufferp words))
          (words (cl-remove-if #'bufferp words))
+         (host (and (not said) words (not (string-prefix-p "-" (car words)))
+                    (car words)))
+         (flushes (and (equal verb "outbox") (member "flush" words)))
          (mail (and buffer
                     (if (equal verb "send") (smtps-eshell--mail run buffer)
                       (user-error "A buffer can only be sent: smtps send #<buffer NAME>")))))
+    (setf (smtps-eshell--run-queues run) (smtps-eshell--has words "--queue"))
     (append
-     (list verb)
+     ;; A host that is no verb stays first: it may be a verb written wrongly.
+     (list (or said host verb))
      (and (member verb '("send" "outbox"))
           (list "--outbox" (expand-file-name smtps-outbox-directory)))
      (and connects (smtps-eshell--choice run verb words (cdr mail)))
-     ;; Who is named here logs in without an account, too.
-     (and connects (smtps-eshell--has words "--user" "--auth")
+     ;; Who is named here logs in without an account, too; the mails have theirs.
+     (and (or (and connects (smtps-eshell--has words "--user" "--auth")
+                   (not (smtps-eshell--run-queues run)))
+              flushes)
           (list "--password-command" (smtps-eshell--password-command run)))
      (and mail (list "-f" (plist-get (cdr mail) :from)))
-     (if mail (remove "-t" words) words)
+     (cond (mail (remove "-t" words))
+           (host (cdr words))
+           (t words))
      (and mail (list "-t" (car mail))))))
 
-(defconst smtps-eshell--failer
-  "import sys; print(sys.argv[2], file=sys.stderr); sys.exit(int(sys.argv[1]))"
-  "A program in Python: it writes its second argument, and its first is its status.")
+(defconst smtps-eshell--failer "printf 'smtps: %s\\n' \"$2\" >&2; exit \"$1\""
+  "A shell's command: it writes its second argument, and its first is its status.")
 
 (defun smtps-eshell--fail (problem)
   "Have Eshell run in place of ours what fails with PROBLEM, an error, as its text.
-After Lisp `$?' is 0, and && goes on."
+After Lisp `$?' is 0, and && goes on.  It needs nothing that may be missing,
+and runs on this machine."
   (let ((text (cadr problem))
         (status (pcase (car problem)
                   ('user-error "64")
-                  ('smtps-account-error "78")
+                  ((or 'smtps-account-error
+                       (guard (memq 'smtps-rpc-error
+                                    (get (car problem) 'error-conditions))))
+                   "78")
                   (_ "65"))))
-    (when (or (file-remote-p default-directory)
-              (memq 'smtps-rpc-error (get (car problem) 'error-conditions)))
-      ;; Nothing can be run.
-      (user-error "%s" text))
-    (require 'smtps-helper)
     (condition-case nil
         (throw 'eshell-replace-command
-               (eshell-parse-command
-                (concat "*" (eshell-quote-argument (smtps-helper--python)))
-                (list "-I" "-X" "utf8" "-c" smtps-eshell--failer status text)))
+               `(let ((default-directory ,temporary-file-directory))
+                  ,(eshell-parse-command
+                    "*/bin/sh" (list "-c" smtps-eshell--failer "smtps" status text))))
       (no-catch (user-error "%s" text)))))
 
 (defun smtps-eshell--replace (words)
   "Have Eshell run the real command with WORDS in place of ours."
   (when (file-remote-p default-directory)
-    (user-error "The smtps command runs on this machine only; cd to a directory of it"))
+    (smtps-eshell--fail
+     '(user-error
+       "The smtps command runs on this machine only; cd to a directory of it")))
   (require 'smtps-helper)
   (let ((program (smtps-helper-program))
         (run (smtps-eshell--make-run))

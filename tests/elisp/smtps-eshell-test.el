@@ -26,7 +26,7 @@
     (should (equal (smtps-eshell-test-run "smtps base64 007")
                    (smtps-base64-encode-string "007")))
     (should (equal (smtps-eshell-test-run "smtps base64 -d VXNlcm5hbWU6") "Username:"))
-    (should (string-prefix-p "This is not base64: of 3 characters"
+    (should (string-prefix-p "smtps: This is not base64: of 3 characters"
                              (smtps-eshell-test-run "smtps base64 -d VXN")))))
 
 (ert-deftest smtps-eshell-test-base64-of-what-is-piped-in ()
@@ -84,7 +84,57 @@
 (ert-deftest smtps-eshell-test-on-another-machine ()
   (smtps-eshell-test-with
     (cl-letf (((symbol-function 'file-remote-p) (lambda (&rest _) "/ssh:x:")))
-      (should-error (eshell/smtps "mx.test") :type 'user-error))))
+      (should-error (eshell/smtps "mx.test") :type 'user-error))
+    ;; That it failed is known without running anything there.
+    (cl-letf (((symbol-function 'file-remote-p)
+               (lambda (file &rest _) (and (equal file directory) "/ssh:x:"))))
+      (should (string-search "runs on this machine only"
+                             (smtps-eshell-test-run "smtps check mx.test"))))
+    (should (= (smtps-eshell-test-status) 64))))
+
+(ert-deftest smtps-eshell-test-without-a-helper ()
+  (smtps-eshell-test-with
+    (let ((smtps-helper-command '("/no/such/helper")))
+      (cl-letf (((symbol-function 'smtps-helper-program)
+                 (lambda () (signal 'smtps-rpc-error '("The helper is not installed")))))
+        (should (string-search "The helper is not installed"
+                               (smtps-eshell-test-run "smtps check mx.test")))
+        (should (= (smtps-eshell-test-status) 78))))))
+
+(ert-deftest smtps-eshell-test-a-word-written-wrongly ()
+  (smtps-eshell-test-really
+    (should (string-search "did you mean “send”?"
+                           (smtps-eshell-test-run "smtps sned -t mail")))
+    (should (= (smtps-eshell-test-status) 64))
+    (let ((told (smtps-eshell-test-run "smtps send -t mail --account=wrok")))
+      (should (string-search "There is no account called \"wrok\"; there is: " told))
+      (should-not (string-search "toml" told)))
+    (should (= (smtps-eshell-test-status) 78))))
+
+(ert-deftest smtps-eshell-test-a-flush-asks-auth-source ()
+  (smtps-eshell-test-really
+    (smtps-eshell-test-write "mail" "From: me@a.test" "To: x@c.test" "" "Text")
+    ;; What asks us now is not there any more when it is sent.
+    (smtps-eshell-test-run
+     (format (concat "smtps send -t mail --queue --host localhost --port %d --user %s"
+                     " --tls implicit --ca-file '%s'")
+             (smtps-real-property :port) (smtps-real-property :user)
+             (smtps-real-property :ca-file)))
+    (should (= (smtps-eshell-test-status) 0))
+    (smtps-eshell-test-run "smtps outbox flush")
+    (should (= (smtps-eshell-test-status) 0))
+    (should (= (length (smtps-eshell-test-arrived)) 1))))
+
+(ert-deftest smtps-eshell-test-a-login-that-auth-source-knows ()
+  (smtps-eshell-test-really
+    (smtps-eshell-test-write "mail" "From: me@a.test" "To: x@c.test" "" "Text")
+    (plist-put (cdar smtps-accounts) :user nil)
+    ;; As if the file were encrypted: it might ask for a passphrase.
+    (cl-letf (((symbol-function 'smtps-credentials--quiet-source-p) #'ignore)
+              ((symbol-function 'smtps-credentials--can-ask-p) #'always))
+      (smtps-eshell-test-run "smtps send -t mail")
+      (should (= (smtps-eshell-test-status) 0)))
+    (should (= (length (smtps-eshell-test-arrived)) 1))))
 
 (ert-deftest smtps-eshell-test-the-dialogue ()
   (smtps-eshell-test-with

@@ -38,4 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(words)
     except KeyboardInterrupt:
+        from smtps.cli.front import break_line
+
+        break_line()
         return INTERRUPTED

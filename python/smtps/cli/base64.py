@@ -9,6 +9,7 @@ import os
 import sys
 
 from smtps.cli import output
+from smtps.cli.progress import wait_for_typing
 from smtps.errors import MessageError, UsageError
 
 HELP = "TEXT to base64 and back, without line breaks"
@@ -82,6 +83,7 @@ def _input(text: str | None) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     if sys.stdin is None:
         raise UsageError("There is no text and no standard input.")
+    wait_for_typing("the text")
     return sys.stdin.buffer.read().removesuffix(b"\n").removesuffix(b"\r")
 
 

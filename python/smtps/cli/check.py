@@ -34,11 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, and return the exit status."""
     among = options.known(arguments, arguments.where)
     account = options.account(arguments, among, arguments.where)
-    transcript = output.Transcript(account)
+    transcript = output.Transcript(arguments.transcript) if arguments.transcript else None
+    if transcript:
+        transcript.begin(account)
     progress = Progress()
     progress.doing(f"Connecting to {account.address}")
-
-    named = account.user or account.mechanisms or account.password_command
 
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials
@@ -55,10 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     def tell(line: str) -> None:
         if not arguments.report:
             with progress.quiet():
-                output.line(marked(line))
+                output.tell(marked(line))
 
     def note(direction: str, text: str) -> None:
-        transcript.trace(direction, text)
+        if transcript:
+            transcript.trace(direction, text)
         progress.doing(f"Waiting for {account.host}")
 
     delivery = Delivery(
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     async def checked() -> Checked:
         try:
-            return await check(delivery, ask if named else None, tell)
+            return await check(delivery, ask if options.logs_in(account) else None, tell)
         finally:
             await delivery.close()
 
@@ -79,14 +80,20 @@ def run(arguments: argparse.Namespace) -> int:
         found = run_blocking(checked())
     finally:
         progress.end()
-        if arguments.transcript:
-            transcript.write(arguments.transcript)
+        if transcript:
+            transcript.close()
     if arguments.report:
         output.report(arguments.report, facts(account.host, account.port, found))
     if found.outcome is None:
         return 0
-    complain(found.outcome.text)
+    if arguments.report or not _seen_together():
+        complain(found.outcome.text)
     return found.outcome.status
+
+
+def _seen_together() -> bool:
+    """Return True if one terminal shows standard output, which tells it all, and errors."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 PLAIN = {WORKS: "ok", FAILS: "NO"}

@@ -16,7 +16,6 @@ _LINES = (
     (re.compile(r"send>"), "send"),
     (re.compile(r"! "), "warning"),
     (re.compile(r"- (Status|TLS|Login):"), "tls"),
-    (re.compile(r"smtps:"), "bad"),
     (re.compile(r"✓|ok(?= )"), "works"),
     (re.compile(r"✗|NO(?= )"), "bad"),
 )
@@ -35,9 +34,14 @@ def wanted(stream: IO[str] | None) -> bool:
 
 def painted(line: str, unprinted: tuple[str, str] = ("", "")) -> str:
     """Return LINE with its beginning in colour; UNPRINTED stands around what takes no column."""
-    before, after = unprinted
     for pattern, what in _LINES:
         if match := pattern.match(line):
-            begin, end = (f"{before}\x1b[{code}m{after}" for code in (_CODES[what], "0"))
-            return f"{begin}{match[0]}{end}{line[match.end() :]}"
+            return coloured(match[0], what, unprinted) + line[match.end() :]
     return line
+
+
+def coloured(text: str, what: str, unprinted: tuple[str, str] = ("", "")) -> str:
+    """Return TEXT in the colour of WHAT; UNPRINTED as in `painted`."""
+    before, after = unprinted
+    begin, end = (f"{before}\x1b[{code}m{after}" for code in (_CODES[what], "0"))
+    return f"{begin}{text}{end}"

@@ -106,8 +106,13 @@ class Editor:
     def stop(self) -> None:
         """Leave the terminal as it was found."""
         if self.asking:
+            # What was half typed stays to be read; a prompt alone asks for nothing any more.
+            half = self._readline.get_line_buffer() and not self._unseen
+            if not half:
+                self._leave_line()
             self._remove()
-            output.write("\n")
+            if half:
+                output.write("\n")
         for number in (signal.SIGWINCH, signal.SIGCONT):
             self._loop.remove_signal_handler(number)
         with contextlib.suppress(termios.error):

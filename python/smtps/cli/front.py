@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
@@ -86,9 +87,6 @@ def run(words: list[str]) -> int:
     except SmtpsError as error:
         complain(error.text)
         return error.status
-    except BrokenPipeError:
-        # Whoever read our output has gone, and wants no more.
-        return 0
     except Exception as error:
         if os.environ.get("SMTPS_DEBUG"):
             raise
@@ -152,16 +150,27 @@ def parser(verb: str, make: Callable[..., Parser] = Parser) -> Parser:
 
 
 def complain(text: str) -> None:
-    """Write one line for a person to standard error, if there is one."""
+    """Write one line of what is wrong for a person to standard error, if there is one."""
+    _say(text, "bad")
+
+
+def tell(text: str, what: str = "works") -> None:
+    """Write one line of what is well to whoever sits there, in the colour of WHAT."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        _say(text, what)
+
+
+def break_line() -> None:
+    """End the line in which a terminal shows what was typed, or asked, and then interrupted."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        with contextlib.suppress(OSError, ValueError):
+            print(file=sys.stderr, flush=True)
+
+
+def _say(text: str, what: str) -> None:
     if sys.stderr is None:
         # print() would take standard output instead, which is a program's.
         return
-    try:
-        line = f"smtps: {visible(text, 2000)}"
-        print(
-            colours.painted(line) if colours.wanted(sys.stderr) else line,
-            file=sys.stderr,
-            flush=True,
-        )
-    except (OSError, ValueError):
-        return
+    name = colours.coloured("smtps:", what) if colours.wanted(sys.stderr) else "smtps:"
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{name} {visible(text, 2000)}", file=sys.stderr, flush=True)

@@ -22,7 +22,9 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         "--account", metavar="NAME", help="of accounts.toml or --accounts FILE; options win"
     )
     parser.add_argument("--accounts", metavar="FILE", help=argparse.SUPPRESS)
-    parser.add_argument("--host", help="the server; --port PORT: else 465 (starttls 587)")
+    parser.add_argument(
+        "--host", metavar="HOST", help="the server; --port PORT: else 465 (starttls 587)"
+    )
     parser.add_argument("--port", type=port, help=Aside("its port: 465, or with starttls 587"))
     parser.add_argument(
         "--tls", choices=tuple(PORTS), metavar="HOW", help="implicit (at once), starttls, or none"
@@ -192,6 +194,11 @@ def account(
         if named.name is None:
             raise
         raise ConfigurationError(f"Account “{visible(named.name)}”: {error.text}") from None
+
+
+def logs_in(account: Account) -> bool:
+    """Return True if ACCOUNT says that somebody is to log in."""
+    return bool(account.user or account.mechanisms or account.password_command)
 
 
 def _way(tls: str | None, port: int | None, named: Named) -> tuple[int, str]:

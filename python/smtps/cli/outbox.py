@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smtps.cli import output
-from smtps.cli.front import Aside, complain
+from smtps.cli import options, output
+from smtps.cli.front import complain
 from smtps.client import trusting
 from smtps.client.account import Account
 from smtps.client.login import Credentials
@@ -21,7 +21,7 @@ from smtps.outbox import afterwork, overview, spool
 from smtps.outbox.afterwork import Pending
 from smtps.outbox.drain import Drainer
 from smtps.outbox.overview import Listed
-from smtps.protocol.outcome import Verdict
+from smtps.protocol.outcome import STATUS, Verdict, most_important
 from smtps.protocol.visible import visible
 from smtps.rpc.codec import Value, plist
 
@@ -41,12 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         default="list",
-        help=Aside("what to do; without a word, list"),
+        metavar="ACTION",
+        help="list, or this; flush ends as send does, or by 75",
         choices=("list", "show", "retry", "drop", "file", "flush"),
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="a mail's name, or how it ends")
     parser.add_argument(
         "--others", action="store_true", help="retry: not to those who were refused"
+    )
+    parser.add_argument(
+        "--password-command", metavar="COMMAND", help="flush: for accounts that have none"
     )
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox, if not yours")
     parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
@@ -62,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _list(arguments, box)
     if arguments.action == "flush":
         with _terminal_kept():
-            return asyncio.run(_flush(box))
+            return asyncio.run(_flush(box, arguments.password_command))
     entry = overview.found(box, arguments.id)
     if arguments.action == "show":
         _show(arguments, entry)
@@ -206,17 +210,18 @@ def _terminal_kept() -> Iterator[None]:
             termios.tcsetattr(2, termios.TCSADRAIN, modes)
 
 
-async def _asked(account: Account) -> Credentials:
-    """Return the credentials for ACCOUNT, while other mails go on.
+async def _asked(account: Account) -> Credentials | None:
+    """Return the credentials for ACCOUNT, None for none, while other mails go on.
 
-    By a thread that is not waited for at the end: whoever is asked may interrupt instead.
+    Where nothing says that somebody is to log in, a file may know all the same.  By a thread
+    that is not waited for at the end: whoever is asked may interrupt instead.
     """
-    from smtps.cli.secrets import credentials
+    from smtps.cli.secrets import credentials, written
 
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Credentials] = loop.create_future()
+    answer: asyncio.Future[Credentials | None] = loop.create_future()
 
-    def settle(found: Credentials | Exception) -> None:
+    def settle(found: Credentials | Exception | None) -> None:
         if answer.done():
             return
         if isinstance(found, Exception):
@@ -225,9 +230,10 @@ async def _asked(account: Account) -> Credentials:
             answer.set_result(found)
 
     def ask() -> None:
-        found: Credentials | Exception
+        found: Credentials | Exception | None
         try:
-            found = credentials(account, account.author or "")
+            find = credentials if options.logs_in(account) else written
+            found = find(account, account.author or "")
         except Exception as error:
             found = error
         # The loop may have ended meanwhile.
@@ -238,12 +244,20 @@ async def _asked(account: Account) -> Credentials:
     return await answer
 
 
-async def _flush(box: spool.Spool) -> int:
-    """Send what is due; return 75 if something still waits, else 0."""
+async def _flush(box: spool.Spool, password_command: str | None) -> int:
+    """Send what is due; return what matters most of what became of it, as of a mail's fates.
+
+    That is 75 if some only wait.  PASSWORD_COMMAND is asked for accounts that have none.
+    """
 
     mended: set[str] = set()
+    verdicts: set[Verdict] = set()
 
     def tell(told: Mapping[str, Value]) -> None:
+        # What can't be kept, and not for itself, only waits.
+        unkept = (str(told["state"]), str(told.get("verdict"))) == ("queue", "unsendable")
+        if told.get("verdict") and not unkept:
+            verdicts.add(Verdict(str(told["verdict"])))
         text = visible(str(told["text"]), 2000)
         # That one is being sent has no verdict; that one is stuck there has.
         under_way = str(told["state"]) == "active" and not told.get("verdict")
@@ -255,11 +269,13 @@ async def _flush(box: spool.Spool) -> int:
         if str(told.get("afterwork")) == "failed":
             text += f" The mail itself was sent; “smtps outbox file {told['id']}” tries again."
         name = f"{told['id']}: " if told["id"] else ""
-        output.line(f"{name}{text}")
+        output.tell(f"{name}{text}")
 
-    async def ask(account: Account) -> tuple[str, str]:
+    async def ask(account: Account) -> tuple[str, str] | None:
+        if password_command and not account.password_command and options.logs_in(account):
+            account = account._replace(password_command=password_command)
         found = await _asked(account)
-        return found.user, found.password
+        return (found.user, found.password) if found else None
 
     from smtps.cli.secrets import passphrase
 
@@ -271,4 +287,5 @@ async def _flush(box: spool.Spool) -> int:
     waiting = len(box.names("queue"))
     if waiting:
         complain(f"{waiting} mail{'s wait' if waiting > 1 else ' waits'} in the outbox.")
-    return 75 if waiting else 0
+        verdicts.add(Verdict.DEFERRED)
+    return STATUS[most_important(verdicts)] if verdicts else 0

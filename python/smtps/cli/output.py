@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from smtps.cli.front import complain
-from smtps.errors import OutputError
+from smtps.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from smtps.client.account import Account
@@ -26,9 +24,15 @@ def report(form: str, facts: dict[str, Any]) -> None:
         from smtps.rpc import codec
 
         text = codec.dumps(facts)
-    # The fate is told by the status all the same.
-    with contextlib.suppress(OutputError, BrokenPipeError):
+    tell(text)
+
+
+def tell(text: str) -> None:
+    """Write the lines TEXT, and go on where that can't be done: the status tells the fate."""
+    try:
         line(text)
+    except OutputError as error:
+        complain(error.text)
 
 
 def line(text: str) -> None:
@@ -39,7 +43,8 @@ def line(text: str) -> None:
 def write(text: str | bytes) -> None:
     """Write TEXT to standard output at once, if there is one, whatever the locale.
 
-    Raises OutputError, or BrokenPipeError, the first time that this can't be done.
+    Where whoever read it has gone, nobody wants more.  Raises OutputError the first time that
+    it can't be done for another reason.
     """
     if sys.stdout is None:
         return
@@ -50,7 +55,6 @@ def write(text: str | bytes) -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         give_up()
-        raise
     except OSError as error:
         give_up()
         raise OutputError(f"Standard output can't be written: {error.strerror}.") from None
@@ -62,29 +66,50 @@ def give_up() -> None:
 
 
 class Transcript:
-    """The masked dialogue with ACCOUNT's server, and when each line of it came or left."""
+    """The file NAME with a masked dialogue, and when each line of it came or left.
 
-    def __init__(self, account: Account) -> None:
+    Raises UsageError if it can't be written: before anything is sent.
+    """
+
+    def __init__(self, name: str) -> None:
         from smtps.protocol import transcript
 
-        self._line = transcript.line
+        self._form = transcript
+        self._name = name
+        self._began = time.monotonic()
+        self._file: IO[str] | None
+        try:
+            self._file = open(name, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        except OSError as error:
+            raise UsageError(f"The transcript {name} can't be written: {error.strerror}.") from None
+
+    def begin(self, account: Account) -> None:
+        """Note that the dialogue with ACCOUNT's server begins."""
         self._began = time.monotonic()
         date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        self.head = transcript.head(account.host, account.port, account.tls, date)
-        self._lines = [self.head]
+        self._keep(self._form.head(account.host, account.port, account.tls, date))
 
-    def line(self, text: str, at: int | None = None) -> str:
-        """Return the line for TEXT, AT milliseconds, with its line break."""
-        return self._line(text, at) + "\n"
+    def line(self, text: str, at: int | None = None) -> None:
+        """Note the line TEXT, AT milliseconds."""
+        self._keep(self._form.line(text, at) + "\n")
 
     def trace(self, direction: str, text: str) -> None:
-        """Take TEXT, which went in DIRECTION, ``recv`` or ``send``, just now."""
+        """Note TEXT, which went in DIRECTION, ``recv`` or ``send``, just now."""
         at = round((time.monotonic() - self._began) * 1000)
-        self._lines.append(self.line(f"{direction}> {text}".rstrip(" "), at))
+        self.line(f"{direction}> {text}".rstrip(" "), at)
 
-    def write(self, file: str) -> None:
-        """Write the file named FILE; complain if that can't be done."""
+    def close(self) -> None:
+        """Finish the file."""
+        self._keep("", last=True)
+
+    def _keep(self, text: str, last: bool = False) -> None:
+        """Write TEXT; complain once if that can't be done."""
+        if self._file is None:
+            return
         try:
-            Path(file).write_text("".join(self._lines), "utf-8")
+            self._file.write(text)
+            if last:
+                self._file.close()
         except OSError as error:
-            complain(f"The transcript {file} can't be written: {error.strerror}.")
+            complain(f"The transcript {self._name} is incomplete: {error.strerror}.")
+            self._file = None

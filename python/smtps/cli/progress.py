@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
+from smtps.cli.front import tell
 from smtps.protocol.visible import visible
 
 PATIENCE = 1.0
@@ -19,6 +21,21 @@ STEP = 0.2
 
 SHOWN = 60
 """Characters of it: one line of a terminal, which can be taken back."""
+
+
+def wait_for_typing(what: str) -> bool:
+    """Tell who sits at the terminal that is standard input that WHAT is to be typed there.
+
+    Return True if that was told: nothing had been typed, or pasted, after `PATIENCE`.
+    """
+    if sys.stdin is None or not sys.stdin.isatty() or select.select([0], [], [], PATIENCE)[0]:
+        return False
+    # In the shells of Emacs the terminal is its buffer.
+    end, stop = "Ctrl-D on a line of its own", "Ctrl-C"
+    if "INSIDE_EMACS" in os.environ:
+        end, stop = "C-c C-d", "C-c C-c"
+    tell(f"Waiting for {what}. {end} ends it, and {stop} gives it up.", "warning")
+    return True
 
 
 class Progress:

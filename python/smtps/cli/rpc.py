@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
+
+from smtps.errors import UsageError
 
 HELP = "speak s-expressions on standard input, for Emacs"
 USAGE = ""
@@ -15,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until standard input ends."""
+    if sys.stdin is None or sys.stdout is None:
+        raise UsageError("Standard input or output is closed: there is nobody to speak with.")
     from smtps.app import run as serve
 
     return serve()

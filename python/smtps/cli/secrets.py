@@ -34,16 +34,22 @@ def credentials(account: Account, sender: str = "") -> Credentials:
     Where the account has no user, it is SENDER, or the only one that a file has for the host.
     Raises ConfigurationError or LoginError.
     """
-    user = account.user
     if account.password_command:
-        user = _known(account, user or sender)
+        user = _known(account, account.user or sender)
         return Credentials(user, _from_command(account, user))
-    users = [user] if user else [*([sender] if sender else []), None]
+    return written(account, sender) or _from_terminal(
+        account, _known(account, account.user or sender)
+    )
+
+
+def written(account: Account, sender: str = "") -> Credentials | None:
+    """Return the credentials that a file has, as `credentials` does; None if none has."""
+    users = [account.user] if account.user else [*([sender] if sender else []), None]
     for name in FILES:
         found = authinfo.find(_entries(name), account.host, account.port, users)
         if found is not None and found.password:
             return Credentials(found.user or "", found.password)
-    return _from_terminal(account, _known(account, user or sender))
+    return None
 
 
 def _known(account: Account, user: str) -> str:

@@ -6,20 +6,22 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from smtps.cli import INTERRUPTED, message, options, output, sendmail
-from smtps.cli.front import Aside, complain
-from smtps.cli.progress import Progress
+from smtps.cli.front import Aside, break_line, complain, tell
+from smtps.cli.progress import Progress, wait_for_typing
 from smtps.client import trusting
 from smtps.client.dialling import Ahead
 from smtps.errors import (
+    AddressError,
     AgainError,
     MessageError,
     MessageUnreadableError,
@@ -94,10 +96,17 @@ class _Sending:
     """What one run of the command holds.  The connection is made while the mail is written to
     the disk, but not before all of it has come: a server does not wait for a slow pipe."""
 
-    def __init__(self, arguments: argparse.Namespace, account: Account) -> None:
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        account: Account,
+        transcript: output.Transcript | None,
+    ) -> None:
         self.arguments = arguments
         self.account = account
-        self.transcript = output.Transcript(account) if arguments.transcript else None
+        self.transcript = transcript
+        if transcript:
+            transcript.begin(account)
         self.began = time.monotonic()
         self.said: list[str] = []
         """The masked dialogue as the journal keeps it, each line with its milliseconds."""
@@ -136,14 +145,22 @@ def run(arguments: argparse.Namespace) -> int:
     account = options.account(arguments, among) if len(among) < 2 else None
     if arguments.test_message:
         arguments.sender = arguments.sender or _user(account)
-    with contextlib.closing(_open(arguments)) as file, _readable():
-        header = message.read_header(file)
-        envelope = _envelope(arguments, header)
-        account = account or options.account(arguments, among, sender=envelope.sender)
-        if arguments.queue:
-            return _queue(arguments, account, file, header, envelope)
-        sending = _Sending(arguments, account)
-        owned = _put_away(sending, file, header, envelope)
+    try:
+        with contextlib.closing(_open(arguments)) as file, _readable():
+            transcript = _transcript(arguments.transcript, file)
+            if file is getattr(sys.stdin, "buffer", None):
+                _wait_for_typing(arguments.recipients)
+            header = message.read_header(file)
+            envelope = _envelope(arguments, header)
+            account = account or options.account(arguments, among, sender=envelope.sender)
+            if arguments.queue:
+                return _queue(arguments, account, file, header, envelope)
+            sending = _Sending(arguments, account, transcript)
+            owned = _put_away(sending, file, header, envelope)
+    except KeyboardInterrupt:
+        break_line()
+        complain("Interrupted before all of the message was read: nothing was sent or kept.")
+        return INTERRUPTED
     return _send(sending, envelope, owned)
 
 
@@ -218,14 +235,8 @@ def _queue(
             {"id": kept.name, "status": 0, "verdict": "queued", "text": text,
              "recipients": recipients},
         )  # fmt: skip
-    _tell(text)
+    tell(text)
     return 0
-
-
-def _tell(text: str) -> None:
-    """Tell TEXT, that all is well, to whoever sits there."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        complain(text)
 
 
 def _assert_fitting(arguments: argparse.Namespace) -> None:
@@ -268,6 +279,28 @@ def _open(arguments: argparse.Namespace) -> BinaryIO:
     return sys.stdin.buffer
 
 
+def _transcript(name: str | None, file: BinaryIO) -> output.Transcript | None:
+    """Return the transcript called NAME, if there is one.  Raises UsageError if that is FILE."""
+    if name is None:
+        return None
+    if not isinstance(file, io.BytesIO):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(name)):  # noqa: PTH116
+                raise UsageError(f"The transcript would overwrite the message {name}.")
+    return output.Transcript(name)
+
+
+def _wait_for_typing(recipients: Sequence[str]) -> None:
+    """Tell who may not know it that the message for RECIPIENTS is to be typed."""
+    if wait_for_typing("the message: its header, an empty line, and its text"):
+        for word in recipients:
+            if "@" not in word and Path(word).is_file():
+                tell(
+                    f"“{visible(word)}” is who gets it; “smtps send -t FILE” sends a file.",
+                    "warning",
+                )
+
+
 def _rest(file: BinaryIO, at_end: Callable[[], None]) -> Callable[[], Iterator[bytes]]:
     def chunks() -> Iterator[bytes]:
         while chunk := file.read(message.READ_SIZE):
@@ -278,24 +311,36 @@ def _rest(file: BinaryIO, at_end: Callable[[], None]) -> Callable[[], Iterator[b
 
 
 def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope:
-    recipients = [word.removeprefix("<").removesuffix(">") for word in arguments.recipients]
+    recipients = [_address(word) for word in arguments.recipients]
     if arguments.from_header:
         recipients += message.recipients(header)
     if not recipients:
         raise UsageError("No recipient is given: name one, or use -t to take them from the header.")
-    sender = arguments.sender
+    sender = message.sender(header) if arguments.sender is None else _address(arguments.sender)
     if sender is None:
-        sender = message.sender(header)
-        if sender is None:
-            raise MessageError("The message has no From, and no sender is given with -f.")
-    sender = sender.removeprefix("<").removesuffix(">")
+        raise MessageError("The message has no From, and no sender is given with -f.")
     recipients = list(dict.fromkeys(recipients))
     wishes, notices = options.wishes(arguments)
     return Envelope(sender, tuple(recipients), wishes, (notices,) * len(recipients))
 
 
+def _address(word: str) -> str:
+    """Return the address that is WORD, or stands in its angle brackets.
+
+    Raises AddressError if a name stands before them: it would not be sent.
+    """
+    match = re.fullmatch(r"(.*?)\s*<([^<>]*)>", word)
+    if match is None:
+        return word
+    if match[1]:
+        raise AddressError(
+            f"“{visible(word)}” has a name in it: give {visible(match[2])} alone. Names stand in "
+            "the header of the message."
+        )
+    return match[2]
+
+
 def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
-    arguments = sending.arguments
     try:
         delivery = _delivery(sending)
         status = _carried_out(sending, delivery, envelope, owned)
@@ -308,7 +353,7 @@ def _send(sending: _Sending, envelope: Envelope, owned: spool.Owned) -> int:
     finally:
         sending.progress.end()
         if sending.transcript:
-            sending.transcript.write(arguments.transcript)
+            sending.transcript.close()
 
 
 def _carried_out(
@@ -344,6 +389,7 @@ def _interrupted(envelope: Envelope, owned: spool.Owned) -> int:
     from smtps.outbox import journal
 
     doubtful = journal.unanswered(owned.journal.records())
+    break_line()
     if not doubtful:
         complain(f"Interrupted before the message was sent. {_kept(_put(owned, 'failed'))}")
         return INTERRUPTED
@@ -393,15 +439,15 @@ def _deliver(
     async def commit(recipients: tuple[int, ...]) -> None:
         owned.journal.append(form("commit", attempt=1, recipients=list(recipients)), reserve=True)
 
-    named = account.user or account.mechanisms or account.password_command
-
     async def ask() -> Credentials:
         from smtps.cli.secrets import credentials
 
         with sending.progress.quiet():
             return credentials(account, envelope.sender)
 
-    return run_blocking(delivery.send(envelope, ready, ask if named else None, commit))
+    return run_blocking(
+        delivery.send(envelope, ready, ask if options.logs_in(account) else None, commit)
+    )
 
 
 def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
@@ -421,7 +467,7 @@ def _settle(sending: _Sending, owned: spool.Owned, outcome: Outcome) -> int:
     if outcome.status:
         complain(f"{outcome.text} {_kept(kept, outcome)}")
     else:
-        _tell(outcome.text)
+        tell(outcome.text)
     return outcome.status
 
 

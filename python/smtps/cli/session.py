@@ -10,10 +10,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from smtps.cli import INTERRUPTED, colours, editing, options, output
-from smtps.cli.front import Aside, complain
+from smtps.cli.front import Aside, break_line, complain
 from smtps.cli.secrets import credentials, passphrase
 from smtps.client import session, trusting
 from smtps.client.account import Account
@@ -110,20 +110,11 @@ class _Terminal:
         self._pending: asyncio.TimerHandle | None = None
         """Set while a typed line has not left, and nothing is asked for."""
         self._editor: editing.Editor | None = None
-        self._transcript: output.Transcript | None = None
-        self._file: IO[str] | None = None
-        if arguments.transcript:
-            try:
-                self._file = open(arguments.transcript, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-            except OSError as error:
-                raise UsageError(
-                    f"{arguments.transcript} can't be written: {error.strerror}."
-                ) from None
+        self._transcript = output.Transcript(arguments.transcript) if arguments.transcript else None
 
     async def hold(self, account: Account) -> int:
-        if self._file:
-            self._transcript = output.Transcript(account)
-            self._keep(self._transcript.head)
+        if self._transcript is not None:
+            self._transcript.begin(account)
         trust = trusting.of_user(passphrase)
         with _interruptible():
             await unlocked(account, trust)
@@ -211,11 +202,8 @@ class _Terminal:
             self._editor.stop()
             self._editor = None
         self._echo(True)
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as error:
-                complain(f"The transcript is incomplete: {error.strerror}.")
+        if self._transcript is not None:
+            self._transcript.close()
 
     def _read_input(self, loop: asyncio.AbstractEventLoop, held: Session) -> None:
         # Not by sys.stdin: Python aborts at its exit if a thread is reading that.
@@ -241,15 +229,14 @@ class _Terminal:
         if self._unseen:
             self._write("\n")
             self._unseen = False
-        if self._may_be_followed_by_secret(held, text):
+        if self._may_be_followed_by_secret(held, text) or _asks_for_user(text):
             # What comes next may be a password, typed before the server has asked for it.
             self._echo(False)
         held.send(text)
 
     def _may_be_followed_by_secret(self, held: Session, text: str) -> bool:
-        words = text.lower().split()
         # What follows “auth login” alone is a user's name.
-        begins = words[:1] == ["auth"] and words != ["auth", "login"]
+        begins = text.lower().split()[:1] == ["auth"] and not _asks_for_user(text)
         return bool(held.next_secret or begins) and not held.connection.taking_message
 
     def _edited(self, held: Session, line: str | None) -> None:
@@ -338,11 +325,12 @@ class _Terminal:
     def _stand(self, stands: Stands) -> None:
         if not self._prompts or not _ready(stands) or self._editor is not None:
             return
+        inside_emacs = "INSIDE_EMACS" in os.environ
         secret_prompt = SECRET_PROMPTS.get(stands.secret or "")
-        self._unseen = secret_prompt is not None
+        # A terminal echoes a paste as it comes: the user's name, and the password behind it.
+        self._unseen = (stands.secret if not inside_emacs else secret_prompt) is not None
         self._echo(not self._unseen)
         if not self._at_prompt:
-            inside_emacs = "INSIDE_EMACS" in os.environ
             self._write((secret_prompt if inside_emacs else None) or self._painted(PROMPT))
             self._at_prompt = True
 
@@ -377,16 +365,7 @@ class _Terminal:
 
     def _record(self, text: str, at: int | None = None) -> None:
         if self._transcript is not None:
-            self._keep(self._transcript.line(text, at))
-
-    def _keep(self, text: str) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(text)
-        except OSError as error:
-            complain(f"The transcript is incomplete: {error.strerror}.")
-            self._file = None
+            self._transcript.line(text, at)
 
     def _write(self, text: str) -> None:
         if self._editor is not None:
@@ -397,6 +376,11 @@ class _Terminal:
         except OutputError as error:
             # What becomes of the dialogue is told by the status all the same.
             complain(error.text)
+
+
+def _asks_for_user(text: str) -> bool:
+    """Return True if a user's name is to follow TEXT, and then a password."""
+    return text.lower().split() == ["auth", "login"]
 
 
 def _ready(stands: Stands) -> bool:
@@ -422,6 +406,9 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        break_line()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

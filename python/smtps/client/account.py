@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Self
 
 from smtps.errors import ConfigurationError
+from smtps.protocol.visible import visible
 
 PORTS = {"implicit": 465, "starttls": 587, "none": 25}
 """The ports of RFC 8314 3.3 and RFC 6409 3.1; 25 for what is on this machine."""
@@ -78,7 +79,14 @@ def is_loopback(host: str) -> bool:
 
 def split_host(text: str) -> tuple[str, int | None]:
     """Split ``HOST``, ``HOST:PORT``, ``[V6]`` or ``[V6]:PORT``.  Raises ConfigurationError."""
-    host, port = text, ""
+    scheme, address, host = text.rpartition("://")
+    if address:
+        host = host.rstrip("/")
+        raise ConfigurationError(
+            f"A server is named HOST or HOST:PORT, without “{visible(scheme)}://”: "
+            f"“{visible(host)}”, and how it does TLS follows from the port or --tls."
+        )
+    port = ""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):

@@ -18,6 +18,8 @@ from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 Done = subprocess.CompletedProcess[str]
 
+AT_PORT_1 = ["--host", "127.0.0.1", "--port", "1", "--tls", "none"]
+
 WITHOUT_HOME = """
 import os, pwd, sys
 def nobody(number):
@@ -111,6 +113,10 @@ def test_an_accounts_file(tmp_path: Path, text: str, told: str) -> None:
         (["send", "-t", "--host", "localhost", "--port", "smtps"], "no port number"),
         (["outbox", "lst"], "invalid choice"),
         (["generate", "csh"], "invalid choice"),
+        (["smtp://localhost"], "HOST:PORT, without “smtp://”: “localhost”"),
+        (["send", "-t", "--host", "smtps://h:465/"], "HOST:PORT, without “smtps://”: “h:465”"),
+        (["check", "localhost:1", "--transcript", "/no/dir"], "/no/dir can't be written"),
+        (["send", "-t", *AT_PORT_1, "--transcript", "/no/dir"], "/no/dir can't be written"),
     ],
 )
 def test_a_word_written_wrongly(smtps: Run, words: list[str], told: str) -> None:
@@ -123,6 +129,8 @@ def test_a_word_written_wrongly(smtps: Run, words: list[str], told: str) -> None
         ("<&-", ["send", "-t", "--host", "localhost"], 66),
         ("<&-", ["localhost"], 64),
         ("<&-", ["base64"], 64),
+        ("<&-", ["rpc"], 64),
+        (">&-", ["rpc"], 64),
         (">/dev/full", ["base64", "x"], 73),
         (">/dev/full", ["--version"], 73),
         (">/dev/full", ["send", "--help"], 73),
@@ -146,6 +154,57 @@ def test_a_closed_standard_output(tmp_path: Path, words: list[str]) -> None:
         env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("output", ["gone", "full"])
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["session", *AT_PORT_1], 69),
+        (["check", *AT_PORT_1], 69),
+        (["send", "-t", "--report", "json", *AT_PORT_1], 69),
+        (["outbox", "flush"], 75),
+    ],
+    ids=["session", "check", "send", "flush"],
+)
+def test_output_that_nobody_reads_hides_no_fate(
+    tmp_path: Path, words: list[str], status: int, output: str
+) -> None:
+    place = {"HOME": str(tmp_path), "XDG_DATA_HOME": ""}
+    if "flush" in words:
+        assert run(["send", "-t", "--queue", *AT_PORT_1], place).returncode == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone, Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-I", str(PYTHON), *words],
+            input=MESSAGE, stdout=gone if output == "gone" else full, stderr=subprocess.PIPE,
+            text=True, timeout=20, check=False, env=os.environ | place,
+        )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count("No space left") == (output == "full")
+    assert done.stderr.count("\n") == 1 + (output == "full")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["base64", "x"], ["outbox"]])
+def test_whoever_has_gone_wants_no_more(tmp_path: Path, words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-I", str(PYTHON), *words], stdin=subprocess.DEVNULL, stdout=gone,
+            stderr=subprocess.PIPE, check=False, env=os.environ | {"HOME": str(tmp_path)},
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_transcript_does_not_overwrite_the_message(tmp_path: Path) -> None:
+    mail = tmp_path / "mail"
+    mail.write_text(MESSAGE)
+    place = {"HOME": str(tmp_path), "XDG_DATA_HOME": ""}
+    words = ["send", "-t", str(mail), "--transcript", str(mail), *AT_PORT_1]
+    one_line(run(words, place), 64, "would overwrite the message")
+    assert mail.read_text() == MESSAGE
 
 
 def test_in_the_locale_c(sandbox: Sandbox, tmp_path: Path) -> None:

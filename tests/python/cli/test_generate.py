@@ -46,10 +46,14 @@ def test_a_shell_completes(smtps: Run, home: Path, shell: str) -> None:
         pytest.skip(f"{shell} is not installed: tests/run installs it as root.")
     done = smtps("generate", shell)
     assert (done.returncode, done.stderr) == (0, "")
+    queue = ["send", "--queue", "--account", "work", "-f", "a@b.c", "d@e.f"]
+    assert smtps(*queue, text="Subject: x\n\nText\n").returncode == 0
+    (mail,) = smtps("generate", "mails").stdout.split()
     script = home / "_smtps"
     script.write_text(done.stdout)
     environment = {n: v for n, v in os.environ.items() if not n.startswith("XDG_")} | {
         "HOME": str(home),
+        "XDG_DATA_HOME": str(home / "data"),
         "PATH": f"{home}/bin:{os.environ['PATH']}",
     }
     with Terminal(f"cd {home}; {SHELLS[shell]}", environment) as terminal:
@@ -77,6 +81,26 @@ def test_a_shell_completes(smtps: Run, home: Path, shell: str) -> None:
         terminal.type("smtps send --transcript _sm")
         terminal.keys("Tab")
         terminal.until("smtps send --transcript _smtps$")
+        terminal.keys("C-u")
+        # A host needs no verb, nor do the options behind it.
+        terminal.type("smtps x.inv")
+        terminal.keys("Tab")
+        terminal.until("smtps x.invalid$")
+        terminal.type(" --account w")
+        terminal.keys("Tab")
+        terminal.until("smtps x.invalid *--account work$")
+        terminal.keys("C-u")
+        terminal.type("smtps --account ho")
+        terminal.keys("Tab")
+        terminal.until("smtps --account home$")
+        terminal.keys("C-u")
+        terminal.type("smtps check y.")
+        terminal.keys("Tab")
+        terminal.until("smtps check y.invalid$")
+        terminal.keys("C-u")
+        terminal.type(f"smtps outbox drop {mail[:9]}")
+        terminal.keys("Tab")
+        terminal.until(f"smtps outbox drop {mail}$")
 
 
 def test_man_reads_the_page(smtps: Run, tmp_path: Path) -> None:
@@ -100,5 +124,6 @@ def test_man_reads_the_page(smtps: Run, tmp_path: Path) -> None:
                     assert re.search(rf"(?<!\S){option}(?!\S\S)", text), (verb, option)
 
 
-def test_the_accounts_are_told(smtps: Run, home: Path) -> None:
+def test_what_can_be_named_is_told(smtps: Run, home: Path) -> None:
     assert smtps("generate", "accounts").stdout == "work\nhome\n"
+    assert smtps("generate", "hosts").stdout == "x.invalid\ny.invalid\n"

@@ -90,7 +90,7 @@ def test_a_mail_that_failed_is_tried_again(smtps: Run, sandbox: Sandbox) -> None
     assert "waits" in smtps("outbox").stdout
     # The account is frozen with the mail, its password command too: it is wrong again.
     done = smtps("outbox", "flush")
-    assert done.returncode == 75
+    assert done.returncode == 77, done.stderr
     assert "refused the login" in done.stdout
     assert "1 mail waits in the outbox" in done.stderr
     assert not sandbox.accepted
@@ -176,6 +176,44 @@ def test_where_nothing_can_be_locked_nothing_is_sent_or_moved(
     assert [path for state in MAILS for path in (box.root / state).iterdir()] == [mail]
 
 
+def test_a_flush_ends_with_what_matters_most(smtps: Run, sandbox: Sandbox) -> None:
+    assert smtps("outbox", "flush").returncode == 0
+    # Not reached it waits, and is tried again.
+    assert smtps("outbox", "retry", kept(smtps, 1)).returncode == 0
+    assert smtps("outbox", "flush").returncode == 75
+    more = ["--ca-file", str(sandbox.ca_file), "--user", USER]
+    name = kept(smtps, sandbox.port, *more, "--password-command", "printf wrong")
+    smtps("outbox", "retry", name)
+    assert smtps("outbox", "flush").returncode == 77
+    smtps("outbox", "drop", name)
+    with Server(Script(steps={"rcpt1": b"550 5.1.1 no\r\n"})) as server:
+        smtps(
+            "send", "--queue", "-f", "a@x.org", "b@x.org", "--host", "127.0.0.1",
+            "--port", str(server.port), "--tls", "none", text=MESSAGE,
+        )  # fmt: skip
+        assert smtps("outbox", "flush").returncode == 67
+
+
+def test_a_flush_asks_a_password_command_for_accounts_without(smtps: Run, sandbox: Sandbox) -> None:
+    words = ["send", "--queue", "-f", "a@x.org", "--host", "localhost", "--port", str(sandbox.port),
+             "--tls", "implicit", "--ca-file", str(sandbox.ca_file), "--user", USER]  # fmt: skip
+    for address, more in (("b@x.org", []), ("c@x.org", ["--password-command", "printf wrong"])):
+        assert smtps(*words, *more, address, text=MESSAGE).returncode == 0
+    done = smtps("outbox", "flush", "--password-command", f"printf {PASSWORD}")
+    # That of the other account is its own.
+    assert done.returncode == 77, done.stderr
+    assert [mail.recipients for mail in sandbox.accepted] == [("b@x.org",)]
+
+
+def test_without_a_user_nobody_has_to_log_in(smtps: Run) -> None:
+    with Server(Script(offers=("AUTH PLAIN",))) as server:
+        words = ["send", "--queue", "-f", "a@x.org", "b@x.org", "--host", "127.0.0.1",
+                 "--port", str(server.port), "--tls", "none"]  # fmt: skip
+        assert smtps(*words, text=MESSAGE).returncode == 0
+        done = smtps("outbox", "flush")
+    assert (done.returncode, "accepted the message" in done.stdout) == (0, True), done.stdout
+
+
 def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_path: Path) -> None:
     pins = tmp_path / ".config" / "smtps" / "pins"
     pins.parent.mkdir(parents=True)
@@ -188,7 +226,7 @@ def test_a_fault_of_the_set_up_is_told_once(smtps: Run, sandbox: Sandbox, tmp_pa
     for name in names:
         assert smtps("outbox", "retry", name).returncode == 0
     done = smtps("outbox", "flush")
-    assert done.returncode == 75
+    assert done.returncode == 78
     assert done.stdout.count("is no pin") == 1
     assert "2 mails wait in the outbox" in done.stderr
     pins.unlink()

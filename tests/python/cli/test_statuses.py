@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -17,7 +18,11 @@ from pathlib import Path
 import pytest
 from servers import PYTHON, Run
 
+from smtps.errors import SmtpsError
+from smtps.protocol.outcome import STATUS
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
+
+README = PYTHON.parent / "README.org"
 
 MESSAGE = "From: a@b.c\nTo: d@e.f\nSubject: x\n\nText\n"
 OK = b"250 ok\r\n"
@@ -83,38 +88,40 @@ def test_status(smtps: Run, tmp_path: Path, replies: list[bytes | None], status:
     assert status == 0 or kept[0].name in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "text", "status"),
-    [
-        (["send", "--nonsense"], MESSAGE, 64),
-        (["send", "-bs", "--host", "localhost"], MESSAGE, 64),
-        (["send", "--host", "localhost"], MESSAGE, 64),
-        (["send", "-t"], MESSAGE, 64),
-        (["send", "x@y.z", "--host", "localhost"], "", 65),
-        (["send", "x@y.z\r\nDATA", "--host", "localhost"], MESSAGE, 65),
-        (["send", "-t", "/nonexistent/file", "--host", "localhost"], "", 66),
-        (["send", "-t", "/", "--host", "localhost"], "", 66),
-        (["send", "-t", "--host", "nosuch.invalid"], MESSAGE, 68),
-        (["send", "-t", "--host", "localhost", "--outbox", "/proc/nowhere"], MESSAGE, 73),
-        (["send", "-t", "--host", "mx.invalid", "--tls", "none"], MESSAGE, 78),
-        (["send", "-t", "--host", "localhost", "--port", "99999"], MESSAGE, 64),
-        (["send", "-t", "word", "--host", "localhost"], MESSAGE, 64),
-        (["send", "-t", "/", "--host", "localhost"], MESSAGE, 66),
-        (["send", "--test-message", "d@e.f", "--host", "localhost"], "", 64),
-        (["send", "--test-message", "-t", "-f", "a@b.c", "--host", "localhost"], "", 64),
-        (["send", "-t", "--queue", "--transcript", "x", "--host", "localhost"], MESSAGE, 64),
-        (["session", "localhost:x"], "", 64),
-        (["session", "localhost:99999"], "", 64),
-        (["session", "localhost:"], "", 64),
-        (["session", "x" * 300], "", 68),
-        (["sesion"], "", 64),
-        (["sned", "-t"], MESSAGE, 64),
-        (["base64", "-d", "!"], "", 65),
-        (["base64", "é"], "", 0),
-        (["--version"], "", 0),
-        (["--help"], "", 0),
-    ],
-)
+WITHOUT_A_SERVER: list[tuple[list[str], str, int]] = [
+    (["send", "--nonsense"], MESSAGE, 64),
+    (["send", "-bs", "--host", "localhost"], MESSAGE, 64),
+    (["send", "--host", "localhost"], MESSAGE, 64),
+    (["send", "-t"], MESSAGE, 64),
+    (["send", "x@y.z", "--host", "localhost"], "", 65),
+    (["send", "x@y.z\r\nDATA", "--host", "localhost"], MESSAGE, 65),
+    (["send", "-t", "/nonexistent/file", "--host", "localhost"], "", 66),
+    (["send", "-t", "/", "--host", "localhost"], "", 66),
+    (["send", "-t", "--host", "nosuch.invalid"], MESSAGE, 68),
+    (["send", "-t", "--host", "localhost", "--outbox", "/proc/nowhere"], MESSAGE, 73),
+    (["send", "-t", "--host", "mx.invalid", "--tls", "none"], MESSAGE, 78),
+    (["send", "-t", "--host", "localhost", "--port", "99999"], MESSAGE, 64),
+    (["send", "-t", "word", "--host", "localhost"], MESSAGE, 64),
+    (["send", "-t", "/", "--host", "localhost"], MESSAGE, 66),
+    (["send", "--test-message", "d@e.f", "--host", "localhost"], "", 64),
+    (["send", "--test-message", "-t", "-f", "a@b.c", "--host", "localhost"], "", 64),
+    (["send", "-t", "--queue", "--transcript", "x", "--host", "localhost"], MESSAGE, 64),
+    (["session", "localhost:x"], "", 64),
+    (["session", "localhost:99999"], "", 64),
+    (["session", "localhost:"], "", 64),
+    (["session", "x" * 300], "", 68),
+    (["sesion"], "", 64),
+    (["sned", "-t"], MESSAGE, 64),
+    (["base64", "-d", "!"], "", 65),
+    (["base64", "é"], "", 0),
+    (["--version"], "", 0),
+    (["--help"], "", 0),
+    (["send", "-f", "Name <a@x.y>", "d@e.f", "--host", "localhost"], MESSAGE, 65),
+    (["send", "Name <d@e.f>", "--host", "localhost"], MESSAGE, 65),
+]
+
+
+@pytest.mark.parametrize(("words", "text", "status"), WITHOUT_A_SERVER)
 def test_status_without_a_server(smtps: Run, words: list[str], text: str, status: int) -> None:
     done = smtps(*words, text=text)
     assert done.returncode == status, done.stderr
@@ -277,6 +284,26 @@ def test_an_error_of_our_own_keeps_the_mail(smtps: Run, tmp_path: Path) -> None:
     (entry,) = box.glob("*/*/message.eml")
     assert entry.read_text().endswith("\n\nText\n")
     assert entry.parent.name in smtps("outbox", "--outbox", str(box)).stdout
+
+
+def test_each_status_has_a_case() -> None:
+    # 70 has the test above.
+    caused = {70} | {status for _, status in CASES.values()}
+    caused |= {status for _, _, status in WITHOUT_A_SERVER}
+    documented = re.findall(r"^\|  +(\d+) \|", README.read_text("utf-8"), re.MULTILINE)
+    # 130 is what shells report of SIGINT, which has tests of its own.
+    assert {int(status) for status in documented} - {130} == caused
+    assert {error.status for error in leaves(SmtpsError)} | set(STATUS.values()) <= caused
+
+
+def leaves(kind: type[SmtpsError]) -> set[type[SmtpsError]]:
+    """Return KIND and all that is below it."""
+    return {kind}.union(*(leaves(below) for below in kind.__subclasses__()))
+
+
+def test_a_name_before_an_address_is_told(smtps: Run) -> None:
+    done = smtps("send", "-f", "Name <a@x.y>", "d@e.f", "--host", "localhost", text=MESSAGE)
+    assert "“Name <a@x.y>” has a name in it: give a@x.y alone" in done.stderr
 
 
 def test_base64_has_no_line_breaks(smtps: Run) -> None:

@@ -107,7 +107,7 @@ def test_a_login_in_one_line_is_not_kept(sandbox: Sandbox, tmp_path: Path) -> No
         terminal.keys("Up")
         terminal.until("^send> ehlo x$")
         terminal.keys("C-c")
-        terminal.until("^status=130$")
+        terminal.until("^- The session was closed\nsend> ehlo x\nstatus=130$")
     assert secret not in (tmp_path / ".local/state/smtps/history").read_text()
 
 
@@ -126,8 +126,8 @@ def test_a_plain_terminal_has_no_history_and_no_colours(sandbox: Sandbox, tmp_pa
     with opened(tmp_path, *on(sandbox)) as terminal:
         terminal.until("^send>$")
         assert "\x1b[36mrecv>" in terminal.coloured()
-        terminal.keys("C-d")
-        terminal.until("^status=0$")
+        terminal.keys("C-c")
+        terminal.until("^- The session was closed\nstatus=130$")
     with opened(tmp_path, *on(sandbox), NO_COLOR="1") as terminal:
         terminal.until("^send>$")
         assert "\x1b" not in terminal.coloured()
@@ -136,6 +136,12 @@ def test_a_plain_terminal_has_no_history_and_no_colours(sandbox: Sandbox, tmp_pa
     with Terminal(f"TERM=dumb {command}", os.environ | {"HOME": str(tmp_path)}) as terminal:
         terminal.until("^send>$")
         assert "\x1b" not in terminal.coloured()
+        # The user's name is unseen, too: the password may be pasted together with it.
+        terminal.enter("ehlo x", "^recv> 250 SIZE\nsend>$")
+        terminal.enter("auth login", "^recv> 334 .*\n(.*\n)?send>$")
+        screen = terminal.enter("\n".join(LOGIN), "^recv> 235 .*\nsend>$")
+        assert "send> <the-base64-username>" in screen
+        assert not any(secret in screen for secret in LOGIN)
         terminal.enter("quit", "^status=0$")
     assert not (tmp_path / ".local/state/smtps/history").exists()
 
@@ -157,7 +163,7 @@ def test_with_a_user_the_first_prompt_stands_behind_the_login(
     with opened(tmp_path, *on(sandbox), "--user", USER) as terminal:
         terminal.until("^Password for .*:$")
         terminal.keys("C-c")
-        terminal.until("^status=130$")
+        terminal.until("^Password for .*: *\n(.*\n)*status=130$")
 
 
 def test_a_flush_can_be_interrupted_while_it_asks(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -172,6 +178,52 @@ def test_a_flush_can_be_interrupted_while_it_asks(sandbox: Sandbox, tmp_path: Pa
         terminal.until("^Password for .*:$")
         terminal.keys("C-c")
         terminal.until("status=130\nsame$")
+
+
+MAIL = "From: a@b.c\\nTo: d@e.f\\n\\nText\\n"
+
+
+def test_who_is_waited_for_is_told(tmp_path: Path) -> None:
+    with opened(tmp_path, "base64") as terminal:
+        terminal.until("^smtps: Waiting for the text. Ctrl-D on a line of its own ends it")
+        terminal.enter("hi", "^hi$")
+        terminal.keys("C-d")
+        terminal.until("^aGk=\nstatus=0$")
+    (tmp_path / "draft").write_text("From: a@b.c\n")
+    with opened(tmp_path, "send", str(tmp_path / "draft"), "--host", "localhost") as terminal:
+        terminal.until("^smtps: Waiting for the message: ")
+        terminal.until("^smtps: “/.*draft” is who gets it;(?s:.*)-t FILE” sends a file.$")
+        terminal.keys("C-c")
+        terminal.until(
+            r"^\^C\nsmtps: Interrupted before all of the message was read: nothing was sent or "
+            r"kept.\nstatus=130$"
+        )
+    # What is pasted, or piped, needs no such words.
+    with opened(tmp_path, "base64") as terminal:
+        terminal.enter("x", "^x$")
+        terminal.keys("C-d")
+        assert "Waiting" not in terminal.until("^status=0$")
+
+
+def test_how_a_mail_fared_is_told_in_its_colour(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "mail").write_text(MAIL.replace("\\n", "\n"))
+    host, *words = on(sandbox)
+    send = ["send", "-t", str(tmp_path / "mail"), "--host", host, *words, "--user", USER]
+    with opened(tmp_path, *send) as terminal:
+        terminal.until("^Password for .*:$")
+        terminal.enter(PASSWORD, "^smtps: localhost accepted .*\n(.*\n)?status=0$")
+        assert "\x1b[32msmtps:" in terminal.coloured()
+    with opened(tmp_path, *send) as terminal:
+        terminal.until("^Password for .*:$")
+        terminal.keys("C-c")
+        terminal.until("^Password for .*: *\nsmtps: Interrupted before the message was sent.")
+        terminal.until("^status=130$")
+        assert "\x1b[31msmtps:" in terminal.coloured()
+
+
+def test_a_terminal_is_told_once_why_a_check_failed(tmp_path: Path) -> None:
+    with opened(tmp_path, "check", "127.0.0.1:1", "--tls", "none") as terminal:
+        assert terminal.until("^status=69$").count("connection refused") == 1
 
 
 @pytest.mark.parametrize("line", ["send>", "recv> 250 ok", "recv> 550 no", "! what", "- TLS: x"])
