@@ -310,6 +310,74 @@ read; then the first form is `omitted'."
                           forms)))
     (cdr form)))
 
+(defconst smtps-outbox--last-time 253402300799
+  "The end of the year 9999 in seconds since 1970: what is later can't be shown.")
+
+(defun smtps-outbox--fits-p (type value)
+  "Return non-nil if VALUE is of TYPE, one of those in `smtps-outbox--fields'."
+  (pcase type
+    ('text (stringp value))
+    ('text? (or (null value) (stringp value)))
+    ('number (integerp value))
+    ('number? (or (null value) (integerp value)))
+    ('time (and (integerp value) (<= 0 value smtps-outbox--last-time)))
+    ('time? (or (null value) (smtps-outbox--fits-p 'time value)))
+    ('name (and value (symbolp value) (not (eq value t)) (not (keywordp value))))
+    ('flag (memq value '(t nil)))
+    ('numbers (and (listp value) (cl-every #'integerp value)))
+    ('names (and (listp value)
+                 (cl-every (lambda (one)
+                             (or (stringp one) (smtps-outbox--fits-p 'name one)))
+                           value)))))
+
+(defconst smtps-outbox--fields
+  '((envelope :version number :id text :created time :message-id text
+              :size number :not-before time?)
+    (account :host text :port number :tls name :name text? :user text?
+             :ca-file text? :mechanisms names :password-command text?
+             :author text? :client-certificate text? :client-key text?
+             :send-in-clear flag)
+    (mail :ret text? :envid text? :deliver-by text? :hold-for number?
+          :hold-until text? :priority number? :require-tls flag
+          :all-or-none flag)
+    (rcpt :notify names :orcpt text?)
+    (end)
+    (attempt :number number :time time? :once flag)
+    (commit :attempt number? :recipients numbers)
+    (result :attempt number? :recipient number :verdict name :code number?
+            :enhanced text? :text text?)
+    (outcome :attempt number? :verdict name :text text? :next time?)
+    (retry :time time? :others flag :now flag :uncertain flag)
+    (transcript :attempt number? :text text?))
+  "The forms of an entry: their fields, and the type of each.
+What is of another type is damage.  A question mark is for what may be
+missing.  The helper has the same table.")
+
+(defun smtps-outbox--whole-p (form)
+  "Return non-nil if FORM holds in each field what it may."
+  (let ((fields (alist-get (car form) smtps-outbox--fields 'unknown))
+        (properties (cdr form)))
+    (or (eq fields 'unknown)
+        (and (or (not (memq (car form) '(mail rcpt)))
+                 (stringp (pop properties)))
+             (zerop (% (length properties) 2))
+             (cl-loop for key in properties by #'cddr always (keywordp key))
+             (cl-loop for (key type) on fields by #'cddr
+                      always (smtps-outbox--fits-p
+                              type (plist-get properties key)))))))
+
+(defun smtps-outbox--journal (directory)
+  "Return the forms of the journal of the entry in DIRECTORY, or `damaged'.
+The first is `omitted' if it was too long to be read whole."
+  (let ((forms (smtps-outbox--forms (concat directory "/journal.sexp")
+                                    smtps-outbox--journal-limit)))
+    (if (and (consp forms)
+             (cl-loop for form in forms
+                      always (or (eq form 'omitted)
+                                 (and (consp form) (smtps-outbox--whole-p form)))))
+        forms
+      (and forms 'damaged))))
+
 (defun smtps-outbox-read (directory)
   "Return what is known of the entry in DIRECTORY, a plist.
 Its properties are `:id', `:directory', and from envelope.sexp
@@ -323,8 +391,7 @@ rest.  Return nil if there is no entry."
   (let* ((id (file-name-nondirectory (directory-file-name directory)))
          (envelope (smtps-outbox--forms (concat directory "/envelope.sexp")
                                         smtps-outbox--envelope-limit))
-         (journal (smtps-outbox--forms (concat directory "/journal.sexp")
-                                       smtps-outbox--journal-limit))
+         (journal (smtps-outbox--journal directory))
          (entry (list :id id :directory directory)))
     (cond
      ((not (file-exists-p directory)) nil)
@@ -396,10 +463,9 @@ Its user decides whether the others are to have it."
        (time-less-p nil (plist-get entry :not-before))))
 
 (defun smtps-outbox-journal (entry)
-  "Return the forms of ENTRY's journal: what was tried, and what came of it."
-  (let ((forms (smtps-outbox--forms
-                (concat (plist-get entry :directory) "/journal.sexp")
-                smtps-outbox--journal-limit)))
+  "Return the forms of ENTRY's journal: what was tried, and what came of it.
+Of a damaged one, return nil."
+  (let ((forms (smtps-outbox--journal (plist-get entry :directory))))
     (and (consp forms)
          (cl-remove-if-not #'consp forms))))
 
@@ -430,23 +496,14 @@ With OTHERS, leave out those who were refused for good."
   (and (consp forms)
        (cl-every #'consp forms)
        (equal (car (last forms)) '(end))
+       (cl-every #'smtps-outbox--whole-p forms)
        (let ((head (cdar forms)))
          (and (eq (caar forms) 'envelope)
-              (zerop (% (length head) 2))
               (eql (plist-get head :version) 1)
-              (equal (plist-get head :id) id)
-              (integerp (plist-get head :created))
-              (integerp (plist-get head :size))
-              (integerp (or (plist-get head :not-before) 0))))
-       (let ((account (smtps-outbox--form 'account forms)))
-         (and account
-              (zerop (% (length account) 2))
-              (stringp (plist-get account :host))))
-       (stringp (car (smtps-outbox--form 'mail forms)))
-       (smtps-outbox--form 'rcpt forms)
-       (cl-loop for form in forms
-                always (or (not (eq (car form) 'rcpt))
-                           (stringp (cadr form))))))
+              (equal (plist-get head :id) id)))
+       (smtps-outbox--form 'account forms)
+       (smtps-outbox--form 'mail forms)
+       (smtps-outbox--form 'rcpt forms)))
 
 (defun smtps-outbox--names (state)
   "Return the names of the entries in the directory STATE, oldest first."

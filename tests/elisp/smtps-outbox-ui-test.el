@@ -128,6 +128,86 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
                       "0.003  recv> 220 x" "0.012  send> EHLO \ufffd[31mred"))
         (should (search-forward line nil t))))))
 
+(defconst smtps-outbox-ui-test-entry
+  (let ((file (expand-file-name "../wire/entry.txt"
+                                (file-name-directory (or load-file-name
+                                                         buffer-file-name)))))
+    (with-temp-buffer
+      (insert-file-contents file)
+      (mapcar #'smtps-wire-read (split-string (buffer-string) "\n" t))))
+  "The forms of an entry, envelope and journal, in which no field is missing.")
+
+(defconst smtps-outbox-ui-test-kinds
+  `((number . -1) (text . "x") (name . x) (flag . t) (list . (1 "a" x))
+    (nothing . nil) (huge . ,most-positive-fixnum))
+  "Types of values, and a value of each.")
+
+(defun smtps-outbox-ui-test-write (id forms state)
+  "Write FORMS as the envelope and the journal of the mail ID in STATE."
+  (let ((end (1+ (cl-position '(end) forms :test #'equal)))
+        (coding-system-for-write 'utf-8-unix))
+    (cl-loop for (name part) in `(("envelope.sexp" ,(seq-take forms end))
+                                  ("journal.sexp" ,(nthcdr end forms)))
+             do (write-region (mapconcat (lambda (form)
+                                           (concat (smtps-wire-print form) "\n"))
+                                         part "")
+                              nil (smtps-outbox--directory state id name)
+                              nil 'silent))))
+
+(defun smtps-outbox-ui-test-spoilt (forms)
+  "Return FORMS with one value in them of another type, for each such way.
+Each is a list (FORM FORMS SURE): the form, and whether that is damage for
+sure; what is missing, or too large, may be."
+  (cl-loop
+   for form in forms
+   append
+   (cl-loop
+    for i from 1 below (length form)
+    for value = (nth i form)
+    for kind = (cond ((keywordp value) 'keyword) ((eq value t) 'flag)
+                     ((integerp value) 'number) ((stringp value) 'text)
+                     ((symbolp value) 'name) (t 'list))
+    append
+    (cl-loop
+     for (other . wrong) in smtps-outbox-ui-test-kinds
+     unless (or (eq kind other) (and (eq kind 'keyword) (not (eq other 'number))))
+     collect (let ((new (append (seq-take form i) (list wrong)
+                                (nthcdr (1+ i) form))))
+               (list new (cl-subst new form forms :test #'eq)
+                     (not (memq other '(nothing huge)))))))))
+
+(ert-deftest smtps-outbox-ui-test-wrong-types ()
+  "Whatever stands in a field, that mail is shown, and others; a wrong type is damage."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (smtps-outbox-ui-test-put 'held)
+    (let ((id (smtps-outbox-ui-test-put 'held "x: "))
+          (smtps-helper-command '("/nonexistent"))
+          (whole smtps-outbox-ui-test-entry)
+          (state "held")
+          (count 0))
+      (dolist (next '("queue" "failed"))
+        (rename-file (smtps-outbox--directory state id)
+                     (smtps-outbox--directory next id))
+        (setq state next)
+        (pcase-dolist (`(,form ,forms ,sure)
+                       `((whole ,whole nil) ,@(smtps-outbox-ui-test-spoilt whole)))
+          (smtps-outbox-ui-test-write
+           id (cl-subst id "ID" forms :test #'equal) state)
+          (cl-incf count)
+          (ert-info ((format "%s: %S" state form))
+            (let ((damaged (plist-get (smtps-outbox-find id) :damaged)))
+              (should-not (and (eq form 'whole) damaged))
+              (should (or damaged (not sure)))
+              ;; What is damaged is shown alike, wherever it lies.
+              (unless (and damaged (equal state "queue"))
+                (smtps-outbox-ui-test-go id)
+                (should (smtps-outbox-ui-test-line "From a file"))
+                (should (eq (looking-at-p " damaged ") (stringp damaged)))
+                (smtps-outbox-show)
+                (bury-buffer))))))
+      (should (> count 500)))))
+
 (ert-deftest smtps-outbox-ui-test-narrow ()
   "On 80 columns the subject is seen, and ElDoc shows what is cut off."
   (should (< (apply #'+ 1 (mapcar (lambda (column) (1+ (cadr column)))
