@@ -503,6 +503,7 @@ Forget what is there no longer."
   "Show the fate of the mail at point: its recipients, and the dialogue."
   (interactive)
   (let ((id (smtps-outbox-ui--here)))
+    (smtps-outbox-told id)
     (with-current-buffer (get-buffer-create "*smtps mail*")
       (smtps-outbox-mail-mode)
       (smtps-outbox-ui--show id)
@@ -788,6 +789,7 @@ One that failed may have been sent by hand."
       (smtps-outbox-ui--can-ask-p
        (format "It is not sent again then.  Has it arrived at %s? "
                (smtps-outbox-ui--addresses (smtps-outbox-left entry)))))
+    (smtps-outbox-told (plist-get entry :id))
     (smtps-outbox-ui--ask 'outbox-mark-sent entry "Marked as sent")))
 
 (defun smtps-outbox-follow ()

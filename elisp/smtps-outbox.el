@@ -138,14 +138,51 @@ can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
     (with-file-modes #o600
       (write-region nil nil file nil 'no-message nil 'excl))))
 
-(defun smtps-outbox--make-journal (directory)
-  "Make the journal of the entry in DIRECTORY, with nothing in it.
-To whoever sends the mail, making files is what takes longest."
-  (let ((write-region-inhibit-fsync t)
+(defun smtps-outbox--make-empty (file)
+  "Make FILE, with nothing in it."
+  (let ((file-name-handler-alist nil)
+        (write-region-inhibit-fsync t)
         (write-region-annotate-functions nil)
         (write-region-post-annotation-function nil))
     (with-file-modes #o600
-      (make-empty-file (concat directory "/journal.sexp")))))
+      (make-empty-file file))))
+
+(defconst smtps-outbox--untold "untold"
+  "The file, empty, of an entry whose fate nobody was told yet.")
+
+(defun smtps-outbox--make-untold (directory)
+  "Note that nobody was told yet of the fate of the entry in DIRECTORY."
+  (smtps-outbox--make-empty (concat directory "/" smtps-outbox--untold)))
+
+(defun smtps-outbox-untold-p (directory)
+  "Return non-nil if nobody was told yet of the fate of the entry in DIRECTORY."
+  (let ((file-name-handler-alist nil))
+    (file-exists-p (concat directory "/" smtps-outbox--untold))))
+
+(defun smtps-outbox-to-be-told (id)
+  "Note that nobody was told yet of the fate of the mail ID."
+  (let ((state (car (smtps-outbox-states-of id))))
+    (when state
+      ;; It may be moved meanwhile, or the disk be full: whoever runs, hears.
+      (ignore-error file-error
+        (let ((directory (smtps-outbox--directory (symbol-name state) id)))
+          (unless (smtps-outbox-untold-p directory)
+            (smtps-outbox--make-untold directory)))))))
+
+(defun smtps-outbox-told (id)
+  "Note that the fate of the mail ID is told now.
+Return non-nil if nobody was told before."
+  (let* ((file-name-handler-alist nil)
+         (state (car (smtps-outbox-states-of id)))
+         (directory (and state (smtps-outbox--directory (symbol-name state) id)))
+         (gone (concat directory "/." smtps-outbox--untold)))
+    (and state
+         (smtps-outbox-untold-p directory)
+         ;; To delete what is there no longer is no error; this is.
+         (ignore-error file-error
+           (rename-file (concat directory "/" smtps-outbox--untold) gone t)
+           (delete-file gone)
+           t))))
 
 (defun smtps-outbox--write-forms (file forms)
   "Write FORMS, one a line, to the new FILE and flush it."
@@ -187,7 +224,7 @@ The current buffer holds the message's octets."
     (ignore-errors (delete-file (concat directory "/envelope.sexp")))
     (delete-directory directory t)))
 
-(defun smtps-outbox-put (envelope &optional afterwork state)
+(defun smtps-outbox-put (envelope &optional afterwork state to-be-told)
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for',
@@ -195,7 +232,8 @@ with `:author' where it has no user: who logs in), `:from' and
 `:recipients' (a list), which are addresses, `:message-id', `:not-before',
 seconds since 1970 or nil, and `:wishes', the properties of the form `mail'
 in envelope.sexp.  AFTERWORK is a list of forms for
-afterwork.sexp.  STATE is `queue' (the default) or `held'.
+afterwork.sexp.  STATE is `queue' (the default) or `held'.  With
+TO-BE-TOLD, somebody is to hear of its fate: see `smtps-outbox-told'.
 
 Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing
 is.  Once it returns, the entry is whole and on the disk.  Quits are
@@ -218,7 +256,10 @@ later is left in `quit-flag'."
                 (when afterwork
                   (smtps-outbox--write-forms
                    (concat temporary "/afterwork.sexp") afterwork))
-                (smtps-outbox--make-journal temporary)
+                ;; To whoever sends it, making files is what takes longest.
+                (smtps-outbox--make-empty (concat temporary "/journal.sexp"))
+                (when to-be-told
+                  (smtps-outbox--make-untold temporary))
                 ;; Last, since it makes the entry a whole one.
                 (smtps-outbox--write-forms
                  (concat temporary "/envelope.sexp")

@@ -795,7 +795,9 @@ is or can't be kept."
                   (if (with-current-buffer source
                         (bound-and-true-p smtpmail-queue-mail))
                       'held
-                    'queue))))
+                    'queue)
+                  ;; A script hears of it before this returns.
+                  (not noninteractive))))
       ;; From here on, nothing may signal: the mail is in the outbox.
       (smtps-send--after id envelope composed afterwork)
       ;; A key pressed meanwhile must not have the mail taken for unsent.
@@ -1130,7 +1132,12 @@ A key ends that, and it is done later."
       (when (nthcdr smtps-send--told-limit smtps-send--told)
         (setf (nthcdr smtps-send--told-limit smtps-send--told) nil))
       (unless (or noninteractive alike)
-        (smtps-send-tell (concat (smtps-send--label id) sentence))))))
+        (smtps-send-tell (concat (smtps-send--label id) sentence))))
+    (when (and (stringp id)
+               (not noninteractive)
+               (or (memq (plist-get event :state) '(sent failed))
+                   (eq (plist-get event :waits) 'decision)))
+      (smtps-outbox-told id))))
 
 (defun smtps-send--follow (id)
   "Do what is to follow the fate of the mail ID and can be done here and now."
@@ -1440,6 +1447,8 @@ password is looked for, which may ask."
     (setf (alist-get id smtps-send--again nil nil #'equal)
           (plist-get entry :attempts))
     (smtps-send--tell-anew id)
+    (unless noninteractive
+      (smtps-outbox-to-be-told id))
     (apply #'smtps-send--wake id properties)))
 
 ;;;###autoload
@@ -1623,7 +1632,7 @@ the script's back."
              (setq entry (smtps-outbox-find id)
                    state (plist-get entry :state)
                    outcome (plist-get entry :outcome))
-             (pcase state
+             (pcase (and (not (plist-get entry :damaged)) state)
                ('queue
                 (if (or outcome smtps-send--trouble)
                     ;; Lost, if the helper has just taken it.
@@ -1675,7 +1684,11 @@ STATE is where it was found, OUTCOME the properties of its last outcome."
                            (car (smtps-send--accounts-of (list entry)))))
                 "")
               (smtps-outbox--directory
-               (symbol-name (if (eq state 'queue) 'held state)) id)))))
+               (symbol-name (if (and (eq state 'queue)
+                                     (not (plist-get entry :damaged)))
+                                'held
+                              state))
+               id)))))
 
 (provide 'smtps-send)
 ;;; smtps-send.el ends here
