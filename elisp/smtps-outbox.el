@@ -293,13 +293,14 @@ Where there is no program for it, only a power cut can undo the rename."
   "Move entry ID from the state FROM to TO; return non-nil if that was done.
 One of the two is `queue' and the other `held', or what was left behind
 in `tmp' becomes held: all other moves are the helper's.  When another
-process moved it first, return nil."
+process moved it first, return nil.  Signal `smtps-outbox-error' if the
+outbox can't be written."
   (unless (member (list from to) '((queue held) (held queue) (tmp held)))
     (error "Mail is not moved from %s to %s by Emacs" from to))
   (let ((file-name-handler-alist nil)
         (from (symbol-name from))
         (to (symbol-name to)))
-    (condition-case nil
+    (condition-case problem
         (progn
           (rename-file (smtps-outbox--directory from id)
                        (smtps-outbox--directory to id))
@@ -307,7 +308,10 @@ process moved it first, return nil."
                               (smtps-outbox--directory to))
           (smtps-outbox-changed)
           t)
-      (file-error nil))))
+      ((file-missing file-already-exists) nil)
+      (file-error
+       (smtps-outbox--refuse "The mail can't be moved from %s to %s: %s."
+                             from to (smtps-outbox--reason problem))))))
 
 ;;; Reading
 
