@@ -892,7 +892,8 @@ Until that is sent, the mail stays in the outbox, held."
       (message-goto-body)
       (set-buffer-modified-p nil)
       (setq buffer-undo-list nil
-            smtps-send-replaces (plist-get entry :id))
+            smtps-send-replaces (plist-get entry :id)
+            smtps-send-replaced-fates (smtps-outbox-fates entry))
       (when (> got 0)
         (smtps-send-tell
          (format "%d of its recipients have got it already: they are left out"

@@ -85,6 +85,10 @@
 That mail is dropped once this one is in the outbox.")
 (put 'smtps-send-replaces 'permanent-local nil)
 
+(defvar-local smtps-send-replaced-fates nil
+  "What had become of that mail when it was taken back to be edited.
+It is a value of `smtps-outbox-fates'.")
+
 (defun smtps-send--refuse (format-string &rest arguments)
   "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
 The sentence is completed by one that nothing was sent."
@@ -721,38 +725,55 @@ the mail for unsent.  Signal `smtps-send-error' if it isn't to be sent."
                         (memq 'mail (bound-and-true-p
                                      message-sent-message-via))))))
       (unless (smtps-send--yes-p
-               "This mail is in the outbox already (%s).  Send it once more? "
-               entry)
+               (format "This mail is in the outbox already (%s).  Send it once more? "
+                       (smtps-send--state-in-words entry)))
         (signal 'smtps-send-error
                 (list (format-message
                        "This mail was in the outbox already (%s, as %s).  It \
 was not sent once more."
                        (smtps-send--state-in-words entry) id)))))))
 
-(defun smtps-send--check-replaced (buffer)
+(defun smtps-send--check-replaced (buffer recipients)
   "Ask, if the mail in whose place that of BUFFER is sent has gone meanwhile.
-Somebody may have let it go, or tried it again.  Signal `smtps-send-error'
-if this one isn't to be sent."
+Somebody may have let it go, or tried it again, and some of RECIPIENTS may
+have got it.  Signal `smtps-send-error' if this one isn't to be sent."
   (let* ((id (buffer-local-value 'smtps-send-replaces buffer))
-         (entry (and id (smtps-outbox-find id))))
-    (when (memq (plist-get entry :state) '(queue active sent))
-      (unless (smtps-send--yes-p
-               "The mail as it was before edited is %s.  Send this one, too? "
-               entry)
+         (entry (and id (smtps-outbox-find id)))
+         (gone (memq (plist-get entry :state) '(queue active sent)))
+         (got (and entry (not gone)
+                   (smtps-send--got-meanwhile
+                    entry recipients
+                    (buffer-local-value 'smtps-send-replaced-fates buffer))))
+         (what (cond (gone (format "The mail as it was before edited is %s"
+                                   (smtps-send--state-in-words entry)))
+                     (got (format "%s got the mail as it was before edited, or \
+may have got it"
+                                  (smtps-send--visible (string-join got ", ")))))))
+    (when what
+      (unless (smtps-send--yes-p (concat what ".  Send this one, too? "))
         (signal 'smtps-send-error
-                (list (format-message
-                       "The mail as it was before edited is %s, as %s.  This \
-one was not sent."
-                       (smtps-send--state-in-words entry) id))))
-      ;; What became of it stays to be seen.
-      (with-current-buffer buffer
-        (setq smtps-send-replaces nil)))))
+                (list (format-message "%s, as %s.  This one was not sent."
+                                      what id))))
+      (when gone
+        ;; What became of it stays to be seen.
+        (with-current-buffer buffer
+          (setq smtps-send-replaces nil))))))
 
-(defun smtps-send--yes-p (prompt entry)
-  "Ask PROMPT, a format for the state of ENTRY; return nil if none can answer."
+(defun smtps-send--got-meanwhile (entry recipients fates)
+  "Return those of RECIPIENTS who got ENTRY, or may have, since it had FATES."
+  (cl-loop for (address . result) in (smtps-outbox-fates entry)
+           for before = (cdr (assoc address fates))
+           when (and (memq (plist-get result :verdict) '(accepted uncertain))
+                     (not (equal result before))
+                     (cl-member (downcase address) recipients
+                                :test #'string= :key #'downcase))
+           collect address))
+
+(defun smtps-send--yes-p (prompt)
+  "Ask PROMPT; return nil if nobody can answer."
   (and (not noninteractive)
        (not executing-kbd-macro)
-       (yes-or-no-p (format prompt (smtps-send--state-in-words entry)))))
+       (yes-or-no-p prompt)))
 
 (defun smtps-send--state-in-words (entry)
   "Return what state ENTRY is in, in words."
@@ -785,9 +806,11 @@ is or can't be kept."
       (with-temp-buffer
         (let ((inhibit-quit nil))
           (when composed
-            (smtps-send--check-again composed)
-            (smtps-send--check-replaced composed))
+            (smtps-send--check-again composed))
           (setq envelope (smtps-send--prepare source))
+          (when composed
+            (smtps-send--check-replaced composed
+                                        (plist-get envelope :recipients)))
           (setq envelope (smtps-send--schedule envelope composed)
                 afterwork (smtps-send--collect composed envelope)))
         (setq id (smtps-outbox-put

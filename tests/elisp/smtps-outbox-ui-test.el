@@ -384,6 +384,34 @@ sure; what is missing, or too large, may be."
           (smtps-real-until (equal (smtps-real-state) '(sent sent))))
         (should (smtps-outbox-find id))))))
 
+(ert-deftest smtps-outbox-ui-test-edited-got-meanwhile ()
+  "One who got the mail while it was edited is not sent it again silently."
+  (smtps-real-with
+    (smtps-outbox-ui-test-login)
+    (let ((id (smtps-outbox-ui-test-put 'queue))
+          (asked nil))
+      (smtps-outbox-ui-test-judge id 'refused 'uncertain 'deferred)
+      (rename-file (smtps-outbox--directory "failed" id)
+                   (smtps-outbox--directory "held" id))
+      (smtps-outbox-ui-test-go id)
+      (cl-letf (((symbol-function 'yes-or-no-p)
+                 (lambda (prompt) (push prompt asked) (null (cdr asked)))))
+        (smtps-outbox-edit)
+        (write-region "(result :attempt 2 :recipient 0 :verdict accepted)\n" nil
+                      (smtps-outbox--directory "held" id "journal.sexp") t 'silent)
+        (should (string-match-p
+                 "\\`a@x.example got the mail.+This one was not sent"
+                 (cadr (should-error (message-send) :type 'user-error))))
+        (should (string-prefix-p "a@x.example got the mail" (car asked)))
+        (should (equal (smtps-real-state) '(held)))
+        ;; Whoever is not among them may have got it.
+        (message-goto-to)
+        (delete-region (line-beginning-position) (line-end-position))
+        (insert "To: b@x.example")
+        (message-send)
+        (smtps-real-until (equal (smtps-real-state) '(sent)))
+        (should (length= asked 2))))))
+
 (ert-deftest smtps-outbox-ui-test-afterwork-damaged ()
   "What was to follow is shown to be damaged, never obeyed, and can be forgotten."
   (smtps-real-with
