@@ -398,8 +398,10 @@ When the mail is sent on, those of old don't count."
   "Header fields, in lower case, that never leave this machine.")
 
 (defconst smtps-send--address-fields
-  '("from" "to" "cc" "bcc" "resent-from" "resent-to" "resent-cc" "resent-bcc")
-  "Header fields, in lower case, whose addresses are those of the envelope.")
+  '("from" "to" "cc" "bcc" "sender" "reply-to" "mail-reply-to"
+    "mail-followup-to" "resent-from" "resent-to" "resent-cc" "resent-bcc"
+    "resent-sender")
+  "Header fields, in lower case, that have addresses (RFC 5322 3.6.2).")
 
 (defun smtps-send--header-end (separator strict)
   "Make the header of the current buffer end with an empty line.
@@ -851,8 +853,9 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
                            (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
              ,@envelope)))
         ((> smtps-send-delay 0)
-         `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
-                       ,@envelope))
+         ;; The outbox has whole seconds: it may take a part of one longer.
+         (let ((due (float-time (time-add nil smtps-send-delay))))
+           `(:not-before ,(ceiling due) :due ,due ,@envelope)))
         (t envelope)))
 
 (defun smtps-send--read-time ()
@@ -889,7 +892,9 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
          (not-before (and (not held) (plist-get envelope :not-before)))
          (sentence (if held "Kept in the outbox until you send it"
                      (smtps-send--promise (plist-get account :host)
-                                          not-before)))
+                                          (or (and not-before
+                                                   (plist-get envelope :due))
+                                              not-before))))
          (later nil))
     (when (buffer-live-p composed)
       (with-current-buffer composed
@@ -1428,6 +1433,7 @@ That is its sender where it was frozen without an author, as for the helper."
 ;;;###autoload
 (defun smtps-send-queued (&optional quietly)
   "Send the mail that waits in the outbox.
+Look first for the passwords that it needs; a key ends that.
 If QUIETLY, say nothing where nothing waits, and look for no passwords,
 which might ask: mail that needs one then waits for `smtps-answer'."
   (interactive)
@@ -1436,9 +1442,16 @@ which might ask: mail that needs one then waits for `smtps-answer'."
       (when (or (smtps-outbox--names "queue") (smtps-outbox--names "active"))
         (smtps-send--wake))
     (smtps-send--door
-      (let ((entries (cl-remove-if (lambda (entry) (plist-get entry :damaged))
-                                   (smtps-outbox-entries '(queue active)))))
-        (if (null entries)
+      (let* ((entries nil)
+             ;; To read thousands takes a while.  The helper sends them all;
+             ;; of what was not read, it says which password it lacks.
+             (key (while-no-input
+                    (dolist (id (append (smtps-outbox--names "queue")
+                                        (smtps-outbox--names "active")))
+                      (let ((entry (smtps-outbox-find id)))
+                        (when (and entry (not (plist-get entry :damaged)))
+                          (push entry entries)))))))
+        (if (not (or entries key))
             (smtps-send-tell "Nothing waits in the outbox")
           (dolist (account (smtps-send--accounts-of entries))
             (smtps-credentials-fetch account))
