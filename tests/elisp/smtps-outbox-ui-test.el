@@ -19,12 +19,12 @@
   (cl-find-if (lambda (line) (string-match-p regexp line))
               (split-string (smtps-outbox-ui-test-shown) "\n" t)))
 
-(defun smtps-outbox-ui-test-login ()
-  "Have the account of the sandbox with its password."
-  (smtps-real-account :ca-file (smtps-real-property :ca-file))
-  (smtps-real-authinfo
-   (format "machine localhost login %s password %s"
-           (smtps-real-property :user) (smtps-real-property :password))))
+(defmacro smtps-outbox-ui-test-with (&rest body)
+  "Evaluate BODY with the helper, and the sandbox as the one account."
+  (declare (indent 0) (debug t))
+  `(smtps-real-with
+     (smtps-real-own-account)
+     ,@body))
 
 (defun smtps-outbox-ui-test-put (state &optional text)
   "Put a mail to three, as octets in TEXT, into STATE; return its id."
@@ -62,6 +62,12 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
     (rename-file (smtps-outbox--directory "queue" id)
                  (smtps-outbox--directory "failed" id))))
 
+(defun smtps-outbox-ui-test-failed (&rest verdicts)
+  "Put a mail into failed/ with VERDICTS for its recipients; return its id."
+  (let ((id (smtps-outbox-ui-test-put 'queue)))
+    (apply #'smtps-outbox-ui-test-judge id verdicts)
+    id))
+
 (defun smtps-outbox-ui-test-go (id)
   "Go to the line of the mail ID in the list, which is shown anew."
   (smtps-outbox)
@@ -72,8 +78,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-follows ()
   "The list shows a mail from the queue to its end, by itself."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (smtps-outbox)
     (should (equal (smtps-outbox-ui-test-shown) ""))
     ;; Only what was notified counts: the poll would come too.
@@ -97,8 +102,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-polls ()
   "What nobody notifies is seen all the same."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((smtps-outbox-ui--poll-seconds 0.1))
       (smtps-outbox)
       (mapc #'file-notify-rm-watch smtps-outbox-ui--watches)
@@ -110,14 +114,11 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-without-helper ()
   "What the files say is shown with no helper, harmless, damage included."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((failed (smtps-outbox-ui-test-put 'queue))
-          (uncertain (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((failed (smtps-outbox-ui-test-failed 'accepted 'refused 'refused))
+          (uncertain (smtps-outbox-ui-test-failed 'accepted 'uncertain 'uncertain))
           (damaged (smtps-outbox-ui-test-put 'queue))
           (smtps-helper-command '("/nonexistent")))
-      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
-      (smtps-outbox-ui-test-judge uncertain 'accepted 'uncertain 'uncertain)
       (delete-file (smtps-outbox--directory "queue" damaged "envelope.sexp"))
       (smtps-outbox-ui-test-go failed)
       (should (smtps-outbox-ui-test-line "^ failed .+a@x.example \\+2 +From a file .+It was \ufffdrefused"))
@@ -178,8 +179,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-wrong-types ()
   "Whatever stands in a field, that mail is shown, and others; a wrong type is damage."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (smtps-outbox-ui-test-put 'held)
     (let ((id (smtps-outbox-ui-test-put 'held "x: "))
           (smtps-helper-command '("/nonexistent"))
@@ -213,10 +213,8 @@ sure; what is missing, or too large, may be."
   (should (< (apply #'+ 1 (mapcar (lambda (column) (1+ (cadr column)))
                                   (smtps-outbox-ui--columns 80)))
              68))
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((failed (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
+  (smtps-outbox-ui-test-with
+    (let ((failed (smtps-outbox-ui-test-failed 'accepted 'refused 'refused)))
       (smtps-outbox-ui-test-go failed)
       (should (string-match-p "refused.+  Keys: f sends it again to who has not got it"
                               (run-hook-with-args-until-success
@@ -226,12 +224,10 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-explains ()
   "Beneath a refusal stands what it means, once for all that it refuses."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((failed (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((failed (smtps-outbox-ui-test-failed 'accepted 'refused 'refused))
           (held (smtps-outbox-ui-test-put 'held))
           (smtps-helper-command '("/nonexistent")))
-      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
       (smtps-outbox-ui-test-go failed)
       (save-window-excursion
         (smtps-outbox-show)
@@ -250,8 +246,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-hold ()
   "A mail is held, let go, and sent."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'queue)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-hold)
@@ -263,8 +258,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-hold-delayed ()
   "A mail whose time has not come can be held; let go, it waits for it again."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((smtps-send-delay 600))
       (save-window-excursion (smtps-real-send))
       (let ((id (plist-get (car (smtps-outbox-entries)) :id)))
@@ -282,8 +276,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-retry ()
   "What was held is tried now; what was sent can't be."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-retry)
@@ -293,10 +286,8 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-resend-failed ()
   "Only who has not got it gets it; what is uncertain is for `m' first."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge id 'accepted 'refused 'uncertain)
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'accepted 'refused 'uncertain)))
       (smtps-outbox-ui-test-go id)
       (should-error (smtps-outbox-resend-failed) :type 'user-error)
       (smtps-outbox-mark-sent)
@@ -310,11 +301,9 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-uncertain-again ()
   "An uncertain mail is sent again only if a person says so."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'uncertain 'uncertain 'uncertain))
           (answer nil))
-      (smtps-outbox-ui-test-judge id 'uncertain 'uncertain 'uncertain)
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
         (smtps-outbox-ui-test-go id)
         (should-error (smtps-outbox-retry) :type 'user-error)
@@ -325,10 +314,8 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-uncertain-among-others ()
   "It is so, too, if another recipient was tried once more, and nothing hides it."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge id 'accepted 'uncertain 'deferred)
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'accepted 'uncertain 'deferred)))
       (let ((coding-system-for-write 'utf-8-unix))
         (write-region "(attempt :number 2 :time 1700000000)
 (result :attempt 2 :recipient 2 :verdict accepted)
@@ -349,11 +336,9 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-edit-uncertain ()
   "Who edits what some may have got, is asked."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'deferred 'uncertain 'deferred))
           (answer nil))
-      (smtps-outbox-ui-test-judge id 'deferred 'uncertain 'deferred)
       (rename-file (smtps-outbox--directory "failed" id)
                    (smtps-outbox--directory "held" id))
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
@@ -365,8 +350,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-edited-went-meanwhile ()
   "A mail that was edited, and sent all the same, is not sent again silently."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held))
           (answer nil))
       (smtps-outbox-ui-test-go id)
@@ -386,11 +370,9 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-edited-got-meanwhile ()
   "One who got the mail while it was edited is not sent it again silently."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'refused 'uncertain 'deferred))
           (asked nil))
-      (smtps-outbox-ui-test-judge id 'refused 'uncertain 'deferred)
       (rename-file (smtps-outbox--directory "failed" id)
                    (smtps-outbox--directory "held" id))
       (smtps-outbox-ui-test-go id)
@@ -414,8 +396,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-afterwork-damaged ()
   "What was to follow is shown to be damaged, never obeyed, and can be forgotten."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let* ((id (smtps-outbox-ui-test-put 'queue))
            (file (smtps-outbox--directory "sent" id "afterwork.sexp")))
       (rename-file (smtps-outbox--directory "queue" id)
@@ -436,8 +417,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-drop ()
   "A mail is deleted, after a question."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held))
           (answer nil))
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
@@ -451,8 +431,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-left-over ()
   "A mail that was left behind while it was written can be seen and dropped."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held))
           (smtps-outbox--writing-time -1))
       (rename-file (smtps-outbox--directory "held" id)
@@ -472,8 +451,7 @@ sure; what is missing, or too large, may be."
 
 (ert-deftest smtps-outbox-ui-test-edit ()
   "A mail comes back as it was composed, and what is sent replaces it."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let (id)
       (with-temp-buffer
         (setq id (smtps-outbox-ui-test-put
@@ -502,10 +480,8 @@ filename=a.c\n\nint x;\n--=-=--\n" 'utf-8-unix))))
 
 (ert-deftest smtps-outbox-ui-test-edit-failed ()
   "Who has got a mail is left out of what is edited for the others."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge id 'accepted 'refused 'refused)
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'accepted 'refused 'refused)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-edit)
       (should (equal (message-fetch-field "To") "b@x.example, c@x.example"))
@@ -529,8 +505,7 @@ To put so many would take as long as the disk needs for thousands of flushes."
 
 (ert-deftest smtps-outbox-ui-test-moved-meanwhile ()
   "What was moved since it was listed is not read before it is listed anew."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'queue)))
       (smtps-outbox)
       (smtps-outbox-move id 'queue 'held)
@@ -542,8 +517,7 @@ To put so many would take as long as the disk needs for thousands of flushes."
 
 (ert-deftest smtps-outbox-ui-test-thousands ()
   "A look at a thousand mails, of which one has changed, is a short one."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((ids (smtps-outbox-ui-test-copies
                 (smtps-outbox-ui-test-put 'queue) 999))
           (least 1))
