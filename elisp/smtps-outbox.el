@@ -399,7 +399,7 @@ What is of another type is damage.  A question mark is for what may be
 missing.  The helper has the same table.")
 
 (defun smtps-outbox--whole-p (form)
-  "Return non-nil if FORM holds in each field what it may."
+  "Return non-nil if each field of FORM is of its type."
   (let ((fields (alist-get (car form) smtps-outbox--fields 'unknown))
         (properties (cdr form)))
     (or (eq fields 'unknown)
