@@ -98,6 +98,7 @@
   '((needs-you . "a answers what it waits for")
     (undecided . "o sends it to the others, e edits it")
     (left-over . "h lets it be sent, d drops it")
+    (damaged   . "d drops it")
     (waits     . "r tries now, h holds it, e edits it")
     (delayed   . "r sends it now, e takes it back")
     (held      . "h lets it go, e edits it"))

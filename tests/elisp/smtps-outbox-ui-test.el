@@ -127,7 +127,10 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
       (smtps-outbox-show)
       (dolist (line '("a@x.example  accepted" "b@x.example  refused 550 5.1.1 no such user"
                       "0.003  recv> 220 x" "0.012  send> EHLO \ufffd[31mred"))
-        (should (search-forward line nil t))))))
+        (should (search-forward line nil t)))
+      (smtps-outbox-ui-test-go damaged)
+      (smtps-outbox-show)
+      (should (search-forward "damaged  Keys: d drops it." nil t)))))
 
 (defconst smtps-outbox-ui-test-entry
   (let ((file (expand-file-name "../wire/entry.txt"
