@@ -275,8 +275,13 @@ OWNER is what `smtps-afterwork-here' returned there."
        (if (eq (car form) 'bcc) (stringp (cadr form))
          (cl-loop for (key value) on (cdr form) by #'cddr
                   always (pcase key
-                           ((or :failed :here :what :field)
-                            (or (null value) (stringp value)))
+                           ((or :failed :here :what :field :path :group
+                                :folder :file :id :query :command)
+                            (smtps-outbox--fits-p 'text? value))
+                           ((or :client :kind) (symbolp value))
+                           ((or :article :modified)
+                            (smtps-outbox--fits-p 'number? value))
+                           (:articles (smtps-outbox--fits-p 'numbers value))
                            (:tags (and (listp value)
                                        (cl-every #'stringp value)))
                            (_ (keywordp key)))))))

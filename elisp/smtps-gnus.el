@@ -163,12 +163,18 @@ It is a list (MARK GROUP ARTICLES), or (nil) for no mark at all."
                                    (smtps-afterwork--get form :modified)))
     (name (smtps-afterwork-refuse "Gnus does not know %s." name))))
 
+(defun smtps-gnus--local-p (method)
+  "Return non-nil if the groups of METHOD are files on this machine."
+  (pcase-let ((`(,backend ,_ . ,parameters) (gnus-server-to-method method)))
+    (and (memq backend smtps-gnus--local)
+         (cl-notany #'file-remote-p
+                    (cl-remove-if-not #'stringp
+                                      (mapcar #'cadr parameters))))))
+
 (defun smtps-gnus--open (method)
   "Open the server of METHOD; signal if that might ask or take long."
   (unless (or (gnus-server-opened method)
-              (and (or smtps-afterwork-may-ask
-                       (memq (car (gnus-server-to-method method))
-                             smtps-gnus--local))
+              (and (or smtps-afterwork-may-ask (smtps-gnus--local-p method))
                    (gnus-check-server method)))
     (smtps-afterwork-refuse
      (if smtps-afterwork-may-ask "the server %s can't be opened."

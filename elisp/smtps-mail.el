@@ -17,6 +17,7 @@
 (require 'sendmail)
 (require 'smtps-afterwork)
 
+(declare-function smtps-message-path "smtps-message" (value))
 (declare-function smtps-message-path-form "smtps-message"
                   (path field &optional create))
 
@@ -42,7 +43,7 @@
                           (require 'smtps-message)
                           (save-match-data
                             (smtps-message-path-form
-                             (expand-file-name path)
+                             (smtps-message-path path)
                              (format "Fcc: %s\n" path) t))))))
    (when (and mail-send-actions (smtps-afterwork-defers-functions-p))
      `((action :client mail :here ,(smtps-afterwork-here)

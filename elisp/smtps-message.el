@@ -91,7 +91,7 @@
 Ask whether a file is to be made that is not there."
   (let ((field (format "Fcc: %s\n" value))
         (program (smtps-message--program value))
-        (path (expand-file-name value)))
+        (path (smtps-message-path value)))
     (cond
      (program
       `(action :client message :kind program :here ,(smtps-afterwork-here)
@@ -105,11 +105,25 @@ Ask whether a file is to be made that is not there."
   "Return non-nil if Fcc is written by what comes with Emacs."
   (memq message-fcc-handler-function '(message-output rmail-output nil)))
 
+;; Before the mail is safe, nothing may wait for a network.
+
+(defun smtps-message-path (value)
+  "Return the file name VALUE, absolute.
+One on another machine stays as it is: even to expand it may connect."
+  (cond ((file-remote-p value) value)
+        ((and (file-remote-p default-directory)
+              (not (file-name-absolute-p value)))
+         (concat (file-name-as-directory default-directory) value))
+        (t (expand-file-name value))))
+
 (defun smtps-message-path-form (path field &optional create)
   "Return the form for a copy in PATH, a maildir or a file of mail.
 FIELD is the header field that asks for it, text.  Where there is no such
-file, it is made if CREATE, or if the user says so; else signal."
+file, it is made if CREATE, or if the user says so; else signal.  What is
+on another machine is not looked at before the copy is made."
   (cond
+   ((file-remote-p path)
+    (smtps-message--mbox-form path field create))
    ((cl-every (lambda (part) (file-directory-p (expand-file-name part path)))
               '("cur" "new" "tmp"))
     `(fcc :kind maildir :path ,path :field ,field))
@@ -117,14 +131,22 @@ file, it is made if CREATE, or if the user says so; else signal."
     (smtps-afterwork-refuse "Fcc: %s is a directory, and no maildir."
                             (abbreviate-file-name path)))
    ((or create (file-exists-p path))
-    `(fcc :kind mbox :client message :path ,path ,@(and create '(:create t))
-          :field ,field))
+    (smtps-message--mbox-form path field create))
    ((and (smtps-afterwork-can-ask-p)
-         (y-or-n-p (format "Fcc: %s does not exist; create it? "
-                           (abbreviate-file-name path))))
-    (smtps-message-path-form path field t))
+         (smtps-message--create-p (abbreviate-file-name path)))
+    (smtps-message--mbox-form path field t))
    (t (smtps-afterwork-refuse "Fcc: %s does not exist."
                               (abbreviate-file-name path)))))
+
+(defun smtps-message--mbox-form (path field create)
+  "Return the form for a copy in PATH, a file of mail, which FIELD asks for.
+If CREATE, it is made where it is missing."
+  `(fcc :kind mbox :client message :path ,path ,@(and create '(:create t))
+        :field ,field))
+
+(defun smtps-message--create-p (path)
+  "Ask whether PATH is to be made."
+  (y-or-n-p (format "Fcc: %s does not exist; create it? " path)))
 
 (defun smtps-message-take-over ()
   "Keep message.el from doing in the current buffer what is done later."
@@ -174,25 +196,31 @@ file, it is made if CREATE, or if the user says so; else signal."
 
 (defun smtps-message--file (form file)
   "File the mail in FILE in the way of FORM."
-  (let ((path (smtps-afterwork--get form :path))
-        (buffer (ignore-errors (smtps-afterwork-composed-in))))
-    (when (and (file-remote-p path) (not smtps-afterwork-may-ask))
+  (let* ((path (smtps-afterwork--get form :path))
+         (handler (eq (smtps-afterwork--get form :kind) 'handler))
+         (remote (file-remote-p path))
+         (buffer (ignore-errors (smtps-afterwork-composed-in))))
+    (when (and remote (not smtps-afterwork-may-ask))
       (smtps-afterwork-refuse "it is on another machine, and waits for you."))
-    (unless (or (file-exists-p path)
-                (eq (smtps-afterwork--get form :kind) 'handler))
-      (unless (smtps-afterwork--get form :create)
+    (cond
+     (handler)
+     ((file-directory-p path)
+      (smtps-afterwork-refuse "it is a directory, and no file of mail."))
+     ((not (file-exists-p path))
+      (unless (or (smtps-afterwork--get form :create)
+                  ;; The others were asked about before they were sent.
+                  (and remote (smtps-message--create-p path)))
         (smtps-afterwork-refuse "there is no such file."))
-      (make-directory (file-name-directory path) t))
+      (make-directory (file-name-directory path) t)))
     (unless (and smtps-afterwork-resumed (smtps-message--there-p path))
-      (let ((handler (if buffer
-                         (buffer-local-value 'message-fcc-handler-function buffer)
-                       message-fcc-handler-function)))
+      (let ((writer (if buffer
+                        (buffer-local-value 'message-fcc-handler-function buffer)
+                      message-fcc-handler-function)))
         (with-temp-buffer
           (smtps-afterwork-insert file)
           (cond
-           ((eq (smtps-afterwork--get form :kind) 'handler)
-            (funcall handler path))
-           ((memq handler '(rmail-output nil))
+           (handler (funcall writer path))
+           ((memq writer '(rmail-output nil))
             (let ((mail-use-rfc822 t))
               (rmail-output path 1 t t)))
            ((let ((visiting (find-buffer-visiting path)))

@@ -127,6 +127,8 @@ It is a folder of notmuch's, and tags, or else a maildir."
      ;; It may be on another machine, for all that is known here.
      (client
       `(fcc :kind notmuch ,@client :folder ,folder :tags ,tags))
+     ((file-remote-p folder)
+      (smtps-afterwork-refuse "Fcc: %s is no folder of notmuch's." folder))
      (t
       (let ((directory (expand-file-name folder (smtps-notmuch--root))))
         `(fcc :kind notmuch :folder ,folder

@@ -98,6 +98,7 @@
   '((needs-you . "a answers what it waits for")
     (undecided . "o sends it to the others, e edits it")
     (left-over . "h lets it be sent, d drops it")
+    (damaged   . "d drops it")
     (waits     . "r tries now, h holds it, e edits it")
     (delayed   . "r sends it now, e takes it back")
     (held      . "h lets it go, e edits it"))
@@ -291,17 +292,40 @@ Subject, and the beginning of the last word, are seen on 80, too."
 
 ;;;###autoload
 (defun smtps-outbox ()
-  "Show the mail in the outbox: what waits, what failed, what was sent."
+  "Show the mail in the outbox: what waits, what failed, what was sent.
+One that can't be written is shown as well; then nothing can be done there."
   (interactive)
-  (smtps-send--door (smtps-outbox-ready))
-  (let ((buffer (get-buffer-create "*smtps outbox*")))
+  (let ((buffer (get-buffer-create "*smtps outbox*"))
+        (problem (smtps-outbox-ui--problem)))
     (with-current-buffer buffer
       (unless (derived-mode-p 'smtps-outbox-mode)
         (smtps-outbox-mode)
         (smtps-outbox-ui--watch))
       (smtps-outbox-ui--look nil))
     (smtps-mode-line-seen)
-    (pop-to-buffer buffer)))
+    (pop-to-buffer buffer)
+    (when problem
+      (message "%s  What lies there is shown." problem))
+    buffer))
+
+(defun smtps-outbox-ui--problem ()
+  "Return why the outbox can't be written, a sentence, or nil if it can.
+Signal if it can't even be read."
+  (condition-case problem
+      (progn (smtps-outbox-ready) nil)
+    (smtps-outbox-error
+     (unless (smtps-outbox-ui--readable-p)
+       (user-error "%s" (cadr problem)))
+     ;; That nothing was sent goes without saying here.
+     (concat (car (split-string (cadr problem) "\\.  ")) "."))))
+
+(defun smtps-outbox-ui--readable-p ()
+  "Return non-nil if what lies in the outbox can be listed."
+  (and (not (file-remote-p smtps-outbox-directory))
+       (cl-every (lambda (state)
+                   (file-accessible-directory-p
+                    (smtps-outbox--directory (symbol-name state))))
+                 smtps-outbox-states)))
 
 (defun smtps-outbox-ui--revert (&rest _)
   "Read the outbox anew."
@@ -420,9 +444,12 @@ there.  Return non-nil if all was read, and so is shown."
                (cl-incf (alist-get (smtps-outbox-ui--state (nth 2 known))
                                    counts 0)))
              smtps-outbox-ui--known)
-    (cl-loop for (state word) in smtps-outbox-ui--states
-             for count = (alist-get state counts)
-             when count concat (format " %d %s" count word))))
+    (concat
+     (unless (file-writable-p (smtps-outbox--directory "tmp"))
+       " can't be written:")
+     (cl-loop for (state word) in smtps-outbox-ui--states
+              for count = (alist-get state counts)
+              when count concat (format " %d %s" count word)))))
 
 (defun smtps-outbox-ui--present ()
   "Return what is in the outbox and shown: an alist of ids and lists of states.
@@ -503,6 +530,7 @@ Forget what is there no longer."
   "Show the fate of the mail at point: its recipients, and the dialogue."
   (interactive)
   (let ((id (smtps-outbox-ui--here)))
+    (smtps-outbox-told id)
     (with-current-buffer (get-buffer-create "*smtps mail*")
       (smtps-outbox-mail-mode)
       (smtps-outbox-ui--show id)
@@ -739,6 +767,11 @@ So you decide about a mail that was for all or none."
   "Return ADDRESSES in words, not too long."
   (smtps-send--visible (string-join addresses ", ")))
 
+(defun smtps-outbox-ui--move (id from to)
+  "Move the mail ID from the state FROM to TO; signal if that can't be done."
+  (unless (smtps-send--door (smtps-outbox-move id from to))
+    (user-error "This mail was just taken up by somebody else")))
+
 (defun smtps-outbox-hold ()
   "Keep the mail at point from being sent, or let it go if it is held."
   (interactive)
@@ -747,8 +780,7 @@ So you decide about a mail that was for all or none."
          (id (plist-get entry :id))
          (state (plist-get entry :state))
          (target (if (eq state 'held) 'queue 'held)))
-    (unless (smtps-outbox-move id state target)
-      (user-error "This mail was just taken up by somebody else"))
+    (smtps-outbox-ui--move id state target)
     (if (eq target 'queue)
         (smtps-outbox-ui--let-go (smtps-outbox-find id))
       (smtps-send-tell "Held: it is not sent before you let it go")
@@ -788,6 +820,7 @@ One that failed may have been sent by hand."
       (smtps-outbox-ui--can-ask-p
        (format "It is not sent again then.  Has it arrived at %s? "
                (smtps-outbox-ui--addresses (smtps-outbox-left entry)))))
+    (smtps-outbox-told (plist-get entry :id))
     (smtps-outbox-ui--ask 'outbox-mark-sent entry "Marked as sent")))
 
 (defun smtps-outbox-follow ()
@@ -834,9 +867,8 @@ Until that is sent, the mail stays in the outbox, held."
     (when (plist-get entry :uncertain)
       (smtps-outbox-ui--can-ask-p
        "Some may have got this mail; edited and sent anew, it may come twice.  Edit it? "))
-    (when (and (memq state '(queue tmp))
-               (not (smtps-outbox-move id state 'held)))
-      (user-error "This mail was just taken up by somebody else"))
+    (when (memq state '(queue tmp))
+      (smtps-outbox-ui--move id state 'held))
     (pop-to-buffer (smtps-outbox-ui-compose (smtps-outbox-find id)))
     (smtps-outbox-ui--changed (current-buffer))))
 
@@ -861,7 +893,8 @@ Until that is sent, the mail stays in the outbox, held."
       (message-goto-body)
       (set-buffer-modified-p nil)
       (setq buffer-undo-list nil
-            smtps-send-replaces (plist-get entry :id))
+            smtps-send-replaces (plist-get entry :id)
+            smtps-send-replaced-fates (smtps-outbox-fates entry))
       (when (> got 0)
         (smtps-send-tell
          (format "%d of its recipients have got it already: they are left out"

@@ -138,14 +138,51 @@ can't be kept safely.  Nothing was sent or kept; set `smtps-outbox-directory'."
     (with-file-modes #o600
       (write-region nil nil file nil 'no-message nil 'excl))))
 
-(defun smtps-outbox--make-journal (directory)
-  "Make the journal of the entry in DIRECTORY, with nothing in it.
-To whoever sends the mail, making files is what takes longest."
-  (let ((write-region-inhibit-fsync t)
+(defun smtps-outbox--make-empty (file)
+  "Make FILE, with nothing in it."
+  (let ((file-name-handler-alist nil)
+        (write-region-inhibit-fsync t)
         (write-region-annotate-functions nil)
         (write-region-post-annotation-function nil))
     (with-file-modes #o600
-      (make-empty-file (concat directory "/journal.sexp")))))
+      (make-empty-file file))))
+
+(defconst smtps-outbox--untold "untold"
+  "The file, empty, of an entry whose fate nobody was told yet.")
+
+(defun smtps-outbox--make-untold (directory)
+  "Note that nobody was told yet of the fate of the entry in DIRECTORY."
+  (smtps-outbox--make-empty (concat directory "/" smtps-outbox--untold)))
+
+(defun smtps-outbox-untold-p (directory)
+  "Return non-nil if nobody was told yet of the fate of the entry in DIRECTORY."
+  (let ((file-name-handler-alist nil))
+    (file-exists-p (concat directory "/" smtps-outbox--untold))))
+
+(defun smtps-outbox-to-be-told (id)
+  "Note that nobody was told yet of the fate of the mail ID."
+  (let ((state (car (smtps-outbox-states-of id))))
+    (when state
+      ;; It may be moved meanwhile, or the disk be full: whoever runs, hears.
+      (ignore-error file-error
+        (let ((directory (smtps-outbox--directory (symbol-name state) id)))
+          (unless (smtps-outbox-untold-p directory)
+            (smtps-outbox--make-untold directory)))))))
+
+(defun smtps-outbox-told (id)
+  "Note that the fate of the mail ID is told now.
+Return non-nil if nobody was told before."
+  (let* ((file-name-handler-alist nil)
+         (state (car (smtps-outbox-states-of id)))
+         (directory (and state (smtps-outbox--directory (symbol-name state) id)))
+         (gone (concat directory "/." smtps-outbox--untold)))
+    (and state
+         (smtps-outbox-untold-p directory)
+         ;; To delete what is there no longer is no error; this is.
+         (ignore-error file-error
+           (rename-file (concat directory "/" smtps-outbox--untold) gone t)
+           (delete-file gone)
+           t))))
 
 (defun smtps-outbox--write-forms (file forms)
   "Write FORMS, one a line, to the new FILE and flush it."
@@ -187,7 +224,7 @@ The current buffer holds the message's octets."
     (ignore-errors (delete-file (concat directory "/envelope.sexp")))
     (delete-directory directory t)))
 
-(defun smtps-outbox-put (envelope &optional afterwork state)
+(defun smtps-outbox-put (envelope &optional afterwork state to-be-told)
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for',
@@ -195,7 +232,8 @@ with `:author' where it has no user: who logs in), `:from' and
 `:recipients' (a list), which are addresses, `:message-id', `:not-before',
 seconds since 1970 or nil, and `:wishes', the properties of the form `mail'
 in envelope.sexp.  AFTERWORK is a list of forms for
-afterwork.sexp.  STATE is `queue' (the default) or `held'.
+afterwork.sexp.  STATE is `queue' (the default) or `held'.  With
+TO-BE-TOLD, somebody is to hear of its fate: see `smtps-outbox-told'.
 
 Signal `smtps-outbox-error', or quit, if it can't be kept: then nothing
 is.  Once it returns, the entry is whole and on the disk.  Quits are
@@ -218,7 +256,10 @@ later is left in `quit-flag'."
                 (when afterwork
                   (smtps-outbox--write-forms
                    (concat temporary "/afterwork.sexp") afterwork))
-                (smtps-outbox--make-journal temporary)
+                ;; To whoever sends it, making files is what takes longest.
+                (smtps-outbox--make-empty (concat temporary "/journal.sexp"))
+                (when to-be-told
+                  (smtps-outbox--make-untold temporary))
                 ;; Last, since it makes the entry a whole one.
                 (smtps-outbox--write-forms
                  (concat temporary "/envelope.sexp")
@@ -252,13 +293,14 @@ Where there is no program for it, only a power cut can undo the rename."
   "Move entry ID from the state FROM to TO; return non-nil if that was done.
 One of the two is `queue' and the other `held', or what was left behind
 in `tmp' becomes held: all other moves are the helper's.  When another
-process moved it first, return nil."
+process moved it first, return nil.  Signal `smtps-outbox-error' if the
+outbox can't be written."
   (unless (member (list from to) '((queue held) (held queue) (tmp held)))
     (error "Mail is not moved from %s to %s by Emacs" from to))
   (let ((file-name-handler-alist nil)
         (from (symbol-name from))
         (to (symbol-name to)))
-    (condition-case nil
+    (condition-case problem
         (progn
           (rename-file (smtps-outbox--directory from id)
                        (smtps-outbox--directory to id))
@@ -266,7 +308,10 @@ process moved it first, return nil."
                               (smtps-outbox--directory to))
           (smtps-outbox-changed)
           t)
-      (file-error nil))))
+      ((file-missing file-already-exists) nil)
+      (file-error
+       (smtps-outbox--refuse "The mail can't be moved from %s to %s: %s."
+                             from to (smtps-outbox--reason problem))))))
 
 ;;; Reading
 
@@ -310,6 +355,74 @@ read; then the first form is `omitted'."
                           forms)))
     (cdr form)))
 
+(defconst smtps-outbox--last-time 253402300799
+  "The end of the year 9999 in seconds since 1970: what is later can't be shown.")
+
+(defun smtps-outbox--fits-p (type value)
+  "Return non-nil if VALUE is of TYPE, one of those in `smtps-outbox--fields'."
+  (pcase type
+    ('text (stringp value))
+    ('text? (or (null value) (stringp value)))
+    ('number (integerp value))
+    ('number? (or (null value) (integerp value)))
+    ('time (and (integerp value) (<= 0 value smtps-outbox--last-time)))
+    ('time? (or (null value) (smtps-outbox--fits-p 'time value)))
+    ('name (and value (symbolp value) (not (eq value t)) (not (keywordp value))))
+    ('flag (memq value '(t nil)))
+    ('numbers (and (listp value) (cl-every #'integerp value)))
+    ('names (and (listp value)
+                 (cl-every (lambda (one)
+                             (or (stringp one) (smtps-outbox--fits-p 'name one)))
+                           value)))))
+
+(defconst smtps-outbox--fields
+  '((envelope :version number :id text :created time :message-id text
+              :size number :not-before time?)
+    (account :host text :port number :tls name :name text? :user text?
+             :ca-file text? :mechanisms names :password-command text?
+             :author text? :client-certificate text? :client-key text?
+             :send-in-clear flag)
+    (mail :ret text? :envid text? :deliver-by text? :hold-for number?
+          :hold-until text? :priority number? :require-tls flag
+          :all-or-none flag)
+    (rcpt :notify names :orcpt text?)
+    (end)
+    (attempt :number number :time time? :once flag)
+    (commit :attempt number? :recipients numbers)
+    (result :attempt number? :recipient number :verdict name :code number?
+            :enhanced text? :text text?)
+    (outcome :attempt number? :verdict name :text text? :next time?)
+    (retry :time time? :others flag :now flag :uncertain flag)
+    (transcript :attempt number? :text text?))
+  "The forms of an entry: their fields, and the type of each.
+What is of another type is damage.  A question mark is for what may be
+missing.  The helper has the same table.")
+
+(defun smtps-outbox--whole-p (form)
+  "Return non-nil if each field of FORM is of its type."
+  (let ((fields (alist-get (car form) smtps-outbox--fields 'unknown))
+        (properties (cdr form)))
+    (or (eq fields 'unknown)
+        (and (or (not (memq (car form) '(mail rcpt)))
+                 (stringp (pop properties)))
+             (zerop (% (length properties) 2))
+             (cl-loop for key in properties by #'cddr always (keywordp key))
+             (cl-loop for (key type) on fields by #'cddr
+                      always (smtps-outbox--fits-p
+                              type (plist-get properties key)))))))
+
+(defun smtps-outbox--journal (directory)
+  "Return the forms of the journal of the entry in DIRECTORY, or `damaged'.
+The first is `omitted' if it was too long to be read whole."
+  (let ((forms (smtps-outbox--forms (concat directory "/journal.sexp")
+                                    smtps-outbox--journal-limit)))
+    (if (and (consp forms)
+             (cl-loop for form in forms
+                      always (or (eq form 'omitted)
+                                 (and (consp form) (smtps-outbox--whole-p form)))))
+        forms
+      (and forms 'damaged))))
+
 (defun smtps-outbox-read (directory)
   "Return what is known of the entry in DIRECTORY, a plist.
 Its properties are `:id', `:directory', and from envelope.sexp
@@ -323,8 +436,7 @@ rest.  Return nil if there is no entry."
   (let* ((id (file-name-nondirectory (directory-file-name directory)))
          (envelope (smtps-outbox--forms (concat directory "/envelope.sexp")
                                         smtps-outbox--envelope-limit))
-         (journal (smtps-outbox--forms (concat directory "/journal.sexp")
-                                       smtps-outbox--journal-limit))
+         (journal (smtps-outbox--journal directory))
          (entry (list :id id :directory directory)))
     (cond
      ((not (file-exists-p directory)) nil)
@@ -396,10 +508,9 @@ Its user decides whether the others are to have it."
        (time-less-p nil (plist-get entry :not-before))))
 
 (defun smtps-outbox-journal (entry)
-  "Return the forms of ENTRY's journal: what was tried, and what came of it."
-  (let ((forms (smtps-outbox--forms
-                (concat (plist-get entry :directory) "/journal.sexp")
-                smtps-outbox--journal-limit)))
+  "Return the forms of ENTRY's journal: what was tried, and what came of it.
+Of a damaged one, return nil."
+  (let ((forms (smtps-outbox--journal (plist-get entry :directory))))
     (and (consp forms)
          (cl-remove-if-not #'consp forms))))
 
@@ -430,23 +541,14 @@ With OTHERS, leave out those who were refused for good."
   (and (consp forms)
        (cl-every #'consp forms)
        (equal (car (last forms)) '(end))
+       (cl-every #'smtps-outbox--whole-p forms)
        (let ((head (cdar forms)))
          (and (eq (caar forms) 'envelope)
-              (zerop (% (length head) 2))
               (eql (plist-get head :version) 1)
-              (equal (plist-get head :id) id)
-              (integerp (plist-get head :created))
-              (integerp (plist-get head :size))
-              (integerp (or (plist-get head :not-before) 0))))
-       (let ((account (smtps-outbox--form 'account forms)))
-         (and account
-              (zerop (% (length account) 2))
-              (stringp (plist-get account :host))))
-       (stringp (car (smtps-outbox--form 'mail forms)))
-       (smtps-outbox--form 'rcpt forms)
-       (cl-loop for form in forms
-                always (or (not (eq (car form) 'rcpt))
-                           (stringp (cadr form))))))
+              (equal (plist-get head :id) id)))
+       (smtps-outbox--form 'account forms)
+       (smtps-outbox--form 'mail forms)
+       (smtps-outbox--form 'rcpt forms)))
 
 (defun smtps-outbox--names (state)
   "Return the names of the entries in the directory STATE, oldest first."

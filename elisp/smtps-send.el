@@ -85,6 +85,10 @@
 That mail is dropped once this one is in the outbox.")
 (put 'smtps-send-replaces 'permanent-local nil)
 
+(defvar-local smtps-send-replaced-fates nil
+  "What had become of that mail when it was taken back to be edited.
+It is a value of `smtps-outbox-fates'.")
+
 (defun smtps-send--refuse (format-string &rest arguments)
   "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
 The sentence is completed by one that nothing was sent."
@@ -394,8 +398,10 @@ When the mail is sent on, those of old don't count."
   "Header fields, in lower case, that never leave this machine.")
 
 (defconst smtps-send--address-fields
-  '("from" "to" "cc" "bcc" "resent-from" "resent-to" "resent-cc" "resent-bcc")
-  "Header fields, in lower case, whose addresses are those of the envelope.")
+  '("from" "to" "cc" "bcc" "sender" "reply-to" "mail-reply-to"
+    "mail-followup-to" "resent-from" "resent-to" "resent-cc" "resent-bcc"
+    "resent-sender")
+  "Header fields, in lower case, that have addresses (RFC 5322 3.6.2).")
 
 (defun smtps-send--header-end (separator strict)
   "Make the header of the current buffer end with an empty line.
@@ -721,38 +727,55 @@ the mail for unsent.  Signal `smtps-send-error' if it isn't to be sent."
                         (memq 'mail (bound-and-true-p
                                      message-sent-message-via))))))
       (unless (smtps-send--yes-p
-               "This mail is in the outbox already (%s).  Send it once more? "
-               entry)
+               (format "This mail is in the outbox already (%s).  Send it once more? "
+                       (smtps-send--state-in-words entry)))
         (signal 'smtps-send-error
                 (list (format-message
                        "This mail was in the outbox already (%s, as %s).  It \
 was not sent once more."
                        (smtps-send--state-in-words entry) id)))))))
 
-(defun smtps-send--check-replaced (buffer)
+(defun smtps-send--check-replaced (buffer recipients)
   "Ask, if the mail in whose place that of BUFFER is sent has gone meanwhile.
-Somebody may have let it go, or tried it again.  Signal `smtps-send-error'
-if this one isn't to be sent."
+Somebody may have let it go, or tried it again, and some of RECIPIENTS may
+have got it.  Signal `smtps-send-error' if this one isn't to be sent."
   (let* ((id (buffer-local-value 'smtps-send-replaces buffer))
-         (entry (and id (smtps-outbox-find id))))
-    (when (memq (plist-get entry :state) '(queue active sent))
-      (unless (smtps-send--yes-p
-               "The mail as it was before edited is %s.  Send this one, too? "
-               entry)
+         (entry (and id (smtps-outbox-find id)))
+         (gone (memq (plist-get entry :state) '(queue active sent)))
+         (got (and entry (not gone)
+                   (smtps-send--got-meanwhile
+                    entry recipients
+                    (buffer-local-value 'smtps-send-replaced-fates buffer))))
+         (what (cond (gone (format "The mail as it was before edited is %s"
+                                   (smtps-send--state-in-words entry)))
+                     (got (format "%s got the mail as it was before edited, or \
+may have got it"
+                                  (smtps-send--visible (string-join got ", ")))))))
+    (when what
+      (unless (smtps-send--yes-p (concat what ".  Send this one, too? "))
         (signal 'smtps-send-error
-                (list (format-message
-                       "The mail as it was before edited is %s, as %s.  This \
-one was not sent."
-                       (smtps-send--state-in-words entry) id))))
-      ;; What became of it stays to be seen.
-      (with-current-buffer buffer
-        (setq smtps-send-replaces nil)))))
+                (list (format-message "%s, as %s.  This one was not sent."
+                                      what id))))
+      (when gone
+        ;; What became of it stays to be seen.
+        (with-current-buffer buffer
+          (setq smtps-send-replaces nil))))))
 
-(defun smtps-send--yes-p (prompt entry)
-  "Ask PROMPT, a format for the state of ENTRY; return nil if none can answer."
+(defun smtps-send--got-meanwhile (entry recipients fates)
+  "Return those of RECIPIENTS who got ENTRY, or may have, since it had FATES."
+  (cl-loop for (address . result) in (smtps-outbox-fates entry)
+           for before = (cdr (assoc address fates))
+           when (and (memq (plist-get result :verdict) '(accepted uncertain))
+                     (not (equal result before))
+                     (cl-member (downcase address) recipients
+                                :test #'string= :key #'downcase))
+           collect address))
+
+(defun smtps-send--yes-p (prompt)
+  "Ask PROMPT; return nil if nobody can answer."
   (and (not noninteractive)
        (not executing-kbd-macro)
-       (yes-or-no-p (format prompt (smtps-send--state-in-words entry)))))
+       (yes-or-no-p prompt)))
 
 (defun smtps-send--state-in-words (entry)
   "Return what state ENTRY is in, in words."
@@ -785,9 +808,11 @@ is or can't be kept."
       (with-temp-buffer
         (let ((inhibit-quit nil))
           (when composed
-            (smtps-send--check-again composed)
-            (smtps-send--check-replaced composed))
+            (smtps-send--check-again composed))
           (setq envelope (smtps-send--prepare source))
+          (when composed
+            (smtps-send--check-replaced composed
+                                        (plist-get envelope :recipients)))
           (setq envelope (smtps-send--schedule envelope composed)
                 afterwork (smtps-send--collect composed envelope)))
         (setq id (smtps-outbox-put
@@ -795,7 +820,9 @@ is or can't be kept."
                   (if (with-current-buffer source
                         (bound-and-true-p smtpmail-queue-mail))
                       'held
-                    'queue))))
+                    'queue)
+                  ;; A script hears of it before this returns.
+                  (not noninteractive))))
       ;; From here on, nothing may signal: the mail is in the outbox.
       (smtps-send--after id envelope composed afterwork)
       ;; A key pressed meanwhile must not have the mail taken for unsent.
@@ -826,8 +853,9 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
                            (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
              ,@envelope)))
         ((> smtps-send-delay 0)
-         `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
-                       ,@envelope))
+         ;; The outbox has whole seconds: it may take a part of one longer.
+         (let ((due (float-time (time-add nil smtps-send-delay))))
+           `(:not-before ,(ceiling due) :due ,due ,@envelope)))
         (t envelope)))
 
 (defun smtps-send--read-time ()
@@ -864,7 +892,9 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
          (not-before (and (not held) (plist-get envelope :not-before)))
          (sentence (if held "Kept in the outbox until you send it"
                      (smtps-send--promise (plist-get account :host)
-                                          not-before)))
+                                          (or (and not-before
+                                                   (plist-get envelope :due))
+                                              not-before))))
          (later nil))
     (when (buffer-live-p composed)
       (with-current-buffer composed
@@ -1130,7 +1160,12 @@ A key ends that, and it is done later."
       (when (nthcdr smtps-send--told-limit smtps-send--told)
         (setf (nthcdr smtps-send--told-limit smtps-send--told) nil))
       (unless (or noninteractive alike)
-        (smtps-send-tell (concat (smtps-send--label id) sentence))))))
+        (smtps-send-tell (concat (smtps-send--label id) sentence))))
+    (when (and (stringp id)
+               (not noninteractive)
+               (or (memq (plist-get event :state) '(sent failed))
+                   (eq (plist-get event :waits) 'decision)))
+      (smtps-outbox-told id))))
 
 (defun smtps-send--follow (id)
   "Do what is to follow the fate of the mail ID and can be done here and now."
@@ -1400,6 +1435,7 @@ That is its sender where it was frozen without an author, as for the helper."
 ;;;###autoload
 (defun smtps-send-queued (&optional quietly)
   "Send the mail that waits in the outbox.
+Look first for the passwords that it needs; a key ends that.
 If QUIETLY, say nothing where nothing waits, and look for no passwords,
 which might ask: mail that needs one then waits for `smtps-answer'."
   (interactive)
@@ -1408,9 +1444,16 @@ which might ask: mail that needs one then waits for `smtps-answer'."
       (when (or (smtps-outbox--names "queue") (smtps-outbox--names "active"))
         (smtps-send--wake))
     (smtps-send--door
-      (let ((entries (cl-remove-if (lambda (entry) (plist-get entry :damaged))
-                                   (smtps-outbox-entries '(queue active)))))
-        (if (null entries)
+      (let* ((entries nil)
+             ;; To read thousands takes a while.  The helper sends them all;
+             ;; of what was not read, it says which password it lacks.
+             (key (while-no-input
+                    (dolist (id (append (smtps-outbox--names "queue")
+                                        (smtps-outbox--names "active")))
+                      (let ((entry (smtps-outbox-find id)))
+                        (when (and entry (not (plist-get entry :damaged)))
+                          (push entry entries)))))))
+        (if (not (or entries key))
             (smtps-send-tell "Nothing waits in the outbox")
           (dolist (account (smtps-send--accounts-of entries))
             (smtps-credentials-fetch account))
@@ -1442,6 +1485,8 @@ password is looked for, which may ask."
     (setf (alist-get id smtps-send--again nil nil #'equal)
           (plist-get entry :attempts))
     (smtps-send--tell-anew id)
+    (unless noninteractive
+      (smtps-outbox-to-be-told id))
     (apply #'smtps-send--wake id properties)))
 
 ;;;###autoload
@@ -1625,7 +1670,7 @@ the script's back."
              (setq entry (smtps-outbox-find id)
                    state (plist-get entry :state)
                    outcome (plist-get entry :outcome))
-             (pcase state
+             (pcase (and (not (plist-get entry :damaged)) state)
                ('queue
                 (if (or outcome smtps-send--trouble)
                     ;; Lost, if the helper has just taken it.
@@ -1677,7 +1722,11 @@ STATE is where it was found, OUTCOME the properties of its last outcome."
                            (car (smtps-send--accounts-of (list entry)))))
                 "")
               (smtps-outbox--directory
-               (symbol-name (if (eq state 'queue) 'held state)) id)))))
+               (symbol-name (if (and (eq state 'queue)
+                                     (not (plist-get entry :damaged)))
+                                'held
+                              state))
+               id)))))
 
 (provide 'smtps-send)
 ;;; smtps-send.el ends here

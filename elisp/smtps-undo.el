@@ -83,7 +83,7 @@ the mail stays in the outbox, held."
                           :key (lambda (buffer)
                                  (buffer-local-value 'smtps-send--entry
                                                      buffer)))))
-    (unless (smtps-outbox-move id 'queue 'held)
+    (unless (smtps-send--door (smtps-outbox-move id 'queue 'held))
       (user-error "It is too late: the mail is being sent"))
     (if buffer
         (smtps-undo--restore buffer id)

@@ -390,7 +390,8 @@ Long enough for the init file and the first screen to be done.")
   (when smtps-mode
     (smtps-mode-line-show t)
     (smtps-send-queued t)
-    (smtps-send-follow-up)))
+    (smtps-send-follow-up)
+    (smtps-untold-tell)))
 
 (defun smtps--query-quit ()
   "Return non-nil if Emacs may quit: no mail of its own is in flight."
@@ -586,6 +587,7 @@ Emacs or `smtps-sandbox-stop'.  Its login stands above the session."
 (autoload 'smtps-send-waiting "smtps-send")
 (autoload 'smtps-outbox-wait "smtps-send")
 (autoload 'smtps-outbox "smtps-outbox-ui" nil t)
+(autoload 'smtps-untold-tell "smtps-untold")
 (autoload 'smtps-undo-send "smtps-undo" nil t)
 (autoload 'smtps-undo-keep "smtps-undo")
 (autoload 'smtps-warm-compose "smtps-warm")

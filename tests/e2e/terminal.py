@@ -32,7 +32,8 @@ class Terminal:
         # The path of a socket may have about 100 octets.
         self._directory = tempfile.TemporaryDirectory(prefix="smtps-tmux-", dir="/tmp")
         self._tmux = ["tmux", "-u", "-f", "/dev/null", "-S", str(Path(self._directory.name, "s"))]
-        self._command = f"{command}; echo status=$?; exec cat"
+        # To read from it might not be allowed any more, after a kill.
+        self._command = f"{command}; echo status=$?; exec sleep 600"
         # Which kind of terminal it is, tmux tells.
         self._environment = {n: v for n, v in environment.items() if n not in ("TERM", "TMUX")}
         self._size = [str(number) for number in size]

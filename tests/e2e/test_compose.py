@@ -75,3 +75,29 @@ def test_the_next_start_goes_on(tmp_path: Path) -> None:
             screen = terminal.until("localhost accepted the message for 1 recipient")
             assert "smtps-answer" not in screen
         assert len(sandbox.accepted) == 1
+
+
+def test_what_a_killed_emacs_could_not_tell(tmp_path: Path) -> None:
+    """Its mail was sent all the same: the next Emacs tells, and the one after it does not."""
+    last_breath = """(advice-add 'smtps-send--event :before
+                       (lambda (event)
+                         (when (eq (plist-get event :state) 'sent)
+                           (signal-process (emacs-pid) 'KILL))))"""
+    told = "“Hi”: localhost accepted the message for 1 recipient"
+    with Sandbox(tmp_path / "sandbox") as sandbox:
+        with emacs(sandbox, tmp_path, f"(require 'smtps-send) {last_breath}") as terminal:
+            terminal.keys("C-x", "m")
+            terminal.until("^To:")
+            terminal.type("to@other-host.it")
+            terminal.keys("C-n", "C-e")
+            terminal.type("Hi")
+            terminal.keys("C-c", "C-c")
+            terminal.until("status=137$")
+        assert len(sandbox.accepted) == 1
+        now = "(require 'smtps-untold) (setq smtps-untold--pause 0)"
+        with emacs(sandbox, tmp_path, now) as terminal:
+            terminal.until(told)
+        with emacs(
+            sandbox, tmp_path, f'{now} (run-with-idle-timer 1.5 nil #\'message "Idle")'
+        ) as terminal:
+            assert told not in terminal.until("^Idle$")

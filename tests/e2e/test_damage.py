@@ -231,10 +231,19 @@ def test_a_read_only_outbox_is_told_in_emacs(
       (message-send))"""
     for form, words in (
         (send, "Nothing was sent or kept"),
-        (SHOW, "Nothing was sent or kept"),
+        (
+            "(progn (smtps-outbox) (smtps-outbox-hold))",
+            "\nThe mail can’t be moved from queue to held: read-only",
+        ),
         (SEND.replace("(inhibit-message t)", ""), "can't be written: Read-only file system."),
     ):
         done = in_emacs(tmp_path, form)
         assert str(read_only.root) in done.stderr, done
         assert words in done.stderr, done
+    shown = in_emacs(
+        tmp_path, "(progn (smtps-outbox) (princ (buffer-string)) (princ mode-line-process))"
+    )
+    assert "kept@x.org" in shown.stdout
+    assert " can't be written: 1 waits" in shown.stdout
+    assert "can’t be used: it is not writable.  What lies there is shown." in shown.stderr
     assert not sandbox.accepted

@@ -8,9 +8,13 @@
 
 (require 'smtps-real)
 (require 'smtps-afterwork)
+(require 'smtps-mail)
+(require 'smtps-message)
 (require 'smtps-undo)
 (require 'smtps-outbox-ui)
 (require 'sendmail)
+(require 'tramp)
+(require 'tramp-cmds)
 
 (defmacro smtps-afterwork-test-with (&rest body)
   "Evaluate BODY with the helper, a sandbox and its account."
@@ -203,6 +207,51 @@
              "no maildir.+Nothing was sent"
              (cadr (should-error (message-send) :type 'user-error))))
     (should (equal (message-fetch-field "Fcc") "~/plain"))))
+
+(defmacro smtps-afterwork-test-elsewhere (&rest body)
+  "Evaluate BODY with /mock:, by which TRAMP takes this machine for another."
+  (declare (indent 0) (debug t))
+  `(let ((tramp-methods '(("mock" (tramp-login-program "sh") (tramp-login-args (("-i")))
+                           (tramp-remote-shell "/bin/sh")
+                           (tramp-remote-shell-args ("-c"))
+                           (tramp-connection-timeout 10))))
+         (tramp-persistency-file-name nil)
+         (tramp-verbose 0))
+     (unwind-protect (progn ,@body)
+       (tramp-cleanup-all-connections))))
+
+(defun smtps-afterwork-test-connected-p ()
+  "Return non-nil if TRAMP has connected by /mock:."
+  (cl-some (lambda (process) (string-search "mock" (process-name process)))
+           (process-list)))
+
+(ert-deftest smtps-afterwork-test-fcc-on-another-machine ()
+  "Sending never connects there: the copy is owed until somebody asks for it."
+  (smtps-afterwork-test-with
+    (smtps-afterwork-test-elsewhere
+      (let ((name (concat "/mock:localhost:" (smtps-afterwork-test-file "far"))))
+        (smtps-afterwork-test-compose (concat "Fcc: " name)
+                                      "Fcc: /mock:localhost:~/never/made")
+        ;; A relative name is one there, too, and so it is in mail-mode.
+        (setq default-directory (concat "/mock:localhost:" smtps-real-home))
+        (should (equal (smtps-message-path "far") name))
+        (message-send)
+        (smtps-real-until
+         (smtps-real-told-p "“Kept”: Not done yet: the copy in /mock:localhost:/.+: it is on \
+another machine, and waits for you\\..+was sent; F in"))
+        (should (equal '(sent) (smtps-real-state)))
+        (with-temp-buffer
+          (mail-mode)
+          (insert "Fcc: " name "\n" mail-header-separator "\n")
+          (should (equal name (smtps-afterwork--get (car (smtps-mail-collect)) :path))))
+        (should-not (smtps-afterwork-test-connected-p))
+        (smtps-outbox)
+        (cl-letf (((symbol-function 'y-or-n-p)
+                   (lambda (prompt) (string-search "/far does not exist; create" prompt))))
+          (smtps-outbox-follow))
+        (should (smtps-afterwork-test-connected-p))
+        (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "far")))
+        (should (smtps-real-told-p "never/made: there is no such file\\."))))))
 
 (ert-deftest smtps-afterwork-test-a-copy-that-fails-is-told ()
   "It changes nothing about the mail, is shown, and a key tries again."

@@ -19,12 +19,12 @@
   (cl-find-if (lambda (line) (string-match-p regexp line))
               (split-string (smtps-outbox-ui-test-shown) "\n" t)))
 
-(defun smtps-outbox-ui-test-login ()
-  "Have the account of the sandbox with its password."
-  (smtps-real-account :ca-file (smtps-real-property :ca-file))
-  (smtps-real-authinfo
-   (format "machine localhost login %s password %s"
-           (smtps-real-property :user) (smtps-real-property :password))))
+(defmacro smtps-outbox-ui-test-with (&rest body)
+  "Evaluate BODY with the helper, and the sandbox as the one account."
+  (declare (indent 0) (debug t))
+  `(smtps-real-with
+     (smtps-real-own-account)
+     ,@body))
 
 (defun smtps-outbox-ui-test-put (state &optional text)
   "Put a mail to three, as octets in TEXT, into STATE; return its id."
@@ -62,6 +62,12 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
     (rename-file (smtps-outbox--directory "queue" id)
                  (smtps-outbox--directory "failed" id))))
 
+(defun smtps-outbox-ui-test-failed (&rest verdicts)
+  "Put a mail into failed/ with VERDICTS for its recipients; return its id."
+  (let ((id (smtps-outbox-ui-test-put 'queue)))
+    (apply #'smtps-outbox-ui-test-judge id verdicts)
+    id))
+
 (defun smtps-outbox-ui-test-go (id)
   "Go to the line of the mail ID in the list, which is shown anew."
   (smtps-outbox)
@@ -72,8 +78,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-follows ()
   "The list shows a mail from the queue to its end, by itself."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (smtps-outbox)
     (should (equal (smtps-outbox-ui-test-shown) ""))
     ;; Only what was notified counts: the poll would come too.
@@ -97,8 +102,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-polls ()
   "What nobody notifies is seen all the same."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((smtps-outbox-ui--poll-seconds 0.1))
       (smtps-outbox)
       (mapc #'file-notify-rm-watch smtps-outbox-ui--watches)
@@ -110,14 +114,11 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-without-helper ()
   "What the files say is shown with no helper, harmless, damage included."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((failed (smtps-outbox-ui-test-put 'queue))
-          (uncertain (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((failed (smtps-outbox-ui-test-failed 'accepted 'refused 'refused))
+          (uncertain (smtps-outbox-ui-test-failed 'accepted 'uncertain 'uncertain))
           (damaged (smtps-outbox-ui-test-put 'queue))
           (smtps-helper-command '("/nonexistent")))
-      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
-      (smtps-outbox-ui-test-judge uncertain 'accepted 'uncertain 'uncertain)
       (delete-file (smtps-outbox--directory "queue" damaged "envelope.sexp"))
       (smtps-outbox-ui-test-go failed)
       (should (smtps-outbox-ui-test-line "^ failed .+a@x.example \\+2 +From a file .+It was \ufffdrefused"))
@@ -126,17 +127,97 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
       (smtps-outbox-show)
       (dolist (line '("a@x.example  accepted" "b@x.example  refused 550 5.1.1 no such user"
                       "0.003  recv> 220 x" "0.012  send> EHLO \ufffd[31mred"))
-        (should (search-forward line nil t))))))
+        (should (search-forward line nil t)))
+      (smtps-outbox-ui-test-go damaged)
+      (smtps-outbox-show)
+      (should (search-forward "damaged  Keys: d drops it." nil t)))))
+
+(defconst smtps-outbox-ui-test-entry
+  (let ((file (expand-file-name "../wire/entry.txt"
+                                (file-name-directory (or load-file-name
+                                                         buffer-file-name)))))
+    (with-temp-buffer
+      (insert-file-contents file)
+      (mapcar #'smtps-wire-read (split-string (buffer-string) "\n" t))))
+  "The forms of an entry, envelope and journal, in which no field is missing.")
+
+(defconst smtps-outbox-ui-test-kinds
+  `((number . -1) (text . "x") (name . x) (flag . t) (list . (1 "a" x))
+    (nothing . nil) (huge . ,most-positive-fixnum))
+  "Types of values, and a value of each.")
+
+(defun smtps-outbox-ui-test-write (id forms state)
+  "Write FORMS as the envelope and the journal of the mail ID in STATE."
+  (let ((end (1+ (cl-position '(end) forms :test #'equal)))
+        (coding-system-for-write 'utf-8-unix))
+    (cl-loop for (name part) in `(("envelope.sexp" ,(seq-take forms end))
+                                  ("journal.sexp" ,(nthcdr end forms)))
+             do (write-region (mapconcat (lambda (form)
+                                           (concat (smtps-wire-print form) "\n"))
+                                         part "")
+                              nil (smtps-outbox--directory state id name)
+                              nil 'silent))))
+
+(defun smtps-outbox-ui-test-spoilt (forms)
+  "Return FORMS with one value in them of another type, for each such way.
+Each is a list (FORM FORMS SURE): the form, and whether that is damage for
+sure; what is missing, or too large, may be."
+  (cl-loop
+   for form in forms
+   append
+   (cl-loop
+    for i from 1 below (length form)
+    for value = (nth i form)
+    for kind = (cond ((keywordp value) 'keyword) ((eq value t) 'flag)
+                     ((integerp value) 'number) ((stringp value) 'text)
+                     ((symbolp value) 'name) (t 'list))
+    append
+    (cl-loop
+     for (other . wrong) in smtps-outbox-ui-test-kinds
+     unless (or (eq kind other) (and (eq kind 'keyword) (not (eq other 'number))))
+     collect (let ((new (append (seq-take form i) (list wrong)
+                                (nthcdr (1+ i) form))))
+               (list new (cl-subst new form forms :test #'eq)
+                     (not (memq other '(nothing huge)))))))))
+
+(ert-deftest smtps-outbox-ui-test-wrong-types ()
+  "Whatever stands in a field, that mail is shown, and others; a wrong type is damage."
+  (smtps-outbox-ui-test-with
+    (smtps-outbox-ui-test-put 'held)
+    (let ((id (smtps-outbox-ui-test-put 'held "x: "))
+          (smtps-helper-command '("/nonexistent"))
+          (whole smtps-outbox-ui-test-entry)
+          (state "held")
+          (count 0))
+      (dolist (next '("queue" "failed"))
+        (rename-file (smtps-outbox--directory state id)
+                     (smtps-outbox--directory next id))
+        (setq state next)
+        (pcase-dolist (`(,form ,forms ,sure)
+                       `((whole ,whole nil) ,@(smtps-outbox-ui-test-spoilt whole)))
+          (smtps-outbox-ui-test-write
+           id (cl-subst id "ID" forms :test #'equal) state)
+          (cl-incf count)
+          (ert-info ((format "%s: %S" state form))
+            (let ((damaged (plist-get (smtps-outbox-find id) :damaged)))
+              (should-not (and (eq form 'whole) damaged))
+              (should (or damaged (not sure)))
+              ;; What is damaged is shown alike, wherever it lies.
+              (unless (and damaged (equal state "queue"))
+                (smtps-outbox-ui-test-go id)
+                (should (smtps-outbox-ui-test-line "From a file"))
+                (should (eq (looking-at-p " damaged ") (stringp damaged)))
+                (smtps-outbox-show)
+                (bury-buffer))))))
+      (should (> count 500)))))
 
 (ert-deftest smtps-outbox-ui-test-narrow ()
   "On 80 columns the subject is seen, and ElDoc shows what is cut off."
   (should (< (apply #'+ 1 (mapcar (lambda (column) (1+ (cadr column)))
                                   (smtps-outbox-ui--columns 80)))
              68))
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((failed (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
+  (smtps-outbox-ui-test-with
+    (let ((failed (smtps-outbox-ui-test-failed 'accepted 'refused 'refused)))
       (smtps-outbox-ui-test-go failed)
       (should (string-match-p "refused.+  Keys: f sends it again to who has not got it"
                               (run-hook-with-args-until-success
@@ -146,12 +227,10 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-explains ()
   "Beneath a refusal stands what it means, once for all that it refuses."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((failed (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((failed (smtps-outbox-ui-test-failed 'accepted 'refused 'refused))
           (held (smtps-outbox-ui-test-put 'held))
           (smtps-helper-command '("/nonexistent")))
-      (smtps-outbox-ui-test-judge failed 'accepted 'refused 'refused)
       (smtps-outbox-ui-test-go failed)
       (save-window-excursion
         (smtps-outbox-show)
@@ -170,8 +249,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-hold ()
   "A mail is held, let go, and sent."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'queue)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-hold)
@@ -183,8 +261,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-hold-delayed ()
   "A mail whose time has not come can be held; let go, it waits for it again."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((smtps-send-delay 600))
       (save-window-excursion (smtps-real-send))
       (let ((id (plist-get (car (smtps-outbox-entries)) :id)))
@@ -202,8 +279,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-retry ()
   "What was held is tried now; what was sent can't be."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-retry)
@@ -213,10 +289,8 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-resend-failed ()
   "Only who has not got it gets it; what is uncertain is for `m' first."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge id 'accepted 'refused 'uncertain)
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'accepted 'refused 'uncertain)))
       (smtps-outbox-ui-test-go id)
       (should-error (smtps-outbox-resend-failed) :type 'user-error)
       (smtps-outbox-mark-sent)
@@ -230,11 +304,9 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-uncertain-again ()
   "An uncertain mail is sent again only if a person says so."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'uncertain 'uncertain 'uncertain))
           (answer nil))
-      (smtps-outbox-ui-test-judge id 'uncertain 'uncertain 'uncertain)
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
         (smtps-outbox-ui-test-go id)
         (should-error (smtps-outbox-retry) :type 'user-error)
@@ -245,10 +317,8 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-uncertain-among-others ()
   "It is so, too, if another recipient was tried once more, and nothing hides it."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge id 'accepted 'uncertain 'deferred)
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'accepted 'uncertain 'deferred)))
       (let ((coding-system-for-write 'utf-8-unix))
         (write-region "(attempt :number 2 :time 1700000000)
 (result :attempt 2 :recipient 2 :verdict accepted)
@@ -269,11 +339,9 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-edit-uncertain ()
   "Who edits what some may have got, is asked."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue))
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'deferred 'uncertain 'deferred))
           (answer nil))
-      (smtps-outbox-ui-test-judge id 'deferred 'uncertain 'deferred)
       (rename-file (smtps-outbox--directory "failed" id)
                    (smtps-outbox--directory "held" id))
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
@@ -285,8 +353,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-edited-went-meanwhile ()
   "A mail that was edited, and sent all the same, is not sent again silently."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held))
           (answer nil))
       (smtps-outbox-ui-test-go id)
@@ -304,10 +371,35 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
           (smtps-real-until (equal (smtps-real-state) '(sent sent))))
         (should (smtps-outbox-find id))))))
 
+(ert-deftest smtps-outbox-ui-test-edited-got-meanwhile ()
+  "One who got the mail while it was edited is not sent it again silently."
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'refused 'uncertain 'deferred))
+          (asked nil))
+      (rename-file (smtps-outbox--directory "failed" id)
+                   (smtps-outbox--directory "held" id))
+      (smtps-outbox-ui-test-go id)
+      (cl-letf (((symbol-function 'yes-or-no-p)
+                 (lambda (prompt) (push prompt asked) (null (cdr asked)))))
+        (smtps-outbox-edit)
+        (write-region "(result :attempt 2 :recipient 0 :verdict accepted)\n" nil
+                      (smtps-outbox--directory "held" id "journal.sexp") t 'silent)
+        (should (string-match-p
+                 "\\`a@x.example got the mail.+This one was not sent"
+                 (cadr (should-error (message-send) :type 'user-error))))
+        (should (string-prefix-p "a@x.example got the mail" (car asked)))
+        (should (equal (smtps-real-state) '(held)))
+        ;; Whoever is not among them may have got it.
+        (message-goto-to)
+        (delete-region (line-beginning-position) (line-end-position))
+        (insert "To: b@x.example")
+        (message-send)
+        (smtps-real-until (equal (smtps-real-state) '(sent)))
+        (should (length= asked 2))))))
+
 (ert-deftest smtps-outbox-ui-test-afterwork-damaged ()
   "What was to follow is shown to be damaged, never obeyed, and can be forgotten."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let* ((id (smtps-outbox-ui-test-put 'queue))
            (file (smtps-outbox--directory "sent" id "afterwork.sexp")))
       (rename-file (smtps-outbox--directory "queue" id)
@@ -328,8 +420,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-drop ()
   "A mail is deleted, after a question."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held))
           (answer nil))
       (cl-letf (((symbol-function 'yes-or-no-p) (lambda (_) answer)))
@@ -343,8 +434,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-left-over ()
   "A mail that was left behind while it was written can be seen and dropped."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'held))
           (smtps-outbox--writing-time -1))
       (rename-file (smtps-outbox--directory "held" id)
@@ -364,8 +454,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
 
 (ert-deftest smtps-outbox-ui-test-edit ()
   "A mail comes back as it was composed, and what is sent replaces it."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let (id)
       (with-temp-buffer
         (setq id (smtps-outbox-ui-test-put
@@ -394,10 +483,8 @@ filename=a.c\n\nint x;\n--=-=--\n" 'utf-8-unix))))
 
 (ert-deftest smtps-outbox-ui-test-edit-failed ()
   "Who has got a mail is left out of what is edited for the others."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
-    (let ((id (smtps-outbox-ui-test-put 'queue)))
-      (smtps-outbox-ui-test-judge id 'accepted 'refused 'refused)
+  (smtps-outbox-ui-test-with
+    (let ((id (smtps-outbox-ui-test-failed 'accepted 'refused 'refused)))
       (smtps-outbox-ui-test-go id)
       (smtps-outbox-edit)
       (should (equal (message-fetch-field "To") "b@x.example, c@x.example"))
@@ -421,8 +508,7 @@ To put so many would take as long as the disk needs for thousands of flushes."
 
 (ert-deftest smtps-outbox-ui-test-moved-meanwhile ()
   "What was moved since it was listed is not read before it is listed anew."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((id (smtps-outbox-ui-test-put 'queue)))
       (smtps-outbox)
       (smtps-outbox-move id 'queue 'held)
@@ -434,8 +520,7 @@ To put so many would take as long as the disk needs for thousands of flushes."
 
 (ert-deftest smtps-outbox-ui-test-thousands ()
   "A look at a thousand mails, of which one has changed, is a short one."
-  (smtps-real-with
-    (smtps-outbox-ui-test-login)
+  (smtps-outbox-ui-test-with
     (let ((ids (smtps-outbox-ui-test-copies
                 (smtps-outbox-ui-test-put 'queue) 999))
           (least 1))

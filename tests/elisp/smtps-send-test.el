@@ -564,7 +564,8 @@ Nothing may be left of that mail."
                   ("用户@y.example, Ünn <ünn@y.example>"
                    ("用户@y.example" "ünn@y.example") "用户@y.example")))
     (smtps-send-test-with 'sent
-      (smtps-send-test-compose (car case) '(("Cc" . "Bär <ascii@y.example>")))
+      (smtps-send-test-compose (car case) '(("Cc" . "Bär <ascii@y.example>")
+                                            ("Reply-To" . "Jé <jé@y.example>")))
       (cl-letf (((symbol-function 'y-or-n-p) #'always))
         (message-send))
       (let ((entry (smtps-send-test-entry 'sent)))
@@ -573,6 +574,9 @@ Nothing may be left of that mail."
         (with-temp-buffer
           (insert-file-contents (concat (plist-get entry :directory) "/message.eml"))
           (should (search-forward (nth 2 case) nil t))
+          (goto-char (point-min))
+          (should (re-search-forward "^Reply-To: Jé <jé@y\\.example>$" nil t))
+          (goto-char (point-min))
           ;; A name stays an encoded word.
           (should (re-search-forward "^Cc: =\\?utf-8\\?.+ <ascii@" nil t)))))))
 
@@ -857,6 +861,26 @@ Nothing may be left of that mail."
       (should (equal forgotten '("u" "u"))))))
 
 ;;; Telling
+
+(ert-deftest smtps-send-test-a-key-ends-the-reading ()
+  "However many wait, a key is heard at once; all are sent, read or not."
+  (smtps-send-test-with 'nothing
+    (dotimes (_ 2)
+      (smtps-send-test-compose "to@y.example")
+      (let ((smtpmail-queue-mail t)) (message-send)))
+    (dolist (id (smtps-outbox--names "held"))
+      (smtps-outbox-move id 'held 'queue))
+    (setq smtps-send-test-calls nil)
+    (let ((find (symbol-function 'smtps-outbox-find))
+          (found nil))
+      (cl-letf (((symbol-function 'smtps-outbox-find)
+                 (lambda (id)
+                   (when found (throw throw-on-input t))
+                   (push id found)
+                   (funcall find id))))
+        (smtps-send-queued))
+      (should (equal (mapcar #'car smtps-send--again) found))
+      (should (equal (mapcar #'car smtps-send-test-calls) '(outbox-drain))))))
 
 (ert-deftest smtps-send-test-told-once ()
   (smtps-send-test-with 'nothing

@@ -186,8 +186,8 @@ def _put_away(
 
         chunks, identity = message.finished(header, _rest(file, read), envelope.sender)
         # Behind the connect: what writes the outbox takes its time to load.
-        box = _box(sending.arguments, header, envelope)
-        return box.begin(sending.account, envelope, chunks, identity)
+        box, check = _box(sending.arguments, header, envelope)
+        return box.begin(sending.account, envelope, chunks, identity, check)
     except BaseException:
         sending.give_up()
         raise
@@ -198,13 +198,21 @@ def _at_hand(file: BinaryIO) -> bool:
     return isinstance(file, io.BytesIO) or stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-def _box(arguments: argparse.Namespace, header: message.Header, envelope: Envelope) -> spool.Spool:
-    """Return the outbox.  Raises AgainError where it has this mail already."""
+def _box(
+    arguments: argparse.Namespace, header: message.Header, envelope: Envelope
+) -> tuple[spool.Spool, Callable[[], None] | None]:
+    """Return the outbox, and what checks once more, when the mail is put there, that it is new.
+
+    Raises AgainError where it has this mail already.
+    """
     from smtps.outbox import overview, spool
 
     box = spool.Spool(arguments.outbox or spool.default())
     identity = message.message_id(header)
-    if identity is not None and not arguments.again:
+    if identity is None or arguments.again:
+        return box, None
+
+    def check() -> None:
         twin = overview.twin(box, identity, envelope.recipients)
         if twin is not None:
             raise AgainError(
@@ -212,7 +220,9 @@ def _box(arguments: argparse.Namespace, header: message.Header, envelope: Envelo
                 f"and {twin.word}: it is {twin.name} in {twin.state}/ of the outbox. Nothing was "
                 "sent; --again sends it all the same."
             )
-    return box
+
+    check()
+    return box, check
 
 
 def _queue(
@@ -223,9 +233,9 @@ def _queue(
     envelope: Envelope,
 ) -> int:
     """Put the message into the outbox for whoever sends what waits there."""
-    box = _box(arguments, header, envelope)
+    box, check = _box(arguments, header, envelope)
     chunks, identity = message.finished(header, _rest(file, _hold_signals), envelope.sender)
-    kept = box.take_in(account, envelope, chunks, identity, "queue")
+    kept = box.take_in(account, envelope, chunks, identity, "queue", check)
     text = f"The mail waits as {kept.name}: “smtps outbox flush” or your Emacs sends it."
     if arguments.report:
         told = {"address": None, "verdict": None, "code": None, "enhanced": None, "text": None}

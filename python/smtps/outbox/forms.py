@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 
 from smtps.errors import WireError
+from smtps.outbox.fields import assert_fitting
 from smtps.rpc import codec
 from smtps.rpc.codec import Keyword, Symbol, Value
 
@@ -25,14 +26,16 @@ def form(name: str, /, *values: Value, **properties: Value) -> str:
 
 
 def parsed(line: str) -> Record:
-    """Return name and rest of a LINE.  Raises WireError."""
+    """Return name and rest of a LINE.  Raises WireError, also for a field of a wrong type."""
     return _named(codec.loads(line))
 
 
 def _named(value: Value) -> Record:
     if not isinstance(value, list) or not value or not isinstance(value[0], Symbol):
         raise WireError("A line of the outbox is not a form with a name.")
-    return str(value[0]), value[1:]
+    name, rest = str(value[0]), value[1:]
+    assert_fitting(name, rest)
+    return name, rest
 
 
 def whole_lines(data: bytes) -> list[str]:

@@ -31,6 +31,10 @@ LOOKS = 5
 """Looks at an entry that may be on its way from one state to another."""
 
 
+ALONE_SECONDS = 5.0
+"""What it may take others at most to see that a mail is not there yet, and to put it there."""
+
+
 def default() -> Path:
     """Return the outbox of both doors: ``${XDG_DATA_HOME:-~/.local/share}/smtps/outbox``.
 
@@ -119,13 +123,15 @@ class Spool:
         chunks: Callable[[], Iterable[bytes]],
         message_id: str,
         state: str,
+        check: Callable[[], None] | None = None,
     ) -> Path:
         """Write a new entry and put it into STATE, flushed; return its directory.
 
+        CHECK may raise before: meanwhile nobody who checks puts anything there.
         Raises OutboxError, and leaves nothing behind, if the disk does not take it.
         """
         with self._new(account, envelope, chunks, message_id) as making:
-            return self._put(making, state)
+            return self._put(making, state, check)
 
     def begin(
         self,
@@ -133,9 +139,11 @@ class Spool:
         envelope: Envelope,
         chunks: Callable[[], Iterable[bytes]],
         message_id: str,
+        check: Callable[[], None] | None = None,
     ) -> Owned:
         """Write a new entry into active/, owned from its first moment there, for one attempt.
 
+        CHECK is as for `take_in`.
         Should its owner be killed, whoever finds it leaves it to the user: they were not told
         that it was sent, and may have sent it by other means.
         """
@@ -143,7 +151,7 @@ class Spool:
             Journal(making).append(form("attempt", number=1, time=int(time.time()), once=True))
             lock = _locked(making / LOCKED)
             try:
-                return Owned(self, self._put(making, "active"), lock)
+                return Owned(self, self._put(making, "active", check), lock)
             except BaseException:
                 os.close(lock)
                 raise
@@ -176,12 +184,31 @@ class Spool:
             _discard(making)
             raise
 
-    def _put(self, making: Path, state: str) -> Path:
+    def _put(self, making: Path, state: str, check: Callable[[], None] | None) -> Path:
         target = self.root / state / making.name
         flush_path(making)
-        making.rename(target)
+        with self._alone() if check else contextlib.nullcontext():
+            if check:
+                check()
+            making.rename(target)
         flush_path(target.parent)
         return target
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else who does so put an entry into a state meanwhile."""
+        lock = os.open(self.root / "tmp" / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Whoever holds it that long has been stopped, and holds up nobody.
+            last = time.monotonic() + ALONE_SECONDS
+            while time.monotonic() < last:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(0.01)
+            yield
+        finally:
+            os.close(lock)
 
     def own(self, directory: Path) -> Owned | None:
         """Lock the entry at DIRECTORY; None if it is not there or somebody else has it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -181,6 +182,31 @@ def test_a_mail_that_may_arrive_is_not_sent_again_by_itself(smtps: Run, tmp_path
     assert send(well, "-t", "--again").returncode == 0
     # What has arrived can be sent once more.
     assert send(well, "-t", text=ID.replace("one", "two") + MESSAGE).returncode == 0
+
+
+def test_of_two_that_come_at_once_one_is_taken(tmp_path: Path) -> None:
+    """Both were new when they began; that is looked at again when they are put away."""
+    box = tmp_path / "box"
+    words = ["send", "-t", "--queue", "--host", "localhost", "--port", "1", "--tls", "none"]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-I", str(PYTHON), *words, "--outbox", str(box)],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"HOME": str(tmp_path)},
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        assert process.stdin
+        process.stdin.write((ID + MESSAGE + "Text.\n" * 50_000).encode())
+        process.stdin.flush()
+    deadline = time.monotonic() + 20
+    while len(list(box.glob("tmp/2*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    told = [process.communicate(timeout=60)[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 65]
+    assert sum(b"--again" in one for one in told) == 1
+    assert len(list(box.glob("queue/*"))) == 1
 
 
 def test_a_mail_is_queued_and_sent_later(smtps: Run, tmp_path: Path) -> None:

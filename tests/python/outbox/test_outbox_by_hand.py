@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +18,7 @@ from smtps.outbox.journal import Journal, results
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import Fate, Outcome, Verdict
-from smtps.rpc.codec import Value, plist
+from smtps.rpc.codec import Keyword, Symbol, Value, dumps, loads, plist
 from smtps.rpc.stdio import Wire
 
 RECIPIENTS = ("a@x.example", "b@x.example", "c@x.example")
@@ -197,3 +197,61 @@ def tried(box: Spool, name: str, attempt: int = 2) -> set[object]:
     records = next((one.records for one in overview.listed(box) if one.name == name), [])
     told = [plist(rest) for kind, rest in records if kind == "result"]
     return {result["recipient"] for result in told if result["attempt"] == attempt}
+
+
+FORMS = (Path(__file__).parents[2] / "wire" / "entry.txt").read_text("utf-8").splitlines()
+"""An entry, envelope and journal, in which no field is missing."""
+
+KINDS: dict[str, Value] = {
+    "number": -1,
+    "text": "x",
+    "name": Symbol("x"),
+    "flag": True,
+    "list": [1, "a", Symbol("x")],
+}
+
+
+def kind(value: Value) -> str:
+    """Return which of KINDS VALUE is of, or keyword."""
+    if isinstance(value, Keyword):
+        return "keyword"
+    if isinstance(value, list):
+        return "list"
+    if value is True:
+        return "flag"
+    return "number" if isinstance(value, int) else "name" if isinstance(value, Symbol) else "text"
+
+
+def spoilt() -> Iterator[list[str]]:
+    """Yield FORMS with one value of another type, in each such way."""
+    for place, line in enumerate(FORMS):
+        form = loads(line)
+        assert isinstance(form, list)
+        for i in range(1, len(form)):
+            for other, wrong in KINDS.items():
+                if other != kind(form[i]) and (kind(form[i]) != "keyword" or other == "number"):
+                    new = dumps([*form[:i], wrong, *form[i + 1 :]])
+                    yield [*FORMS[:place], new, *FORMS[place + 1 :]]
+
+
+def test_a_field_of_a_wrong_type_is_damage(tmp_path: Path) -> None:
+    """Such a mail is told to be damaged, and nothing is done with it; others are listed."""
+    box = Spool(tmp_path)
+    kept(box, "failed", Verdict.REFUSED, Verdict.REFUSED, Verdict.REFUSED)
+    name = kept(box, "failed")
+    directory = box.place("failed", name)
+    (directory / "message.eml").write_bytes(b"x\n\n")
+    end = FORMS.index("(end)") + 1
+    count = 0
+    for lines in [FORMS, *spoilt()]:
+        lines = [line.replace('"ID"', f'"{name}"') for line in lines]
+        for file, part in (("envelope.sexp", lines[:end]), ("journal.sexp", lines[end:])):
+            (directory / file).write_text("".join(line + "\n" for line in part))
+        found = {one.name: one for one in overview.listed(box)}
+        assert len(found) == 2
+        assert (found[name].damage is None) == (count == 0), lines
+        if count:
+            with pytest.raises(UsageError):
+                overview.retry(box, found[name])
+        count += 1
+    assert count > 200
