@@ -12,7 +12,6 @@ import trustme
 from smtps.errors import ConnectionLostError
 from smtps.net.tls import Layer, context
 
-
 Ends = tuple[Layer, ssl.SSLObject, ssl.MemoryBIO]
 """Our end, the server's, and what it has sent."""
 
