@@ -30,6 +30,7 @@ TLS_WORDS = {
     "UNSUPPORTED_PROTOCOL": "it speaks no TLS newer than 1.1",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no TLS newer than 1.1",
     "WRONG_SSL_VERSION": "it speaks no TLS newer than 1.1",
+    "WRONG_VERSION_NUMBER": "it said something that is not TLS",
     "NO_PROTOCOLS_AVAILABLE": "it speaks no TLS newer than 1.1",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us",
     "DH_KEY_TOO_SMALL": "its key exchange is too weak to be safe",

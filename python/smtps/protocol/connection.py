@@ -382,10 +382,13 @@ _IN_WORDS = rb"[0-9A-Za-z\x80-\xff]"
 
 
 def _pattern(secret: bytes) -> bytes:
-    """Return the regular expression that finds SECRET."""
+    """Return the regular expression that finds SECRET.
+
+    A server may tell a line that it takes for a command in capitals.
+    """
     found = re.escape(secret)
     if len(secret) >= SHORT:
-        return found
+        return b"(?i:%b)" % found
     return b"(?<!%b)%b(?!%b)" % (_IN_WORDS, found, _IN_WORDS)
 
 

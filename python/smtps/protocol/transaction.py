@@ -214,6 +214,7 @@ class Transaction:
     def _take(self, event: ReplyReceived) -> None:
         """Note the reply in EVENT as what it answers.  Raises Stop where no more will come."""
         reply = event.reply
+        before = self._cause()
         match event.command.verb if event.command else None:
             case Verb.AUTH:
                 if event.challenge is not None:
@@ -235,7 +236,8 @@ class Transaction:
                 self._final = reply
         if reply.code == SERVICE_CLOSING:
             self._connection.broken = True
-            raise self._dialogue.refusal(reply, "to go on")
+            # A server that has had enough of errors says so, and not which was the first.
+            raise before or self._dialogue.refusal(reply, "to go on")
 
     def _envelope_taken(self, auth: Command | None) -> Steps[bool]:
         """Send AUTH, if there is one, the envelope, and DATA where it is needed.

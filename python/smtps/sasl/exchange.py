@@ -70,7 +70,10 @@ def checked(user: str, secret: str) -> None:
 
 
 def readings(*secrets: str) -> tuple[bytes, ...]:
-    """Return the ways in which a server could repeat SECRETS: clear, quoted, in JSON, in base64."""
+    """Return the ways in which a server could repeat SECRETS: clear, quoted, in JSON, in base64.
+
+    Letters may come back in the other case.
+    """
     found: dict[bytes, None] = {}
     for text in secrets:
         clear = text.encode()
@@ -84,19 +87,18 @@ def readings(*secrets: str) -> tuple[bytes, ...]:
             for before in range(3):
                 found[_aligned(octets, before)] = None
         found[base64.b64encode(clear)] = None
-        for form in ("\\u%04x", "\\u%04X"):
-            found["".join(_escaped(character, form) for character in text).encode()] = None
+        found["".join(map(_escaped, text)).encode()] = None
     return tuple(octets for octets in found if octets)
 
 
-def _escaped(character: str, form: str) -> str:
+def _escaped(character: str) -> str:
     """Return CHARACTER as in a string of JSON that is all ASCII (RFC 8259 section 7)."""
     if character in '"\\':
         return "\\" + character
     if " " <= character <= "~":
         return character
     units = character.encode("utf-16-be")
-    return "".join(form % int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _percent(octet: int) -> bytes:

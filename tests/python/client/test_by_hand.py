@@ -117,11 +117,13 @@ def test_a_typed_secret_is_masked_in_every_form_it_comes_back_in() -> None:
 
 
 def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> None:
-    steps: Steps = {"auth": b"504 5.5.4 no\r\n", "junk": f"500 what is {SECRET}\r\n".encode()}
+    # aiosmtpd does both: the mechanism it knows in capitals only, and what it does not know.
+    said = f"500 what is {SECRET} or {SECRET.upper()}\r\n".encode()
+    steps: Steps = {"auth": b"504 5.5.4 no\r\n", "junk": said}
     _, shown, error = held(steps, ("ehlo x", "auth plain", SECRET, "quit"), "none", script=True)
     assert error is None
     assert "<the-sasl-response>" in shown
-    assert "500 what is <masked>" in shown
+    assert "500 what is <masked> or <masked>" in shown
     assert SECRET not in "".join(shown)
 
 

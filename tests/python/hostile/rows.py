@@ -505,6 +505,11 @@ def rows_of_logins() -> Iterator[Row]:
         yield row(f"535, then 530s ({how})",
                   {"auth": refusal, "mail": b"530 5.7.0 no\r\n", "rcpt": b"530 5.7.0 no\r\n",
                    "end": b"530 5.7.0 no\r\n"}, 77, offers=offers)
+        # chasquid's third error, where the envelope rides behind AUTH, gets a 421.
+        yield row(f"535, then 421 ({how})",
+                  {"auth": refusal, "mail": b"550 5.7.9 no\r\n",
+                   "rcpt": (Say(b"421 4.5.0 Too many errors, bye\r\n"), Close())},
+                  77, offers=offers)
         yield row(f"535, then closes ({how})", {"auth": (Say(refusal), Close())}, 77, offers=offers)
         yield row(f"535, then stalls ({how})", {"auth": (Say(refusal), Stall())}, 77, offers=offers)
         yield row(f"535, then garbage ({how})",

@@ -205,6 +205,9 @@ IN_ONE_FLIGHT = [
     Row("closed after all were refused", [OK, NO, NO, None], 67, "rr"),
     Row("closed after the login was refused", [NO_LOGIN, None], 74, "uu", PROVEN),
     Row("421 to MAIL", [b"421 4.3.0 bye\r\n", None], 75, "dd"),
+    Row("421 after the sender was refused", [NO, b"421 enough\r\n"], 65, "ww"),
+    Row("421 after all were refused", [OK, NO, NO, b"421 enough\r\n"], 67, "rr"),
+    Row("421 after the login was refused", [NO_LOGIN, NO, b"421 x\r\n"], 77, "ll", PROVEN),
     Row("421 to the message", [OK, OK, OK, b"421 4.3.0 bye\r\n"], 75, "dd"),
     Row("garbage for the last", [OK, OK, OK, b"\xff\xfe\r\n"], 74, "uu"),
     Row("garbage for MAIL", [b"hello\r\n"], 74, "uu"),
@@ -282,6 +285,8 @@ FIRST = [
     Row("garbage after MAIL", [IN, OK, b"x\r\n"], 76, "p", NEW),
     Row("a reply too many", [IN, OK, OK + OK], 76, "p", NEW),
     Row("421 to RCPT", [IN, OK, b"421 bye\r\n"], 75, "d", NEW),
+    Row("421 to the login", [b"421 bye\r\n"], 75, "d", NEW),
+    Row("421 after the login was refused", [NO_LOGIN, NO, b"421 x\r\n"], 77, "l", NEW),
     Row("closed after the chunk", [IN, OK, OK, None], 74, "u", NEW),
     Row("chunk refused", [IN, OK, OK, b"500 what?\r\n"], 65, "w", NEW),
 ]
