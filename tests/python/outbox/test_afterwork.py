@@ -215,6 +215,8 @@ HERE = afterwork.host()
         # It was here, when this machine had another name.
         (f"{os.getpid()}-1.elsewhere.example", 0, False),
     ],
+    # The same in each run.
+    ids=range(8),
 )
 def test_an_emacs_that_may_live_is_left_alone_a_dead_one_succeeded(
     box: Spool,
