@@ -13,6 +13,7 @@
 
 (require 'cl-lib)
 (require 'smtps)
+(require 'smtps-option)
 (require 'smtps-rpc)
 
 (defconst smtps-helper-version "0.1.0"
@@ -93,8 +94,11 @@ Signal `smtps-helper-missing' if there is none."
               '("There is no python3 on this machine; install Python 3.11 or newer"))))
 
 (defun smtps-helper--command ()
-  "Return the whole command of the helper, a list of strings."
-  (or smtps-helper-command
+  "Return the whole command of the helper, a list of strings.
+Signal `smtps-helper-missing' if it can't be told."
+  (or (condition-case problem
+          (smtps-option 'smtps-helper-command)
+        (smtps-option-error (signal 'smtps-helper-missing (cdr problem))))
       (list (smtps-helper--python) "-I" (smtps-helper--python-directory) "rpc")))
 
 (defun smtps-helper-program ()

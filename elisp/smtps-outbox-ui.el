@@ -293,7 +293,9 @@ Subject, and the beginning of the last word, are seen on 80, too."
 (defun smtps-outbox ()
   "Show the mail in the outbox: what waits, what failed, what was sent."
   (interactive)
-  (smtps-send--door (smtps-outbox-ready))
+  (smtps-send--door
+    (smtps-outbox-ready)
+    (smtps-option 'smtps-outbox-shown-sent))
   (let ((buffer (get-buffer-create "*smtps outbox*")))
     (with-current-buffer buffer
       (unless (derived-mode-p 'smtps-outbox-mode)
@@ -428,12 +430,12 @@ there.  Return non-nil if all was read, and so is shown."
   "Return what is in the outbox and shown: an alist of ids and lists of states.
 Forget what is there no longer."
   (let ((present (make-hash-table :test #'equal))
+        (shown (smtps-option 'smtps-outbox-shown-sent))
         (found nil))
     ;; In the order in which mail moves: one that does is seen.
     (dolist (state '(tmp held queue active failed sent))
       (dolist (id (let ((names (smtps-outbox--names (symbol-name state))))
-                    (if (eq state 'sent) (last names smtps-outbox-shown-sent)
-                      names)))
+                    (if (eq state 'sent) (last names shown) names)))
         (push state (gethash id present))))
     (maphash (lambda (id _known)
                (unless (gethash id present)

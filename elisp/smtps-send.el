@@ -23,13 +23,14 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'smtps)
+(require 'smtps-option)
+(require 'smtps-time)
 (require 'smtps-wire)
 (require 'smtps-outbox)
 (require 'smtps-credentials)
 (require 'smtps-afterwork)
 
 (declare-function smtps-check-certificate "smtps-check" (account))
-(declare-function org-read-date "org")
 (declare-function smtps-undo-keep "smtps-undo" (id &optional time))
 (declare-function smtps-undo-let-go "smtps-undo" (buffer id))
 (declare-function smtps-trust-accept "smtps-trust")
@@ -608,7 +609,8 @@ It is read off in the buffer where the mail was composed.  Signal an
     (list :recipients recipients
           :author author
           :from (smtps-send--sender author)
-          :wishes (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))
+          :wishes (and (eq (smtps-option 'smtps-refused-recipients) 'hold)
+                       '(:all-or-none t))
           :account (smtps-send--by (or (smtps-send--method-account fields)
                                        (smtps-account-for author))
                                    author)
@@ -776,6 +778,7 @@ where the mail was not accepted, as smtpmail does.
 Signal an error, and leave nothing behind, if the mail can't be sent as it
 is or can't be kept."
   (smtps-send--door
+    (smtps-send--check-options)
     (smtps-send--run-hook)
     (let* ((source (current-buffer))
            (composed (smtps-send--composed-in source))
@@ -804,6 +807,13 @@ is or can't be kept."
                  (not (equal (smtps-outbox-states-of id) '(held))))
         (smtps-send--await id)))))
 
+(defun smtps-send--check-options ()
+  "Signal `smtps-send-error' if an option that sending obeys can't be obeyed."
+  (condition-case problem
+      (mapc #'smtps-option '(smtps-outbox-directory smtps-send-delay
+                             smtps-refused-recipients smtps-keep-sent-days))
+    (smtps-option-error (smtps-send--refuse "%s" (cadr problem)))))
+
 (defvar smtps-send--sending nil
   "Non-nil while a mail mode waits for `smtps-send-it' to return.")
 
@@ -815,7 +825,8 @@ The time to it is told in seconds, too.")
   "Return ENVELOPE with the time at which the mail composed in COMPOSED may go.
 COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
   (cond (noninteractive envelope)
-        ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
+        ;; The keys of a macro answer, too, or it ends here.
+        ((and current-prefix-arg composed)
          (let ((time (smtps-send--read-time)))
            `(:not-before
              ,time
@@ -825,19 +836,15 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
                      (list :hold-until
                            (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
              ,@envelope)))
-        ((> smtps-send-delay 0)
+        ((> (smtps-option 'smtps-send-delay) 0)
          `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
                        ,@envelope))
         (t envelope)))
 
 (defun smtps-send--read-time ()
   "Ask for a time to send a mail at; return it in seconds since 1970."
-  (require 'org)
-  (let ((time (org-read-date t t nil "Send it at")))
-    (when (time-less-p time nil)
-      (smtps-send--refuse "%s is in the past."
-                          (format-time-string "%F %R" time)))
-    (time-convert time 'integer)))
+  (let ((read (smtps-time-read "Send it")))
+    (if (stringp read) (smtps-send--refuse "%s" read) read)))
 
 (defun smtps-send--run-hook ()
   "Run `message-send-mail-hook' where message.el has left that to us."
@@ -912,8 +919,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (let ((seconds (round (float-time (time-subtract not-before nil)))))
       (format "It goes to %s %s; %s takes it back" host
               (if (> seconds smtps-send--soon)
-                  (format-time-string "on %F at %R" not-before)
-                (format "in %d second%s" seconds (if (= seconds 1) "" "s")))
+                  (smtps-time-in-words not-before)
+                (concat "in " (smtps-time-count seconds "second")))
               (substring-no-properties
                (substitute-command-keys "\\[smtps-undo-send]"))))))
 

@@ -24,6 +24,7 @@
 (require 'smtps-base64)
 (require 'smtps-credentials)
 (require 'smtps-helper)
+(require 'smtps-option)
 (require 'smtps-session-look)
 (require 'smtps-session-steps)
 (require 'smtps-wire)
@@ -456,6 +457,9 @@ wrong is told in it.  Signal `user-error' if HOST is none."
 (defun smtps-session-open (arguments &optional function)
   "Open a session with ARGUMENTS, the helper's; show its buffer and return that.
 FUNCTION is called in it, without arguments, once the helper has begun it."
+  (condition-case problem
+      (smtps-option 'smtps-session-maximum-lines)
+    (smtps-option-error (user-error "%s" (cadr problem))))
   (let ((buffer (generate-new-buffer
                  (format "*smtps %s:%s*" (plist-get arguments :host)
                          (plist-get arguments :port)))))
@@ -1049,14 +1053,14 @@ COUNT is negative if they were deleted."
 (defun smtps-session--trim ()
   "Drop the oldest lines beyond `smtps-session-maximum-lines', and say so.
 They go by tenths of that, since it takes time to count them."
-  (let ((most (+ smtps-session-maximum-lines
-                 (max 1 (/ smtps-session-maximum-lines 10)))))
+  (let* ((keep (smtps-option 'smtps-session-maximum-lines))
+         (most (+ keep (max 1 (/ keep 10)))))
     (when (> smtps-session--line-count most)
       (setq smtps-session--line-count
             (count-lines (point-min) smtps-session--prompt-start))
       (when (> smtps-session--line-count most)
         (smtps-session--drop-lines
-         (- smtps-session--line-count smtps-session-maximum-lines))))))
+         (- smtps-session--line-count keep))))))
 
 (defun smtps-session--drop-lines (count)
   "Drop the first COUNT lines, and say in one how many were dropped in all.

@@ -9,8 +9,6 @@
 (require 'smtps-real)
 (require 'smtps-undo)
 
-(defvar org-read-date-popup-calendar)
-
 (defmacro smtps-undo-test-with (delay &rest body)
   "Evaluate BODY with the helper, a sandbox and its account, and DELAY."
   (declare (indent 1) (debug t))
@@ -156,15 +154,19 @@
 (ert-deftest smtps-undo-test-scheduled ()
   "With a prefix argument a date is asked, which has to be in the future."
   (smtps-undo-test-with 0
-    (let* ((org-read-date-popup-calendar nil)
-           (current-prefix-arg '(4))
-           (answer "2001-01-01 14:30"))
+    (let* ((current-prefix-arg '(4))
+           (answer nil))
       (cl-letf (((symbol-function 'read-string) (lambda (&rest _) answer)))
-        (should-error (smtps-real-send) :type 'user-error)
-        (should-not (smtps-real-state))
+        (dolist (case '(("2001-01-01 14:30" . "is in the past\\.  Nothing was sent\\.\\'")
+                        ("in 2 hours" . "no time that is sure\\.  Type one like 18:30, .+  Nothing")))
+          (setq answer (car case))
+          (should (string-match-p (cdr case)
+                                  (cadr (should-error (smtps-real-send)
+                                                      :type 'user-error))))
+          (should-not (smtps-real-state)))
         (setq answer "2031-01-01 14:30")
         (smtps-real-send)
-        (should (smtps-real-told-p "on 2031-01-01 at 14:30; "))
+        (should (smtps-real-told-p "in [0-9]+ days.*, on Wed 1 Jan 2031 14:30; "))
         (should (equal (plist-get (car (smtps-outbox-entries)) :not-before)
                        (time-convert (encode-time '(0 30 14 1 1 2031 nil -1 nil))
                                      'integer)))
@@ -180,6 +182,21 @@
                                  (smtps-undo-test-envelopes))))
         (should (equal (smtps-real-state) '(queue queue)))
         (should (= 0 (smtps-undo-test-mails)))))))
+
+(ert-deftest smtps-undo-test-scheduled-by-a-macro ()
+  "The keys of a macro answer when the mail is to go; without, it does not."
+  (smtps-undo-test-with 0
+    (smtps-undo-test-compose)
+    (let ((current-prefix-arg '(4))
+          (executing-kbd-macro [?x]))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore)
+                ((symbol-function 'read-string) (lambda (&rest _) "")))
+        (should-error (message-send) :type 'user-error)
+        (should-not (smtps-real-state)))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore)
+                ((symbol-function 'read-string) (lambda (&rest _) "+1h")))
+        (message-send)
+        (should (smtps-outbox-delayed-p (car (smtps-outbox-entries))))))))
 
 (ert-deftest smtps-undo-test-next-try-is-told ()
   "What waits for another try is told with its time, once."
