@@ -862,6 +862,9 @@ ENVELOPE is the mail's.  Signal an `smtps-error' if that can't be."
     (smtps-afterwork-error
      (smtps-send--refuse "%s" (cadr problem)))))
 
+(defvar smtps-send--last nil
+  "The mail that was put into the outbox last, by this Emacs, or nil.")
+
 (defun smtps-send--after (id envelope composed afterwork)
   "Do what follows once the mail is in the outbox as ID.
 ENVELOPE is its envelope, COMPOSED the buffer it was composed in, or nil,
@@ -873,6 +876,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                      (smtps-send--promise (plist-get account :host)
                                           not-before)))
          (later nil))
+    (setq smtps-send--last id)
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
@@ -1607,6 +1611,7 @@ sentence if something is lacking."
 Return non-nil if then no mail waits in it any more.  Return nil if some
 does: for its next attempt, for you, or since SECONDS have passed (default:
 no limit), or since the helper can't run."
+  (smtps-send--door (smtps-option 'smtps-outbox-directory))
   (let ((deadline (and seconds (time-add nil seconds)))
         (helper nil)
         (waiting nil))

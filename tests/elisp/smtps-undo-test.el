@@ -151,6 +151,33 @@
       (should-error (smtps-undo-send) :type 'user-error))
     (should (equal (smtps-real-state) '(active)))))
 
+(ert-deftest smtps-undo-test-another-mail ()
+  "In a mail's buffer no other is taken back; elsewhere not without asking."
+  (smtps-undo-test-with 600
+    (smtps-real-send "Monday")
+    (should (equal smtps-send--last
+                   (plist-get (car (smtps-outbox-entries)) :id)))
+    (let ((asked nil) (answer nil))
+      (cl-letf (((symbol-function 'yes-or-no-p)
+                 (lambda (prompt) (push prompt asked) answer)))
+        (let ((smtps-send-delay 0))
+          (smtps-real-send "Now"))
+        (smtps-real-until (member 'sent (smtps-real-state)))
+        (should (string-match-p
+                 "\\`It is too late: this mail was sent"
+                 (cadr (should-error (smtps-undo-send) :type 'user-error))))
+        (should-not asked)
+        (with-temp-buffer
+          (should-error (smtps-undo-send) :type 'user-error)
+          (should (equal asked '("“Monday” to to-address@other-host.it is not the mail that was sent last.  Take it back? ")))
+          (should (equal (sort (smtps-real-state) #'string<) '(queue sent)))
+          (setq answer t)
+          (smtps-undo-send)))
+      (should (equal (sort (smtps-real-state) #'string<) '(held sent)))
+      (should (smtps-real-told-p
+               "\\`Taken back, not sent: “Monday” to to-address@other-host\\.it\\'"))
+      (should (= (length asked) 2)))))
+
 (ert-deftest smtps-undo-test-scheduled ()
   "With a prefix argument a date is asked, which has to be in the future."
   (smtps-undo-test-with 0
