@@ -35,6 +35,9 @@
 (defvar smtps-helper-death-functions nil
   "Abnormal hook: called with a sentence when the helper has died.")
 
+(defvar smtps-helper-stopping nil
+  "Non-nil while `smtps-helper-death-functions' hear of a helper we stopped.")
+
 (defvar smtps-helper--peer nil
   "The peer that is the helper, or nil.")
 
@@ -189,9 +192,10 @@ command that needs the helper starts it again."
         (err '(smtps-helper-dead "The smtps helper was stopped")))
     (when peer
       (smtps-rpc-close peer)
-      (if smtps-helper--greeted
-          (smtps-helper--died peer err)
-        (smtps-helper--not-greeted peer err)))))
+      (let ((smtps-helper-stopping t))
+        (if smtps-helper--greeted
+            (smtps-helper--died peer err)
+          (smtps-helper--not-greeted peer err))))))
 
 ;;;; Start
 

@@ -70,7 +70,7 @@
         ('queue (cond ((and outcome (null (plist-get outcome :next))) 'needs-you)
                       ((smtps-outbox-delayed-p entry) 'delayed)
                       (t 'waits)))
-        ('active 'sending)
+        ('active (if (smtps-send--interrupted-p) 'interrupted 'sending))
         ('tmp 'left-over)
         ('held (if (smtps-outbox-undecided-p entry) 'undecided 'held))
         (state state))))))
@@ -79,6 +79,7 @@
   '((needs-you "needs you" smtps-outbox-attention)
     (undecided "undecided" smtps-outbox-attention)
     (uncertain "uncertain" smtps-outbox-attention)
+    (interrupted "broke off" smtps-outbox-attention)
     (damaged   "damaged"   smtps-outbox-failed)
     (failed    "failed"    smtps-outbox-failed)
     (left-over "left over" smtps-outbox-attention)
@@ -97,6 +98,7 @@
 (defconst smtps-outbox-ui--hints
   '((needs-you . "a answers what it waits for")
     (undecided . "o sends it to the others, e edits it")
+    (interrupted . "r finds out what became of it")
     (left-over . "h lets it be sent, d drops it")
     (waits     . "r tries now, h holds it, e edits it")
     (delayed   . "r sends it now, e takes it back")
@@ -145,6 +147,8 @@
      (cond
       ((plist-get entry :damaged)
        (format "It was left alone: %s." (plist-get entry :damaged)))
+      ((eq (smtps-outbox-ui--state entry) 'interrupted)
+       "The helper died while it sent this mail.")
       ((memq (plist-get entry :state) '(active tmp)) "")
       ((smtps-outbox-delayed-p entry)
        (format "It goes at %s.  %s"
@@ -308,6 +312,8 @@ Subject, and the beginning of the last word, are seen on 80, too."
 (defun smtps-outbox-ui--revert (&rest _)
   "Read the outbox anew."
   (clrhash smtps-outbox-ui--known)
+  (when (and (smtps-send--interrupted-p) (smtps-outbox--names "active"))
+    (smtps-send--wake))
   (smtps-outbox-ui--look nil))
 
 (defun smtps-outbox-ui--watch ()
@@ -455,7 +461,10 @@ Forget what is there no longer."
     ;; a long queue that is sent, most need not be read then.
     (unless (or (null time)
                 ;; What a time passes over is in another state without a change.
-                (and same (null (plist-get (nth 2 known) :not-before))))
+                ;; So is what a helper leaves that dies.
+                (and same
+                     (not (memq 'active states))
+                     (null (plist-get (nth 2 known) :not-before))))
       (let ((entry (if (eq (car states) 'tmp) (smtps-outbox--left-behind id)
                      (smtps-outbox-find id))))
         (if (null entry)
@@ -661,6 +670,7 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
       (user-error "This mail is %s: that can't be done with it now"
                   (pcase state
                     ('sending "being sent")
+                    ('interrupted "not judged since the helper died (r does that)")
                     ('waits "waiting to be sent")
                     ('needs-you "waiting for an answer (M-x smtps-answer)")
                     (_ (substring-no-properties
@@ -701,15 +711,21 @@ DONE is a sentence, or nil if an event tells."
 
 (defun smtps-outbox-retry ()
   "Send the mail at point now, however long it was to wait.
-One that failed goes to all who have not got it."
+One that failed goes to all who have not got it.  What a helper that died
+was sending is not sent again: it is found out how far that went."
   (interactive)
   (let ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided 'held
-                                        'failed 'uncertain)))
-    (if (not (smtps-outbox-uncertain-p entry))
-        (smtps-outbox-ui--send entry :now t)
+                                        'failed 'uncertain 'interrupted)))
+    (cond
+     ((eq (plist-get entry :state) 'active)
+      (smtps-send--wake)
+      (smtps-send-tell "The helper is started, and finds out what became of it"))
+     ((not (smtps-outbox-uncertain-p entry))
+      (smtps-outbox-ui--send entry :now t))
+     (t
       (smtps-outbox-ui--can-ask-p
        "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? ")
-      (smtps-outbox-ui--send entry :now t :uncertain t))))
+      (smtps-outbox-ui--send entry :now t :uncertain t)))))
 
 (defun smtps-outbox-resend-failed ()
   "Send the mail at point again, only to those whom it could not be sent to."
@@ -771,7 +787,10 @@ So you decide about a mail that was for all or none."
   (interactive)
   (let ((entry (smtps-outbox-ui--chosen)))
     (when (eq (plist-get entry :state) 'active)
-      (user-error "This mail is being sent: it can't be dropped now"))
+      (user-error
+       (if (smtps-send--interrupted-p)
+           "It has to be found out first what became of this mail: r does that"
+         "This mail is being sent: it can't be dropped now")))
     (smtps-outbox-ui--can-ask-p
      (format "Delete %s for good? "
              (let ((subject (smtps-send--subject (plist-get entry :directory))))

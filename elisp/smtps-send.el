@@ -72,6 +72,7 @@
 (defvar smtpmail-queue-mail)
 (defvar smtpmail-sendto-domain)
 (defvar smtps-helper-death-functions)
+(defvar smtps-helper-stopping)
 (defvar smtps-undo--kept)
 
 (define-error 'smtps-send-error "Mail" 'smtps-error)
@@ -1022,6 +1023,9 @@ it is sent as it is."
 (defvar smtps-send--trouble nil
   "Why the helper can't be told of mail, a sentence, or nil.")
 
+(defvar smtps-send--stopped nil
+  "Non-nil if the helper that ended last was stopped, and did not die.")
+
 (defun smtps-send--listen ()
   "Lead here what the helper has to say about mail."
   (require 'smtps-helper)
@@ -1034,7 +1038,8 @@ it is sent as it is."
 (defun smtps-send--wake (&optional id &rest properties)
   "Have the helper send what is in the outbox, and above all the mail ID.
 PROPERTIES are more arguments of the helper's method for it."
-  (setq smtps-send--trouble nil)
+  (setq smtps-send--trouble nil
+        smtps-send--stopped nil)
   (condition-case problem
       (progn
         (smtps-send--listen)
@@ -1052,21 +1057,53 @@ PROPERTIES are more arguments of the helper's method for it."
   (unless noninteractive
     (smtps-send-tell
      (format-message
-      "The mail is safe in the outbox, but was not sent yet: %s  Then M-x \
-smtps-send-queued sends it." smtps-send--trouble))))
+      "The mail is safe in the outbox, but was not sent yet: %s.  When that is \
+mended, M-x smtps-send-queued sends it."
+      (string-remove-suffix "." smtps-send--trouble)))))
 
 (defun smtps-send--death (sentence)
-  "Tell SENTENCE, why the helper died, and what is left in the outbox."
+  "Tell SENTENCE, why the helper died, and what is left in the outbox.
+Have it started anew, to judge what it left; that sends nothing twice."
   (setq smtps-send--trouble sentence
+        smtps-send--stopped (bound-and-true-p smtps-helper-stopping)
         smtps-send--again nil)
   (smtps-outbox-changed)
   (let ((waiting (length (smtps-outbox--names "queue")))
         (active (length (smtps-outbox--names "active"))))
     (when (and (not noninteractive) (< 0 (+ waiting active)))
       (smtps-send-tell
-       (format-message
-        "%s  In the outbox: %d to be sent, %d interrupted.  M-x \
-smtps-send-queued goes on." sentence waiting active)))))
+       (format "%s.  In the outbox: %d to be sent, %d interrupted.  %s"
+               (string-remove-suffix "." sentence) waiting active
+               (if (smtps-send--revive) "The helper is started anew."
+                 "M-x smtps-send-queued goes on."))))))
+
+(defconst smtps-send--revive-seconds 60
+  "Seconds in which a helper that dies again is not started by itself.")
+
+(defvar smtps-send--revived nil
+  "When the helper was started by itself last since it had died, or nil.")
+
+(defun smtps-send--revive ()
+  "Have the helper that died started anew soon, and return non-nil.
+Return nil if it was stopped, or has died again right away."
+  (unless (or smtps-send--stopped
+              (and smtps-send--revived
+                   (time-less-p nil (time-add smtps-send--revived
+                                              smtps-send--revive-seconds))))
+    (setq smtps-send--revived (current-time))
+    (run-at-time smtps-send--pause nil
+                 (lambda ()
+                   ;; Unless it was started for something else meanwhile.
+                   (when smtps-send--trouble
+                     (smtps-send--wake))))))
+
+(defun smtps-send--interrupted-p ()
+  "Return non-nil if what lies in active/ was left by a helper that is dead.
+That is, of ours: of what others send nothing is known here.  One that was
+stopped finishes what it is at."
+  (and smtps-send--trouble
+       (not smtps-send--stopped)
+       (not (and (featurep 'smtps-helper) (smtps-helper-live-p)))))
 
 (defvar smtps-send--told nil
   "What was told of each mail last: an alist of ids and sentences.")
@@ -1347,13 +1384,8 @@ smtps-outbox tries again." (smtps-send--line text)))
 
 (defun smtps-send--in-flight ()
   "Return the mails that are being sent, or are to be sent now or soon."
-  (cl-remove-if-not
-   (lambda (entry)
-     (or (smtps-send--now-due-p entry)
-         (and (smtps-outbox-delayed-p entry)
-              (time-less-p (plist-get entry :not-before)
-                           (time-add nil smtps-send--soon)))))
-   (smtps-outbox-entries '(queue active))))
+  (cl-remove-if-not (lambda (entry) (smtps-send--due-p entry smtps-send--soon))
+                    (smtps-outbox-entries '(queue active))))
 
 (defun smtps-send-query-quit ()
   "Return non-nil if Emacs may quit, as far as mail is concerned.
@@ -1373,25 +1405,68 @@ outbox, and is sent from there later."
                        (?l "leave in the outbox"
                            "Quit; the next Emacs, or smtps outbox flush, sends it"))))
           (?l t)
-          (_ (smtps-send--wait-to-quit))))))
+          (_ (smtps-send--wait-to-quit mails))))))
 
-(defun smtps-send--wait-to-quit ()
-  "Wait until no mail is in flight; return t, or nil if the user quits that."
-  (let ((left nil))
+(defun smtps-send--wait-to-quit (mails)
+  "Wait until each of MAILS was tried, and return t.
+If one was not sent, ask.  Return nil if the user wants Emacs to go on."
+  (let ((left mails))
     (smtps-send--wake)
+    (dolist (mail mails)
+      ;; A person waits for it: not only at its next time.
+      (when (and (plist-get (plist-get mail :outcome) :next)
+                 (not (smtps-outbox-delayed-p mail)))
+        (smtps-send--wake (plist-get mail :id))))
     (condition-case nil
         (progn
-          (while (and (setq left (smtps-send--in-flight))
+          (while (and (setq left (cl-remove-if #'smtps-send--tried-p left))
                       (not smtps-send--trouble))
             (let ((message-log-max nil))
               (message "Sending, %d left... (%s stops waiting)" (length left)
                        (substitute-command-keys "\\[keyboard-quit]")))
             (accept-process-output nil smtps-send--poll))
-          (or (null left)
-              (yes-or-no-p (format "%s  Quit all the same? "
-                                   smtps-send--trouble))))
+          (let ((unsent (delq nil (mapcar #'smtps-send--unsent mails))))
+            (or (null unsent)
+                (yes-or-no-p
+                 (format "%s%s  Quit all the same? "
+                         (if (cdr unsent)
+                             (format "%d mails were not sent.  " (length unsent))
+                           "")
+                         (car unsent))))))
       (quit (message "Emacs goes on; so does the mail")
             nil))))
+
+(defun smtps-send--tried-p (before)
+  "Return non-nil if the mail that was BEFORE, an entry, was sent or tried since."
+  (let ((entry (smtps-outbox-find (plist-get before :id)))
+        (attempts (or (plist-get before :attempts) 0)))
+    (pcase (plist-get entry :state)
+      ('active nil)
+      ('queue (or (null (smtps-send--goes-at entry))
+                  (and (plist-get entry :outcome)
+                       (> (plist-get entry :attempts)
+                          ;; That one was under way.
+                          (if (eq (plist-get before :state) 'active)
+                              (1- attempts)
+                            attempts)))))
+      (_ t))))
+
+(defun smtps-send--unsent (before)
+  "Return a sentence if the mail that was BEFORE, an entry, has not been sent."
+  (let* ((id (plist-get before :id))
+         (entry (smtps-outbox-find id))
+         (outcome (plist-get entry :outcome)))
+    (unless (memq (plist-get entry :state) '(sent nil))
+      (format "%sIt %s: %s"
+              (or (smtps-send--label id) "")
+              (cond ((smtps-outbox-uncertain-p entry) "may have been sent, or not")
+                    ((and entry (smtps-afterwork-accepted-p entry))
+                     "was not sent to all")
+                    (t "was not sent"))
+              (smtps-send--line (or (and (smtps-send--tried-p before)
+                                         (plist-get outcome :text))
+                                    smtps-send--trouble
+                                    "it waits."))))))
 
 ;;; What waits
 
@@ -1589,21 +1664,27 @@ sentence if something is lacking."
 (defconst smtps-send--poll 0.05
   "Seconds between two looks at the outbox while waiting for mail in it.")
 
-(defun smtps-send--now-due-p (entry)
-  "Return non-nil if ENTRY is being sent, or is to be sent now."
-  (and (not (plist-get entry :damaged))
-       (not (smtps-outbox-delayed-p entry))
-       (pcase (plist-get entry :state)
-         ('active t)
-         ('queue (let* ((outcome (plist-get entry :outcome))
-                        (next (plist-get outcome :next)))
-                   ;; Tried before and without a next time: it waits for you.
-                   (or (null outcome)
-                       (and next (not (time-less-p nil next)))
-                       ;; Unless the helper was told and hasn't come to it.
-                       (eql (plist-get entry :attempts)
-                            (cdr (assoc (plist-get entry :id)
-                                        smtps-send--again)))))))))
+(defun smtps-send--goes-at (entry)
+  "Return when ENTRY goes by itself, in seconds since 1970; 0 if it is sent now.
+Return nil if it waits for its user."
+  (unless (plist-get entry :damaged)
+    (pcase (plist-get entry :state)
+      ('active 0)
+      ('queue (let* ((outcome (plist-get entry :outcome))
+                     (try (if (or (null outcome)
+                                  ;; The helper was told, and hasn't come to it.
+                                  (eql (plist-get entry :attempts)
+                                       (cdr (assoc (plist-get entry :id)
+                                                   smtps-send--again))))
+                              0
+                            ;; Without a next time, it waits for you.
+                            (plist-get outcome :next))))
+                (and try (max try (or (plist-get entry :not-before) 0))))))))
+
+(defun smtps-send--due-p (entry &optional seconds)
+  "Return non-nil if ENTRY is being sent, or goes within SECONDS (default 0)."
+  (let ((time (smtps-send--goes-at entry)))
+    (and time (time-less-p time (time-add nil (or seconds 0))))))
 
 ;;;###autoload
 (defun smtps-outbox-wait (&optional seconds)
@@ -1616,7 +1697,7 @@ no limit), or since the helper can't run."
         (helper nil)
         (waiting nil))
     (while (and (setq waiting (smtps-outbox-entries '(queue active held)))
-                (cl-some #'smtps-send--now-due-p waiting)
+                (cl-some #'smtps-send--due-p waiting)
                 (or (not helper)
                     (and (not smtps-send--trouble) (smtps-helper-live-p)))
                 (or (null deadline) (time-less-p nil deadline)))
