@@ -108,9 +108,11 @@
 (defun smtps-outbox-ui--hint (entry)
   "Return what to do with ENTRY, a sentence after two spaces, or nothing."
   (let* ((state (smtps-outbox-ui--state entry))
-         (hint (if (memq state '(failed uncertain))
-                   (smtps-send--failed-step entry (eq state 'uncertain))
-                 (alist-get state smtps-outbox-ui--hints))))
+         (hint (cond ((memq state '(failed uncertain))
+                      (smtps-send--failed-step entry (eq state 'uncertain)))
+                     ((and (eq state 'sent) (smtps-outbox-ui--left entry))
+                      "F does what is not done yet")
+                     (t (alist-get state smtps-outbox-ui--hints)))))
     (if hint (format "  Keys: %s." hint) "")))
 
 (defun smtps-outbox-ui--time (time)
@@ -824,6 +826,7 @@ end of its draft.  What nobody can do any more is forgotten, after asking."
       (user-error "Nothing is left to be done of this mail"))
      ((not left)
       (user-error "This mail was not accepted yet: nothing follows before")))
+    (mapc #'require (smtps-afterwork-to-load (plist-get entry :directory)))
     (let* ((smtps-afterwork-may-ask t)
            (failed (smtps-afterwork-run id t)))
       (when (and (cl-some #'smtps-afterwork-lost-p left)

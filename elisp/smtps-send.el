@@ -1187,13 +1187,46 @@ A key ends that, and it is done later."
      ;; What is given back to its buffer now, the mail mode would do, too.
      (smtps-send--sending
       (run-at-time smtps-send--pause nil #'smtps-send--follow id))
-     ((not (and directory (smtps-afterwork-helpers-p directory)))
+     ((and directory (smtps-afterwork-helpers-p directory)))
+     ((and directory (smtps-afterwork-to-load directory))
+      (run-at-time smtps-send--pause nil #'smtps-send--load-and-follow id))
+     (t
       (with-demoted-errors "smtps: %S"
-        (smtps-send--tell-left id (smtps-afterwork-run id)))
+        (smtps-send--tell-left id (smtps-afterwork-run id))
+        (smtps-send--tell-owed id))
       (dolist (buffer (buffer-list))
         (when (equal (buffer-local-value 'smtps-send--entry buffer) id)
           (smtps-undo-let-go buffer id)))
       (smtps-outbox-changed)))))
+
+(defun smtps-send--load-and-follow (id)
+  "Load what the afterwork of the mail ID needs, and do it.
+Loading gives way to a key, and is then done later."
+  (let* ((directory (plist-get (smtps-outbox-find id) :directory))
+         (loaded (while-no-input
+                   (mapc #'require (and directory
+                                        (smtps-afterwork-to-load directory)))
+                   'loaded)))
+    (if (eq loaded 'loaded)
+        (smtps-send--follow id)
+      (run-at-time smtps-send--pause nil #'smtps-send--load-and-follow id))))
+
+(defvar smtps-send--owed nil
+  "The ids of mails of which it was told that something waits for a client.")
+
+(defun smtps-send--tell-owed (id)
+  "Tell what is still owed to the mail ID until a client is loaded, once.
+Then that is done."
+  (let* ((entry (smtps-outbox-find id))
+         (owed (and entry
+                    (smtps-afterwork-accepted-p entry)
+                    (smtps-afterwork-await (plist-get entry :directory)
+                                           #'smtps-send-follow-up))))
+    (when (and owed (not (member id smtps-send--owed)))
+      (push id smtps-send--owed)
+      (smtps-send-tell
+       (format "%s%s" (or (smtps-send--label id) "")
+               (smtps-send--line (string-join owed "  ")))))))
 
 (defconst smtps-send--pause 1
   "Seconds until it is looked again whether a mail mode has gone on.")

@@ -193,7 +193,7 @@ Subject: From a file\nMessage-ID: <1@x.example>\n\nText.\n"))
         (smtps-outbox-hold)
         (setq smtps-real-told nil)
         (smtps-outbox-hold)
-        (should (string-prefix-p "It goes to localhost on " (car smtps-real-told)))
+        (should (string-prefix-p "It goes to localhost in 10 minutes, on " (car smtps-real-told)))
         (should (equal (smtps-real-state) '(queue)))
         ;; That was the time it goes by itself; it can go now.
         (smtps-outbox-ui-test-go id)
