@@ -888,8 +888,9 @@ Until that is sent, the mail stays in the outbox, held."
             smtps-send-replaces (plist-get entry :id))
       (when (> got 0)
         (smtps-send-tell
-         (format "%d of its recipients have got it already: they are left out"
-                 got)))
+         (if (= got 1) "One of its recipients has got it already, and is left out"
+           (format "%d of its recipients have got it already, and are left out"
+                   got))))
       (current-buffer))))
 
 (defun smtps-outbox-ui--address (entry left others)

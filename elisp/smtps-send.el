@@ -1046,6 +1046,8 @@ PROPERTIES are more arguments of the helper's method for it."
         (smtps-helper-call
          (if id 'outbox-retry 'outbox-drain)
          `(:outbox ,(smtps-outbox--directory)
+                   ,@(and (smtps-option 'smtps-keep-sent-days)
+                          (list :keep-sent-days smtps-keep-sent-days))
                    ,@(and id `(:id ,id ,@properties)))
          :else #'smtps-send--unwoken))
     (error (smtps-send--unwoken problem))))
