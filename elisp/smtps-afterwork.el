@@ -368,17 +368,28 @@ client then runs them itself."
            when (memq client smtps-afterwork--emacs-own)
            collect (intern (format "smtps-%s" client))))
 
+(defvar smtps-afterwork--awaited nil
+  "What to do when clients are loaded: an alist of features and functions.")
+
+(defun smtps-afterwork--loaded (&optional _file)
+  "Do what was to be done when a client is loaded, if one is now."
+  (let ((due (cl-remove-if-not #'featurep smtps-afterwork--awaited
+                               :key #'car)))
+    (dolist (one due)
+      (setq smtps-afterwork--awaited (delq one smtps-afterwork--awaited))
+      ;; Its own set-up may come behind it.
+      (run-at-time 0 nil (cdr one)))
+    (unless smtps-afterwork--awaited
+      (remove-hook 'after-load-functions #'smtps-afterwork--loaded))))
+
 (defun smtps-afterwork-await (directory function)
   "Have FUNCTION called when a client is loaded that DIRECTORY's file waits for.
 Return the sentences of what waits so."
-  (dolist (client (smtps-afterwork--unloaded directory))
-    (let ((feature (alist-get client smtps-afterwork-clients)))
-      (unless (memq function (get feature 'smtps-afterwork-awaited))
-        (push function (get feature 'smtps-afterwork-awaited))
-        (with-eval-after-load feature
-          ;; Its own set-up may come behind it.
-          (run-at-time 0 nil function)))))
   (let ((unloaded (smtps-afterwork--unloaded directory)))
+    (dolist (client unloaded)
+      (cl-pushnew (cons (alist-get client smtps-afterwork-clients) function)
+                  smtps-afterwork--awaited :test #'equal)
+      (add-hook 'after-load-functions #'smtps-afterwork--loaded))
     (cl-loop for form in (smtps-afterwork--forms directory)
              when (and (memq (smtps-afterwork--get form :client) unloaded)
                        (not (smtps-afterwork--get form :failed)))

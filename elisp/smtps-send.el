@@ -1700,7 +1700,7 @@ sentence if something is lacking."
   "Seconds between two looks at the outbox while waiting for mail in it.")
 
 (defun smtps-send--goes-at (entry)
-  "Return when ENTRY goes by itself, in seconds since 1970; 0 if it is sent now.
+  "Return when ENTRY is sent by itself, in seconds since 1970; 0 if it is now.
 Return nil if it waits for its user."
   (unless (plist-get entry :damaged)
     (pcase (plist-get entry :state)
@@ -1717,7 +1717,7 @@ Return nil if it waits for its user."
                 (and try (max try (or (plist-get entry :not-before) 0))))))))
 
 (defun smtps-send--due-p (entry &optional seconds)
-  "Return non-nil if ENTRY is being sent, or goes within SECONDS (default 0)."
+  "Return non-nil if ENTRY is being sent, or is to be within SECONDS (default 0)."
   (let ((time (smtps-send--goes-at entry)))
     (and time (time-less-p time (time-add nil (or seconds 0))))))
 

@@ -64,7 +64,7 @@ It is nil where there is no such time, as when clocks are put forward."
   (string-to-number (match-string index text)))
 
 (defun smtps-time--later (text now)
-  "Return the time that TEXT, like +1d2h, tells from NOW, or nil."
+  "Return the time that TEXT, like +1d2h, stands for from NOW, or nil."
   (when (string-match-p "\\`\\+\\(?:[0-9]\\{1,4\\}[mhdw]\\)+\\'" text)
     (let ((days 0) (seconds 0) (start 1))
       (while (string-match "\\([0-9]+\\)\\(.\\)" text start)
@@ -81,7 +81,7 @@ It is nil where there is no such time, as when clocks are put forward."
                          'integer))))))
 
 (defun smtps-time-parse (text &optional now)
-  "Return the time that TEXT tells, in seconds since 1970; nil if not surely.
+  "Return the time that TEXT stands for, seconds since 1970; nil if not surely.
 NOW, the time now by default, is what it is told from.  See
 `smtps-time-forms'; an hour alone is the next that comes."
   (let* ((case-fold-search nil)

@@ -210,7 +210,7 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
        (not (string-match-p "[\0-\x1f\x7f-\u009f]" value))))
 
 (defun smtps--texts-p (value)
-  "Return non-nil if VALUE is a list of such as `smtps--text-p' tells."
+  "Return non-nil if VALUE is a list of texts, as for `smtps--text-p'."
   (and (proper-list-p value) (cl-every #'smtps--text-p value)))
 
 (defun smtps--from-pattern (text)

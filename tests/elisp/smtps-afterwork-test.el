@@ -306,6 +306,7 @@
         (cl-letf (((symbol-function 'smtps-send-follow-up)
                    (lambda () (setq looked t))))
           (provide 'smtps-afterwork-test-client)
+          (run-hook-with-args 'after-load-functions "client.el")
           (smtps-real-until looked))))))
 
 ;;; Functions

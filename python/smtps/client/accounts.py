@@ -99,7 +99,8 @@ def chosen(known: Sequence[Named], sender: str | None = None) -> Named:
     """Return the one of KNOWN for mail from SENDER, None where it is not about mail.
 
     That is the first that is for SENDER, else for all of its domain, else the first that is for
-    no sender in particular, else the only one; the same as in Emacs.  Raises UsageError or ConfigurationError.
+    no sender in particular, else the only one; the same as in Emacs.  Raises UsageError or
+    ConfigurationError.
     """
     if sender is not None:
         # Its own address tells more than its domain, wherever it stands.
@@ -119,9 +120,7 @@ def chosen(known: Sequence[Named], sender: str | None = None) -> Named:
     )
 
 
-_PATTERN = re.compile(
-    r'(?=.)(?:"[^"]*"|[^][",:;()<>@ \t]*)(?:@[^",:;()<>@ \t]+)?'
-)
+_PATTERN = re.compile(r'(?=.)(?:"[^"]*"|[^][",:;()<>@ \t]*)(?:@[^",:;()<>@ \t]+)?')
 """An address, or ``@DOMAIN``."""
 
 
