@@ -77,9 +77,9 @@ The properties of each account are:
             sent: then no copy is made of it here, whatever Fcc or
             Gcc says.
 
-Mail goes by the account whose `:from' is the sender, else by the one whose
-`:from' is the sender's domain, else by the first account without a `:from',
-else by the only one.  Where this is nil,
+Mail goes by the account whose `:from' is the sender, else by the one for all
+of the sender's domain, else by the first account without a `:from', else by
+the only one.  Where this is nil,
 the smtpmail variables are the account."
   :type '(alist
           :key-type (string :tag "Name")
