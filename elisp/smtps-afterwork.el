@@ -63,6 +63,9 @@
   "The clients: an alist of names and of features that tell they are loaded.
 A buffer belongs to the first whose smtps-CLIENT-buffer-p says so.")
 
+(defconst smtps-afterwork--emacs-own '(message mail)
+  "Those clients that come with Emacs, and need nothing but to be loaded.")
+
 (defun smtps-afterwork--function (client what)
   "Return the function of CLIENT for WHAT, a string; nil if it isn't loaded."
   (let ((feature (alist-get client smtps-afterwork-clients)))
@@ -419,6 +422,51 @@ The machine may get another name meanwhile.")
         (append (cl-loop for (key value) on (cdr form) by #'cddr
                          unless (eq key :failed) append (list key value))
                 (list :failed reason))))
+
+(defun smtps-afterwork--unloaded (directory)
+  "Return the clients that are not loaded and that DIRECTORY's file waits for."
+  (cl-delete-duplicates
+   (cl-loop for form in (smtps-afterwork--forms directory)
+            for client = (smtps-afterwork--get form :client)
+            for feature = (alist-get client smtps-afterwork-clients)
+            when (and feature
+                      (not (featurep feature))
+                      (not (smtps-afterwork--get form :here))
+                      (not (smtps-afterwork--get form :failed)))
+            collect client)))
+
+(defun smtps-afterwork-to-load (directory)
+  "Return what of Emacs's own has to be loaded for DIRECTORY's file: libraries."
+  (cl-loop for client in (smtps-afterwork--unloaded directory)
+           when (memq client smtps-afterwork--emacs-own)
+           collect (intern (format "smtps-%s" client))))
+
+(defvar smtps-afterwork--awaited nil
+  "What to do when clients are loaded: an alist of features and functions.")
+
+(defun smtps-afterwork--loaded (&optional _file)
+  "Do what was to be done when a client is loaded, if one is now."
+  (let ((due (cl-remove-if-not #'featurep smtps-afterwork--awaited
+                               :key #'car)))
+    (dolist (one due)
+      (setq smtps-afterwork--awaited (delq one smtps-afterwork--awaited))
+      ;; Its own set-up may come behind it.
+      (run-at-time 0 nil (cdr one)))
+    (unless smtps-afterwork--awaited
+      (remove-hook 'after-load-functions #'smtps-afterwork--loaded))))
+
+(defun smtps-afterwork-await (directory function)
+  "Have FUNCTION called when a client is loaded that DIRECTORY's file waits for.
+Return the sentences of what waits so."
+  (let ((unloaded (smtps-afterwork--unloaded directory)))
+    (dolist (client unloaded)
+      (cl-pushnew (cons (alist-get client smtps-afterwork-clients) function)
+                  smtps-afterwork--awaited :test #'equal)
+      (add-hook 'after-load-functions #'smtps-afterwork--loaded))
+    (cl-loop for form in (smtps-afterwork--forms directory)
+             when (and (memq (smtps-afterwork--get form :client) unloaded)
+                       (not (smtps-afterwork--get form :failed)))
+             collect (smtps-afterwork-sentence form))))
 
 (defvar smtps-afterwork-may-ask nil
   "Non-nil if what is being done may ask, and take its time.")

@@ -23,6 +23,7 @@
 (require 'pcomplete)
 (require 'smtps)
 (require 'smtps-base64)
+(require 'smtps-option)
 
 (declare-function eshell-parse-command "esh-cmd" (command &optional args toplevel))
 (declare-function eshell-quote-argument "esh-arg" (string))
@@ -397,7 +398,8 @@ What Emacs has stands in front of what was typed, which wins."
      ;; A host that is no verb stays first: it may be a verb written wrongly.
      (list (or said host verb))
      (and (member verb '("send" "outbox"))
-          (list "--outbox" (expand-file-name smtps-outbox-directory)))
+          (list "--outbox" (expand-file-name
+                              (smtps-option 'smtps-outbox-directory))))
      (and connects (smtps-eshell--choice run verb words (cdr mail)))
      ;; Who is named here logs in without an account, too; the mails have theirs.
      (and (or (and connects (smtps-eshell--has words "--user" "--auth")

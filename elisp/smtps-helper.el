@@ -13,6 +13,7 @@
 
 (require 'cl-lib)
 (require 'smtps)
+(require 'smtps-option)
 (require 'smtps-rpc)
 
 (defconst smtps-helper-version "0.1.0"
@@ -33,6 +34,9 @@
 
 (defvar smtps-helper-death-functions nil
   "Abnormal hook: called with a sentence when the helper has died.")
+
+(defvar smtps-helper-stopping nil
+  "Non-nil while `smtps-helper-death-functions' hear of a helper we stopped.")
 
 (defvar smtps-helper--peer nil
   "The peer that is the helper, or nil.")
@@ -93,8 +97,11 @@ Signal `smtps-helper-missing' if there is none."
               '("There is no python3 on this machine; install Python 3.11 or newer"))))
 
 (defun smtps-helper--command ()
-  "Return the whole command of the helper, a list of strings."
-  (or smtps-helper-command
+  "Return the whole command of the helper, a list of strings.
+Signal `smtps-helper-missing' if it can't be told."
+  (or (condition-case problem
+          (smtps-option 'smtps-helper-command)
+        (smtps-option-error (signal 'smtps-helper-missing (cdr problem))))
       (list (smtps-helper--python) "-I" (smtps-helper--python-directory) "rpc")))
 
 (defun smtps-helper-program ()
@@ -196,9 +203,10 @@ command that needs the helper starts it again."
         (err '(smtps-helper-dead "The smtps helper was stopped")))
     (when peer
       (smtps-rpc-close peer)
-      (if smtps-helper--greeted
-          (smtps-helper--died peer err)
-        (smtps-helper--not-greeted peer err)))))
+      (let ((smtps-helper-stopping t))
+        (if smtps-helper--greeted
+            (smtps-helper--died peer err)
+          (smtps-helper--not-greeted peer err))))))
 
 ;;;; Start
 

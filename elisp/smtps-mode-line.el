@@ -114,11 +114,14 @@ That is an alist of (ID . TIME), the time of its directory, and t or nil.")
   (cl-some #'cdr smtps-mode-line--undecided))
 
 (defun smtps-mode-line--needs (queue)
-  "Return what needs the user: `answer', `decision', `failed' or nil.
+  "Return what needs the user: `answer', `interrupted', `decision', `failed'.
+Return nil if nothing does.
 QUEUE is the list of ids in queue/."
   (cond ((cl-some (lambda (waiting) (member (car waiting) queue))
                   smtps-send--waiting)
          'answer)
+        ((and (smtps-send--interrupted-p) (smtps-outbox--names "active"))
+         'interrupted)
         ((smtps-mode-line--undecided-p) 'decision)
         ((cl-set-difference (smtps-outbox--names "failed")
                             smtps-mode-line--seen :test #'equal)
@@ -131,6 +134,7 @@ QUEUE is the list of ids in queue/."
    'help-echo
    (concat (pcase needs
              ('answer "Mail waits for an answer of yours")
+             ('interrupted "The helper died while it sent mail")
              ('decision "Mail is held, since a recipient was refused")
              ('failed "Mail could not be sent")
              (_ (if (= count 1) "A mail is under way"

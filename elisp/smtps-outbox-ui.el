@@ -70,7 +70,7 @@
         ('queue (cond ((and outcome (null (plist-get outcome :next))) 'needs-you)
                       ((smtps-outbox-delayed-p entry) 'delayed)
                       (t 'waits)))
-        ('active 'sending)
+        ('active (if (smtps-send--interrupted-p) 'interrupted 'sending))
         ('tmp 'left-over)
         ('held (if (smtps-outbox-undecided-p entry) 'undecided 'held))
         (state state))))))
@@ -79,6 +79,7 @@
   '((needs-you "needs you" smtps-outbox-attention)
     (undecided "undecided" smtps-outbox-attention)
     (uncertain "uncertain" smtps-outbox-attention)
+    (interrupted "broke off" smtps-outbox-attention)
     (damaged   "damaged"   smtps-outbox-failed)
     (failed    "failed"    smtps-outbox-failed)
     (left-over "left over" smtps-outbox-attention)
@@ -97,6 +98,7 @@
 (defconst smtps-outbox-ui--hints
   '((needs-you . "a answers what it waits for")
     (undecided . "o sends it to the others, e edits it")
+    (interrupted . "r finds out what became of it")
     (left-over . "h lets it be sent, d drops it")
     (damaged   . "d drops it")
     (waits     . "r tries now, h holds it, e edits it")
@@ -107,9 +109,11 @@
 (defun smtps-outbox-ui--hint (entry)
   "Return what to do with ENTRY, a sentence after two spaces, or nothing."
   (let* ((state (smtps-outbox-ui--state entry))
-         (hint (if (memq state '(failed uncertain))
-                   (smtps-send--failed-step entry (eq state 'uncertain))
-                 (alist-get state smtps-outbox-ui--hints))))
+         (hint (cond ((memq state '(failed uncertain))
+                      (smtps-send--failed-step entry (eq state 'uncertain)))
+                     ((and (eq state 'sent) (smtps-outbox-ui--left entry))
+                      "F does what is not done yet")
+                     (t (alist-get state smtps-outbox-ui--hints)))))
     (if hint (format "  Keys: %s." hint) "")))
 
 (defun smtps-outbox-ui--time (time)
@@ -146,6 +150,8 @@
      (cond
       ((plist-get entry :damaged)
        (format "It was left alone: %s." (plist-get entry :damaged)))
+      ((eq (smtps-outbox-ui--state entry) 'interrupted)
+       "The helper died while it sent this mail.")
       ((memq (plist-get entry :state) '(active tmp)) "")
       ((smtps-outbox-delayed-p entry)
        (format "It goes at %s.  %s"
@@ -295,6 +301,9 @@ Subject, and the beginning of the last word, are seen on 80, too."
   "Show the mail in the outbox: what waits, what failed, what was sent.
 One that can't be written is shown as well; then nothing can be done there."
   (interactive)
+  (smtps-send--door
+    (smtps-option 'smtps-outbox-directory)
+    (smtps-option 'smtps-outbox-shown-sent))
   (let ((buffer (get-buffer-create "*smtps outbox*"))
         (problem (smtps-outbox-ui--problem)))
     (with-current-buffer buffer
@@ -330,6 +339,8 @@ Signal if it can't even be read."
 (defun smtps-outbox-ui--revert (&rest _)
   "Read the outbox anew."
   (clrhash smtps-outbox-ui--known)
+  (when (and (smtps-send--interrupted-p) (smtps-outbox--names "active"))
+    (smtps-send--wake))
   (smtps-outbox-ui--look nil))
 
 (defun smtps-outbox-ui--watch ()
@@ -455,12 +466,12 @@ there.  Return non-nil if all was read, and so is shown."
   "Return what is in the outbox and shown: an alist of ids and lists of states.
 Forget what is there no longer."
   (let ((present (make-hash-table :test #'equal))
+        (shown (smtps-option 'smtps-outbox-shown-sent))
         (found nil))
     ;; In the order in which mail moves: one that does is seen.
     (dolist (state '(tmp held queue active failed sent))
       (dolist (id (let ((names (smtps-outbox--names (symbol-name state))))
-                    (if (eq state 'sent) (last names smtps-outbox-shown-sent)
-                      names)))
+                    (if (eq state 'sent) (last names shown) names)))
         (push state (gethash id present))))
     (maphash (lambda (id _known)
                (unless (gethash id present)
@@ -480,7 +491,10 @@ Forget what is there no longer."
     ;; a long queue that is sent, most need not be read then.
     (unless (or (null time)
                 ;; What a time passes over is in another state without a change.
-                (and same (null (plist-get (nth 2 known) :not-before))))
+                ;; So is what a helper leaves that dies.
+                (and same
+                     (not (memq 'active states))
+                     (null (plist-get (nth 2 known) :not-before))))
       (let ((entry (if (eq (car states) 'tmp) (smtps-outbox--left-behind id)
                      (smtps-outbox-find id))))
         (if (null entry)
@@ -687,6 +701,7 @@ STATES are those of `smtps-outbox-ui--states'; without any, all will do."
       (user-error "This mail is %s: that can't be done with it now"
                   (pcase state
                     ('sending "being sent")
+                    ('interrupted "not judged since the helper died (r does that)")
                     ('waits "waiting to be sent")
                     ('needs-you "waiting for an answer (M-x smtps-answer)")
                     (_ (substring-no-properties
@@ -727,15 +742,21 @@ DONE is a sentence, or nil if an event tells."
 
 (defun smtps-outbox-retry ()
   "Send the mail at point now, however long it was to wait.
-One that failed goes to all who have not got it."
+One that failed goes to all who have not got it.  What a helper that died
+was sending is not sent again: it is found out how far that went."
   (interactive)
   (let ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided 'held
-                                        'failed 'uncertain)))
-    (if (not (smtps-outbox-uncertain-p entry))
-        (smtps-outbox-ui--send entry :now t)
+                                        'failed 'uncertain 'interrupted)))
+    (cond
+     ((eq (plist-get entry :state) 'active)
+      (smtps-send--wake)
+      (smtps-send-tell "The helper is started, and finds out what became of it"))
+     ((not (smtps-outbox-uncertain-p entry))
+      (smtps-outbox-ui--send entry :now t))
+     (t
       (smtps-outbox-ui--can-ask-p
        "Nobody knows whether this mail has arrived; sent again, it may come twice.  Send it? ")
-      (smtps-outbox-ui--send entry :now t :uncertain t))))
+      (smtps-outbox-ui--send entry :now t :uncertain t)))))
 
 (defun smtps-outbox-resend-failed ()
   "Send the mail at point again, only to those whom it could not be sent to."
@@ -801,7 +822,10 @@ So you decide about a mail that was for all or none."
   (interactive)
   (let ((entry (smtps-outbox-ui--chosen)))
     (when (eq (plist-get entry :state) 'active)
-      (user-error "This mail is being sent: it can't be dropped now"))
+      (user-error
+       (if (smtps-send--interrupted-p)
+           "It has to be found out first what became of this mail: r does that"
+         "This mail is being sent: it can't be dropped now")))
     (smtps-outbox-ui--can-ask-p
      (format "Delete %s for good? "
              (let ((subject (smtps-send--subject (plist-get entry :directory))))
@@ -836,6 +860,7 @@ end of its draft.  What nobody can do any more is forgotten, after asking."
       (user-error "Nothing is left to be done of this mail"))
      ((not left)
       (user-error "This mail was not accepted yet: nothing follows before")))
+    (mapc #'require (smtps-afterwork-to-load (plist-get entry :directory)))
     (let* ((smtps-afterwork-may-ask t)
            (failed (smtps-afterwork-run id t)))
       (when (and (cl-some #'smtps-afterwork-lost-p left)
@@ -897,8 +922,9 @@ Until that is sent, the mail stays in the outbox, held."
             smtps-send-replaced-fates (smtps-outbox-fates entry))
       (when (> got 0)
         (smtps-send-tell
-         (format "%d of its recipients have got it already: they are left out"
-                 got)))
+         (if (= got 1) "One of its recipients has got it already, and is left out"
+           (format "%d of its recipients have got it already, and are left out"
+                   got))))
       (current-buffer))))
 
 (defun smtps-outbox-ui--address (entry left others)

@@ -21,6 +21,7 @@
 
 (require 'cl-lib)
 (require 'smtps)
+(require 'smtps-option)
 (require 'smtps-wire)
 
 (define-error 'smtps-outbox-error "Outbox" 'smtps-error)
@@ -61,7 +62,7 @@ It may be run in filters and timers, and errors in it are only shown.")
 
 (defun smtps-outbox--directory (&rest names)
   "Return the outbox, or the file in it that NAMES lead to, absolute."
-  (let ((file (expand-file-name smtps-outbox-directory)))
+  (let ((file (expand-file-name (smtps-option 'smtps-outbox-directory))))
     (dolist (name names file)
       (setq file (concat (file-name-as-directory file) name)))))
 
@@ -79,7 +80,7 @@ It may be run in filters and timers, and errors in it are only shown.")
 (defun smtps-outbox-ready ()
   "See that entries can be written; make what is missing of the outbox.
 Signal `smtps-outbox-error' if they can't."
-  (when (file-remote-p smtps-outbox-directory)
+  (when (file-remote-p (smtps-option 'smtps-outbox-directory))
     (smtps-outbox--refuse
      "The outbox %s is on another machine; it must be on this one.  \
 Set `smtps-outbox-directory'." smtps-outbox-directory))

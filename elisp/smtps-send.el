@@ -23,13 +23,14 @@
 (require 'cl-lib)
 (require 'subr-x)
 (require 'smtps)
+(require 'smtps-option)
+(require 'smtps-time)
 (require 'smtps-wire)
 (require 'smtps-outbox)
 (require 'smtps-credentials)
 (require 'smtps-afterwork)
 
 (declare-function smtps-check-certificate "smtps-check" (account))
-(declare-function org-read-date "org")
 (declare-function smtps-undo-keep "smtps-undo" (id &optional time))
 (declare-function smtps-undo-let-go "smtps-undo" (buffer id))
 (declare-function smtps-trust-accept "smtps-trust")
@@ -71,6 +72,7 @@
 (defvar smtpmail-queue-mail)
 (defvar smtpmail-sendto-domain)
 (defvar smtps-helper-death-functions)
+(defvar smtps-helper-stopping)
 (defvar smtps-undo--kept)
 
 (define-error 'smtps-send-error "Mail" 'smtps-error)
@@ -614,7 +616,8 @@ It is read off in the buffer where the mail was composed.  Signal an
     (list :recipients recipients
           :author author
           :from (smtps-send--sender author)
-          :wishes (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))
+          :wishes (and (eq (smtps-option 'smtps-refused-recipients) 'hold)
+                       '(:all-or-none t))
           :account (smtps-send--by (or (smtps-send--method-account fields)
                                        (smtps-account-for author))
                                    author)
@@ -799,6 +802,7 @@ where the mail was not accepted, as smtpmail does.
 Signal an error, and leave nothing behind, if the mail can't be sent as it
 is or can't be kept."
   (smtps-send--door
+    (smtps-send--check-options)
     (smtps-send--run-hook)
     (let* ((source (current-buffer))
            (composed (smtps-send--composed-in source))
@@ -831,6 +835,13 @@ is or can't be kept."
                  (not (equal (smtps-outbox-states-of id) '(held))))
         (smtps-send--await id)))))
 
+(defun smtps-send--check-options ()
+  "Signal `smtps-send-error' if an option that sending obeys can't be obeyed."
+  (condition-case problem
+      (mapc #'smtps-option '(smtps-outbox-directory smtps-send-delay
+                             smtps-refused-recipients smtps-keep-sent-days))
+    (smtps-option-error (smtps-send--refuse "%s" (cadr problem)))))
+
 (defvar smtps-send--sending nil
   "Non-nil while a mail mode waits for `smtps-send-it' to return.")
 
@@ -842,7 +853,8 @@ The time to it is told in seconds, too.")
   "Return ENVELOPE with the time at which the mail composed in COMPOSED may go.
 COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
   (cond (noninteractive envelope)
-        ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
+        ;; The keys of a macro answer, too, or it ends here.
+        ((and current-prefix-arg composed)
          (let ((time (smtps-send--read-time)))
            `(:not-before
              ,time
@@ -852,7 +864,7 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
                      (list :hold-until
                            (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
              ,@envelope)))
-        ((> smtps-send-delay 0)
+        ((> (smtps-option 'smtps-send-delay) 0)
          ;; The outbox has whole seconds: it may take a part of one longer.
          (let ((due (float-time (time-add nil smtps-send-delay))))
            `(:not-before ,(ceiling due) :due ,due ,@envelope)))
@@ -860,12 +872,8 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
 
 (defun smtps-send--read-time ()
   "Ask for a time to send a mail at; return it in seconds since 1970."
-  (require 'org)
-  (let ((time (org-read-date t t nil "Send it at")))
-    (when (time-less-p time nil)
-      (smtps-send--refuse "%s is in the past."
-                          (format-time-string "%F %R" time)))
-    (time-convert time 'integer)))
+  (let ((read (smtps-time-read "Send it")))
+    (if (stringp read) (smtps-send--refuse "%s" read) read)))
 
 (defun smtps-send--run-hook ()
   "Run `message-send-mail-hook' where message.el has left that to us."
@@ -883,6 +891,9 @@ ENVELOPE is the mail's.  Signal an `smtps-error' if that can't be."
     (smtps-afterwork-error
      (smtps-send--refuse "%s" (cadr problem)))))
 
+(defvar smtps-send--last nil
+  "The mail that was put into the outbox last, by this Emacs, or nil.")
+
 (defun smtps-send--after (id envelope composed afterwork)
   "Do what follows once the mail is in the outbox as ID.
 ENVELOPE is its envelope, COMPOSED the buffer it was composed in, or nil,
@@ -896,6 +907,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                                                    (plist-get envelope :due))
                                               not-before))))
          (later nil))
+    (setq smtps-send--last id)
     (when (buffer-live-p composed)
       (with-current-buffer composed
         (setq smtps-send--entry id)
@@ -942,8 +954,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (let ((seconds (round (float-time (time-subtract not-before nil)))))
       (format "It goes to %s %s; %s takes it back" host
               (if (> seconds smtps-send--soon)
-                  (format-time-string "on %F at %R" not-before)
-                (format "in %d second%s" seconds (if (= seconds 1) "" "s")))
+                  (smtps-time-in-words not-before)
+                (concat "in " (smtps-time-count seconds "second")))
               (substring-no-properties
                (substitute-command-keys "\\[smtps-undo-send]"))))))
 
@@ -1041,6 +1053,9 @@ it is sent as it is."
 (defvar smtps-send--trouble nil
   "Why the helper can't be told of mail, a sentence, or nil.")
 
+(defvar smtps-send--stopped nil
+  "Non-nil if the helper that ended last was stopped, and did not die.")
+
 (defun smtps-send--listen ()
   "Lead here what the helper has to say about mail."
   (require 'smtps-helper)
@@ -1053,13 +1068,16 @@ it is sent as it is."
 (defun smtps-send--wake (&optional id &rest properties)
   "Have the helper send what is in the outbox, and above all the mail ID.
 PROPERTIES are more arguments of the helper's method for it."
-  (setq smtps-send--trouble nil)
+  (setq smtps-send--trouble nil
+        smtps-send--stopped nil)
   (condition-case problem
       (progn
         (smtps-send--listen)
         (smtps-helper-call
          (if id 'outbox-retry 'outbox-drain)
          `(:outbox ,(smtps-outbox--directory)
+                   ,@(and (smtps-option 'smtps-keep-sent-days)
+                          (list :keep-sent-days smtps-keep-sent-days))
                    ,@(and id `(:id ,id ,@properties)))
          :else #'smtps-send--unwoken))
     (error (smtps-send--unwoken problem))))
@@ -1071,21 +1089,53 @@ PROPERTIES are more arguments of the helper's method for it."
   (unless noninteractive
     (smtps-send-tell
      (format-message
-      "The mail is safe in the outbox, but was not sent yet: %s.  Then M-x \
-smtps-send-queued sends it." (string-remove-suffix "." smtps-send--trouble)))))
+      "The mail is safe in the outbox, but was not sent yet: %s.  When that is \
+mended, M-x smtps-send-queued sends it."
+      (string-remove-suffix "." smtps-send--trouble)))))
 
 (defun smtps-send--death (sentence)
-  "Tell SENTENCE, why the helper died, and what is left in the outbox."
+  "Tell SENTENCE, why the helper died, and what is left in the outbox.
+Have it started anew, to judge what it left; that sends nothing twice."
   (setq smtps-send--trouble sentence
+        smtps-send--stopped (bound-and-true-p smtps-helper-stopping)
         smtps-send--again nil)
   (smtps-outbox-changed)
   (let ((waiting (length (smtps-outbox--names "queue")))
         (active (length (smtps-outbox--names "active"))))
     (when (and (not noninteractive) (< 0 (+ waiting active)))
       (smtps-send-tell
-       (format-message
-        "%s  In the outbox: %d to be sent, %d interrupted.  M-x \
-smtps-send-queued goes on." sentence waiting active)))))
+       (format "%s.  In the outbox: %d to be sent, %d interrupted.  %s"
+               (string-remove-suffix "." sentence) waiting active
+               (if (smtps-send--revive) "The helper is started anew."
+                 "M-x smtps-send-queued goes on."))))))
+
+(defconst smtps-send--revive-seconds 60
+  "Seconds in which a helper that dies again is not started by itself.")
+
+(defvar smtps-send--revived nil
+  "When the helper was started by itself last since it had died, or nil.")
+
+(defun smtps-send--revive ()
+  "Have the helper that died started anew soon, and return non-nil.
+Return nil if it was stopped, or has died again right away."
+  (unless (or smtps-send--stopped
+              (and smtps-send--revived
+                   (time-less-p nil (time-add smtps-send--revived
+                                              smtps-send--revive-seconds))))
+    (setq smtps-send--revived (current-time))
+    (run-at-time smtps-send--pause nil
+                 (lambda ()
+                   ;; Unless it was started for something else meanwhile.
+                   (when smtps-send--trouble
+                     (smtps-send--wake))))))
+
+(defun smtps-send--interrupted-p ()
+  "Return non-nil if what lies in active/ was left by a helper that is dead.
+That is, of ours: of what others send nothing is known here.  One that was
+stopped finishes what it is at."
+  (and smtps-send--trouble
+       (not smtps-send--stopped)
+       (not (and (featurep 'smtps-helper) (smtps-helper-live-p)))))
 
 (defvar smtps-send--told nil
   "What was told of each mail last: an alist of ids and sentences.")
@@ -1174,13 +1224,46 @@ A key ends that, and it is done later."
      ;; What is given back to its buffer now, the mail mode would do, too.
      (smtps-send--sending
       (run-at-time smtps-send--pause nil #'smtps-send--follow id))
-     ((not (and directory (smtps-afterwork-helpers-p directory)))
+     ((and directory (smtps-afterwork-helpers-p directory)))
+     ((and directory (smtps-afterwork-to-load directory))
+      (run-at-time smtps-send--pause nil #'smtps-send--load-and-follow id))
+     (t
       (with-demoted-errors "smtps: %S"
-        (smtps-send--tell-left id (smtps-afterwork-run id)))
+        (smtps-send--tell-left id (smtps-afterwork-run id))
+        (smtps-send--tell-owed id))
       (dolist (buffer (buffer-list))
         (when (equal (buffer-local-value 'smtps-send--entry buffer) id)
           (smtps-undo-let-go buffer id)))
       (smtps-outbox-changed)))))
+
+(defun smtps-send--load-and-follow (id)
+  "Load what the afterwork of the mail ID needs, and do it.
+Loading gives way to a key, and is then done later."
+  (let* ((directory (plist-get (smtps-outbox-find id) :directory))
+         (loaded (while-no-input
+                   (mapc #'require (and directory
+                                        (smtps-afterwork-to-load directory)))
+                   'loaded)))
+    (if (eq loaded 'loaded)
+        (smtps-send--follow id)
+      (run-at-time smtps-send--pause nil #'smtps-send--load-and-follow id))))
+
+(defvar smtps-send--owed nil
+  "The ids of mails of which it was told that something waits for a client.")
+
+(defun smtps-send--tell-owed (id)
+  "Tell what is still owed to the mail ID until a client is loaded, once.
+Then that is done."
+  (let* ((entry (smtps-outbox-find id))
+         (owed (and entry
+                    (smtps-afterwork-accepted-p entry)
+                    (smtps-afterwork-await (plist-get entry :directory)
+                                           #'smtps-send-follow-up))))
+    (when (and owed (not (member id smtps-send--owed)))
+      (push id smtps-send--owed)
+      (smtps-send-tell
+       (format "%s%s" (or (smtps-send--label id) "")
+               (smtps-send--line (string-join owed "  ")))))))
 
 (defconst smtps-send--pause 1
   "Seconds until it is looked again whether a mail mode has gone on.")
@@ -1373,13 +1456,8 @@ smtps-outbox tries again." (smtps-send--line text)))
 
 (defun smtps-send--in-flight ()
   "Return the mails that are being sent, or are to be sent now or soon."
-  (cl-remove-if-not
-   (lambda (entry)
-     (or (smtps-send--now-due-p entry)
-         (and (smtps-outbox-delayed-p entry)
-              (time-less-p (plist-get entry :not-before)
-                           (time-add nil smtps-send--soon)))))
-   (smtps-outbox-entries '(queue active))))
+  (cl-remove-if-not (lambda (entry) (smtps-send--due-p entry smtps-send--soon))
+                    (smtps-outbox-entries '(queue active))))
 
 (defun smtps-send-query-quit ()
   "Return non-nil if Emacs may quit, as far as mail is concerned.
@@ -1399,25 +1477,68 @@ outbox, and is sent from there later."
                        (?l "leave in the outbox"
                            "Quit; the next Emacs, or smtps outbox flush, sends it"))))
           (?l t)
-          (_ (smtps-send--wait-to-quit))))))
+          (_ (smtps-send--wait-to-quit mails))))))
 
-(defun smtps-send--wait-to-quit ()
-  "Wait until no mail is in flight; return t, or nil if the user quits that."
-  (let ((left nil))
+(defun smtps-send--wait-to-quit (mails)
+  "Wait until each of MAILS was tried, and return t.
+If one was not sent, ask.  Return nil if the user wants Emacs to go on."
+  (let ((left mails))
     (smtps-send--wake)
+    (dolist (mail mails)
+      ;; A person waits for it: not only at its next time.
+      (when (and (plist-get (plist-get mail :outcome) :next)
+                 (not (smtps-outbox-delayed-p mail)))
+        (smtps-send--wake (plist-get mail :id))))
     (condition-case nil
         (progn
-          (while (and (setq left (smtps-send--in-flight))
+          (while (and (setq left (cl-remove-if #'smtps-send--tried-p left))
                       (not smtps-send--trouble))
             (let ((message-log-max nil))
               (message "Sending, %d left... (%s stops waiting)" (length left)
                        (substitute-command-keys "\\[keyboard-quit]")))
             (accept-process-output nil smtps-send--poll))
-          (or (null left)
-              (yes-or-no-p (format "%s  Quit all the same? "
-                                   smtps-send--trouble))))
+          (let ((unsent (delq nil (mapcar #'smtps-send--unsent mails))))
+            (or (null unsent)
+                (yes-or-no-p
+                 (format "%s%s  Quit all the same? "
+                         (if (cdr unsent)
+                             (format "%d mails were not sent.  " (length unsent))
+                           "")
+                         (car unsent))))))
       (quit (message "Emacs goes on; so does the mail")
             nil))))
+
+(defun smtps-send--tried-p (before)
+  "Return non-nil if the mail that was BEFORE, an entry, was sent or tried since."
+  (let ((entry (smtps-outbox-find (plist-get before :id)))
+        (attempts (or (plist-get before :attempts) 0)))
+    (pcase (plist-get entry :state)
+      ('active nil)
+      ('queue (or (null (smtps-send--goes-at entry))
+                  (and (plist-get entry :outcome)
+                       (> (plist-get entry :attempts)
+                          ;; That one was under way.
+                          (if (eq (plist-get before :state) 'active)
+                              (1- attempts)
+                            attempts)))))
+      (_ t))))
+
+(defun smtps-send--unsent (before)
+  "Return a sentence if the mail that was BEFORE, an entry, has not been sent."
+  (let* ((id (plist-get before :id))
+         (entry (smtps-outbox-find id))
+         (outcome (plist-get entry :outcome)))
+    (unless (memq (plist-get entry :state) '(sent nil))
+      (format "%sIt %s: %s"
+              (or (smtps-send--label id) "")
+              (cond ((smtps-outbox-uncertain-p entry) "may have been sent, or not")
+                    ((and entry (smtps-afterwork-accepted-p entry))
+                     "was not sent to all")
+                    (t "was not sent"))
+              (smtps-send--line (or (and (smtps-send--tried-p before)
+                                         (plist-get outcome :text))
+                                    smtps-send--trouble
+                                    "it waits."))))))
 
 ;;; What waits
 
@@ -1625,21 +1746,27 @@ sentence if something is lacking."
 (defconst smtps-send--poll 0.05
   "Seconds between two looks at the outbox while waiting for mail in it.")
 
-(defun smtps-send--now-due-p (entry)
-  "Return non-nil if ENTRY is being sent, or is to be sent now."
-  (and (not (plist-get entry :damaged))
-       (not (smtps-outbox-delayed-p entry))
-       (pcase (plist-get entry :state)
-         ('active t)
-         ('queue (let* ((outcome (plist-get entry :outcome))
-                        (next (plist-get outcome :next)))
-                   ;; Tried before and without a next time: it waits for you.
-                   (or (null outcome)
-                       (and next (not (time-less-p nil next)))
-                       ;; Unless the helper was told and hasn't come to it.
-                       (eql (plist-get entry :attempts)
-                            (cdr (assoc (plist-get entry :id)
-                                        smtps-send--again)))))))))
+(defun smtps-send--goes-at (entry)
+  "Return when ENTRY is sent by itself, in seconds since 1970; 0 if it is now.
+Return nil if it waits for its user."
+  (unless (plist-get entry :damaged)
+    (pcase (plist-get entry :state)
+      ('active 0)
+      ('queue (let* ((outcome (plist-get entry :outcome))
+                     (try (if (or (null outcome)
+                                  ;; The helper was told, and hasn't come to it.
+                                  (eql (plist-get entry :attempts)
+                                       (cdr (assoc (plist-get entry :id)
+                                                   smtps-send--again))))
+                              0
+                            ;; Without a next time, it waits for you.
+                            (plist-get outcome :next))))
+                (and try (max try (or (plist-get entry :not-before) 0))))))))
+
+(defun smtps-send--due-p (entry &optional seconds)
+  "Return non-nil if ENTRY is being sent, or is to be within SECONDS (default 0)."
+  (let ((time (smtps-send--goes-at entry)))
+    (and time (time-less-p time (time-add nil (or seconds 0))))))
 
 ;;;###autoload
 (defun smtps-outbox-wait (&optional seconds)
@@ -1647,11 +1774,12 @@ sentence if something is lacking."
 Return non-nil if then no mail waits in it any more.  Return nil if some
 does: for its next attempt, for you, or since SECONDS have passed (default:
 no limit), or since the helper can't run."
+  (smtps-send--door (smtps-option 'smtps-outbox-directory))
   (let ((deadline (and seconds (time-add nil seconds)))
         (helper nil)
         (waiting nil))
     (while (and (setq waiting (smtps-outbox-entries '(queue active held)))
-                (cl-some #'smtps-send--now-due-p waiting)
+                (cl-some #'smtps-send--due-p waiting)
                 (or (not helper)
                     (and (not smtps-send--trouble) (smtps-helper-live-p)))
                 (or (null deadline) (time-less-p nil deadline)))

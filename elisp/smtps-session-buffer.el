@@ -14,6 +14,7 @@
 ;;; Code:
 
 (require 'comint)
+(require 'smtps-option)
 (require 'smtps-session-look)
 (require 'smtps-session-state)
 
@@ -124,14 +125,14 @@ COUNT is negative if they were deleted."
 (defun smtps-session--trim ()
   "Drop the oldest lines beyond `smtps-session-maximum-lines', and say so.
 They go by tenths of that, since it takes time to count them."
-  (let ((most (+ smtps-session-maximum-lines
-                 (max 1 (/ smtps-session-maximum-lines 10)))))
+  (let* ((keep (smtps-option 'smtps-session-maximum-lines))
+         (most (+ keep (max 1 (/ keep 10)))))
     (when (> smtps-session--line-count most)
       (setq smtps-session--line-count
             (count-lines (point-min) smtps-session--prompt-start))
       (when (> smtps-session--line-count most)
         (smtps-session--drop-lines
-         (- smtps-session--line-count smtps-session-maximum-lines))))))
+         (- smtps-session--line-count keep))))))
 
 (defun smtps-session--drop-lines (count)
   "Drop the first COUNT lines, and say in one how many were dropped in all.

@@ -31,6 +31,7 @@
 (require 'smtps-credentials)
 (require 'smtps-helper)
 (require 'smtps-host)
+(require 'smtps-option)
 (require 'smtps-session-events)
 (require 'smtps-session-look)
 (require 'smtps-session-steps)
@@ -290,6 +291,9 @@ wrong is told in it.  Signal `user-error' if HOST is none."
 (defun smtps-session-open (arguments &optional function)
   "Open a session with ARGUMENTS, the helper's; show its buffer and return that.
 FUNCTION is called in it, without arguments, once the helper has begun it."
+  (condition-case problem
+      (smtps-option 'smtps-session-maximum-lines)
+    (smtps-option-error (user-error "%s" (cadr problem))))
   (let ((buffer (generate-new-buffer
                  (format "*smtps %s:%s*" (plist-get arguments :host)
                          (plist-get arguments :port)))))

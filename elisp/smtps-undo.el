@@ -16,6 +16,7 @@
 ;;; Code:
 
 (require 'cl-lib)
+(require 'subr-x)
 (require 'smtps)
 (require 'smtps-outbox)
 (require 'smtps-afterwork)
@@ -56,28 +57,70 @@ That is so only if it was kept for that mail, and is needed no more."
              (not (get-buffer-window buffer t)))
     (kill-buffer buffer)))
 
-(defun smtps-undo--last ()
-  "Return the mail that can be taken back: this buffer's, or the last one."
-  (let ((entries (cl-remove-if-not
-                  (lambda (entry)
-                    (and (smtps-outbox-delayed-p entry)
-                         ;; A server that was to hold it may have it.
-                         (not (plist-get entry :uncertain))
-                         (not (smtps-afterwork-accepted-p entry))))
-                  (smtps-outbox-entries '(queue)))))
-    (or (cl-find smtps-send--entry entries
-                 :key (lambda (entry) (plist-get entry :id)) :test #'equal)
-        (car (last entries)))))
+(defun smtps-undo--can-p (entry)
+  "Return non-nil if ENTRY waits for its time, and nobody has got it."
+  (and (smtps-outbox-delayed-p entry)
+       ;; A server that was to hold it may have it.
+       (not (plist-get entry :uncertain))
+       (not (smtps-afterwork-accepted-p entry))))
+
+(defun smtps-undo--chosen ()
+  "Return the mail to take back: this buffer's, or the last that can be.
+Ask, if that isn't the one that was sent last."
+  (if smtps-send--entry
+      (smtps-undo--own (smtps-outbox-find smtps-send--entry))
+    (let* ((entries (cl-remove-if-not #'smtps-undo--can-p
+                                      (smtps-outbox-entries '(queue))))
+           (newest (car (last entries)))
+           (entry (or (cl-find smtps-send--last entries :test #'equal
+                               :key (lambda (entry) (plist-get entry :id)))
+                      newest
+                      (user-error "No mail waits that could be taken back"))))
+      (unless (or (equal (plist-get entry :id) smtps-send--last)
+                  (yes-or-no-p
+                   (format "%s is not the mail that was sent last.  Take it back? "
+                           (smtps-undo--name entry))))
+        (user-error "Nothing was taken back"))
+      entry)))
+
+(defun smtps-undo--own (entry)
+  "Return ENTRY, the mail of the current buffer; signal if it can't be taken back.
+Another one is never meant here."
+  (cond ((null entry)
+         (user-error "This mail is no longer in the outbox"))
+        ((smtps-undo--can-p entry) entry)
+        ((eq (plist-get entry :state) 'held)
+         (user-error "This mail is held: it is not sent before you say so"))
+        ((eq (plist-get entry :state) 'failed)
+         (user-error "This mail could not be sent: M-x smtps-outbox tells why"))
+        ((and (eq (plist-get entry :state) 'queue)
+              (not (smtps-afterwork-accepted-p entry)))
+         (user-error "This mail waits to be sent: e in M-x smtps-outbox takes it back"))
+        (t
+         (user-error "It is too late: this mail %s"
+                     (if (eq (plist-get entry :state) 'sent) "was sent"
+                       "is being sent")))))
+
+(defun smtps-undo--name (entry)
+  "Return what a person knows ENTRY by: its subject and its recipients."
+  (let ((subject (smtps-send--subject (plist-get entry :directory)))
+        (to (smtps-send--visible
+             (string-join (plist-get entry :recipients) ", "))))
+    (if subject (format "“%s” to %s" subject to)
+      (format "The mail to %s" to))))
 
 ;;;###autoload
 (defun smtps-undo-send ()
   "Take back the mail of this buffer, or the last one, that waits for its time.
+In a buffer whose mail has left, no other is taken back.  Elsewhere, it is
+asked before one is that is not the last that was sent.
+
 The buffer that it was composed in comes back as it was; after a restart
 one is made of the mail, without its undo history.  Until it is sent again,
 the mail stays in the outbox, held."
   (interactive)
-  (let* ((entry (or (smtps-undo--last)
-                    (user-error "No mail waits that could be taken back")))
+  (let* ((entry (smtps-send--door (smtps-undo--chosen)))
+         (name (smtps-undo--name entry))
          (id (plist-get entry :id))
          (buffer (cl-find id (buffer-list) :test #'equal
                           :key (lambda (buffer)
@@ -90,7 +133,7 @@ the mail stays in the outbox, held."
       (require 'smtps-outbox-ui)
       (setq buffer (smtps-outbox-ui-compose (smtps-outbox-find id))))
     (pop-to-buffer buffer)
-    (smtps-send-tell "Taken back: nothing was sent")))
+    (smtps-send-tell (format "Taken back, not sent: %s" name))))
 
 (defun smtps-undo--remove-generated ()
   "Remove Date and Message-ID if message.el has made them.

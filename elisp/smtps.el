@@ -77,8 +77,9 @@ The properties of each account are:
             sent: then no copy is made of it here, whatever Fcc or
             Gcc says.
 
-Mail goes by the account whose `:from' is the sender, else by the first
-account without a `:from', else by the only one.  Where this is nil,
+Mail goes by the account whose `:from' is the sender, else by the one for all
+of the sender's domain, else by the first account without a `:from', else by
+the only one.  Where this is nil,
 the smtpmail variables are the account."
   :type '(alist
           :key-type (string :tag "Name")
@@ -146,6 +147,14 @@ The command line uses the same one."
 During that time \\[smtps-undo-send] takes it back."
   :type 'natnum)
 
+(defcustom smtps-keep-sent-days 365
+  "Days for which the outbox keeps a mail that was sent; nil keeps all.
+The helper deletes older ones while it sends mail.  One of which something
+is still to be done, like a copy, stays."
+  :type '(choice (const :tag "Keep all" nil)
+                 (natnum :tag "Days"))
+  :package-version '(smtps . "0.1.0"))
+
 (defcustom smtps-future-release nil
   "Whether a mail for a later time is handed to its server at once.
 It is where the server offers to hold it until then (FUTURERELEASE, RFC
@@ -200,6 +209,21 @@ FORMAT-STRING and ARGUMENTS say in a sentence what is wrong."
   (and (stringp value) (not (equal value ""))
        (not (string-match-p "[\0-\x1f\x7f-\u009f]" value))))
 
+(defun smtps--texts-p (value)
+  "Return non-nil if VALUE is a list of texts, as for `smtps--text-p'."
+  (and (proper-list-p value) (cl-every #'smtps--text-p value)))
+
+(defun smtps--from-pattern (text)
+  "Return the address in TEXT, or TEXT if it is \"@DOMAIN\"; nil if neither.
+A name may stand before an address in angle brackets (RFC 5322 3.4)."
+  (let ((address (if (string-match "\\`[^<>]*<\\([^<>]+\\)>[ \t]*\\'" text)
+                     (match-string 1 text)
+                   text)))
+    (and (string-match-p "\\`\\(?:\"[^\"]*\"\\|[^][\"(),:;<>@ \t]*\\)\\(?:@[^\"(),;<>@ \t]+\\)?\\'"
+                         address)
+         (not (equal address ""))
+         address)))
+
 (defconst smtps--account-keys
   '(:name :host :port :tls :user :from :mechanisms :ca-file :client-certificate
     :client-key :password-command :send-in-clear :server-keeps-sent)
@@ -241,7 +265,7 @@ Signal `smtps-account-error' where a value can't be."
       (smtps--refuse-account
        name "without TLS, mail and password could be read on the way to %s; \
 only :send-in-clear t lets them go." host))
-    (unless (and (cl-every #'smtps--text-p certificate)
+    (unless (and (smtps--texts-p certificate)
                  (null (cddr certificate)))
       (smtps--refuse-account
        name "its :client-certificate must be a file, or a list of two: \
@@ -251,12 +275,18 @@ certificate and key."))
         (unless (or (null value) (smtps--text-p value))
           (smtps--refuse-account
            name "its %s must be one line of text." key))))
-    (setq from (if (listp from) from (list from))
-          mechanisms (if (listp mechanisms) mechanisms (list mechanisms)))
-    (unless (cl-every #'smtps--text-p from)
+    (setq from (ensure-list from)
+          mechanisms (ensure-list mechanisms))
+    (unless (smtps--texts-p from)
       (smtps--refuse-account
-       name "its :from must be an address or a list of addresses."))
-    (unless (cl-every #'smtps--text-p mechanisms)
+       name "its :from must be an address or a list of addresses, not %S." from))
+    (setq from (mapcar (lambda (text)
+                         (or (smtps--from-pattern text)
+                             (smtps--refuse-account
+                              name "its :from must be an address, like \
+me@example.org, or \"@example.org\" for all of a domain, not %S." text)))
+                       from))
+    (unless (smtps--texts-p mechanisms)
       (smtps--refuse-account
        name "its :mechanisms must be a list of names, like (\"PLAIN\")."))
     (let ((file (lambda (key)
@@ -279,8 +309,37 @@ certificate and key."))
 (defun smtps-known-accounts ()
   "Return the accounts that there are, as `smtps-accounts' has them.
 Where that is nil they are those of the accounts file, which the helper
-reads.  Signal `smtps-account-error' if that file is not right."
-  (or smtps-accounts (smtps-accounts-file-read)))
+reads.  Signal `smtps-account-error' if that file, or the option, is not
+right."
+  (if smtps-accounts
+      (smtps--checked-accounts)
+    (smtps-accounts-file-read)))
+
+(defun smtps--checked-accounts ()
+  "Return `smtps-accounts', in which each account has a name and properties."
+  (unless (proper-list-p smtps-accounts)
+    (smtps--refuse-accounts smtps-accounts))
+  (mapcar
+   (lambda (entry)
+     (let ((name (car-safe entry)))
+       ;; A symbol is as good as its name.
+       (when (and name (symbolp name) (not (keywordp name)))
+         (setq name (symbol-name name)))
+       (unless (and (smtps--text-p name)
+                    (consp (cdr entry))
+                    (proper-list-p entry))
+         (smtps--refuse-accounts entry))
+       (unless (zerop (% (length (cdr entry)) 2))
+         (smtps--refuse-account name "its property %S has no value."
+                                (car (last entry))))
+       (cons name (cdr entry))))
+   smtps-accounts))
+
+(defun smtps--refuse-accounts (value)
+  "Signal `smtps-account-error': VALUE, in `smtps-accounts', is no account."
+  (smtps--refuse-account
+   nil "The option smtps-accounts must be a list of accounts, each like \
+(\"work\" :host \"smtp.example.org\"); in it is %S." value))
 
 (defun smtps-account (name)
   "Return the account called NAME, checked and whole (a plist).
@@ -351,11 +410,18 @@ where it was made from the smtpmail variables.  Signal
       (let* ((accounts (mapcar (lambda (entry)
                                  (smtps--check-account (car entry) (cdr entry)))
                                known))
-             (claims (lambda (account)
-                       (cl-some (lambda (pattern)
-                                  (smtps--from-match-p pattern from))
-                                (plist-get account :from)))))
-        (or (cl-find-if claims accounts)
+             (claiming (lambda (of-domain)
+                         (cl-find-if
+                          (lambda (account)
+                            (cl-some (lambda (pattern)
+                                       (and (eq of-domain
+                                                (string-prefix-p "@" pattern))
+                                            (smtps--from-match-p pattern from)))
+                                     (plist-get account :from)))
+                          accounts))))
+        ;; Its own address tells more than its domain, wherever it stands.
+        (or (funcall claiming nil)
+            (funcall claiming t)
             (cl-find-if-not (lambda (account) (plist-get account :from)) accounts)
             (and (null (cdr accounts)) (car accounts))
             (smtps--refuse-account
@@ -388,10 +454,14 @@ Long enough for the init file and the first screen to be done.")
 (defun smtps--take-up-queue ()
   "Send what waits in the outbox, if anything does, and show it."
   (when smtps-mode
-    (smtps-mode-line-show t)
-    (smtps-send-queued t)
-    (smtps-send-follow-up)
-    (smtps-untold-tell)))
+    ;; In a timer it would be printed as Lisp.
+    (condition-case problem
+        (progn
+          (smtps-mode-line-show t)
+          (smtps-send-queued t)
+          (smtps-send-follow-up)
+          (smtps-untold-tell))
+      (smtps-error (message "smtps: %s" (cadr problem))))))
 
 (defun smtps--query-quit ()
   "Return non-nil if Emacs may quit: no mail of its own is in flight."

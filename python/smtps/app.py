@@ -319,8 +319,14 @@ class App:
     # The outbox
 
     async def outbox_drain(self, args: dict[str, Value]) -> Value:
-        """Send what is due in the outbox (:outbox DIR); return (:due N)."""
-        return {"due": self._drainer(_text(args, "outbox")).wake()}
+        """Send what is due in the outbox (:outbox DIR); return (:due N).
+
+        What was sent more than :keep-sent-days N ago is deleted; without it, nothing is.
+        """
+        drainer = self._drainer(_text(args, "outbox"))
+        if args.get("keep-sent-days") is not None:
+            drainer.keep_sent_days = _number(args, "keep-sent-days")
+        return {"due": drainer.wake()}
 
     def _drainer(self, root: str) -> Drainer:
         from smtps.outbox.drain import Drainer

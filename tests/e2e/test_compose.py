@@ -58,9 +58,15 @@ def test_account_is_shown_before_sending(tmp_path: Path) -> None:
 
 
 def test_the_next_start_goes_on(tmp_path: Path) -> None:
-    """Who quits with mail in flight leaves it to the next Emacs, which needs no answer for it."""
+    """Who quits with mail in flight leaves it to the next Emacs, which needs no answer for it.
+
+    What follows the acceptance needs message.el, which that Emacs has no other use for.
+    """
+    copies = tmp_path / "copies"
+    copies.touch()
     with Sandbox(tmp_path / "sandbox") as sandbox:
-        with emacs(sandbox, tmp_path, "(setq smtps-send-delay 5)") as terminal:
+        more = r'(setq smtps-send-delay 5 message-default-headers "Fcc: ~/copies\n")'
+        with emacs(sandbox, tmp_path, more) as terminal:
             terminal.keys("C-x", "m")
             terminal.until("^To:")
             terminal.type("to@other-host.it")
@@ -74,7 +80,9 @@ def test_the_next_start_goes_on(tmp_path: Path) -> None:
         with emacs(sandbox, tmp_path) as terminal:
             screen = terminal.until("localhost accepted the message for 1 recipient")
             assert "smtps-answer" not in screen
+            terminal.until("Appended to .*/copies")
         assert len(sandbox.accepted) == 1
+        assert copies.read_text().count("\nTo: to@other-host.it\n") == 1
 
 
 def test_what_a_killed_emacs_could_not_tell(tmp_path: Path) -> None:

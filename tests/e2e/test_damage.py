@@ -121,7 +121,7 @@ SHOW = "(progn (smtps-outbox) (princ (buffer-string)))"
 
 SEND = """(let ((noninteractive nil) (inhibit-message t))
   (smtps-send-queued)
-  (with-timeout (20) (while (cl-some #'smtps-send--now-due-p (smtps-outbox-entries '(queue active)))
+  (with-timeout (20) (while (cl-some #'smtps-send--due-p (smtps-outbox-entries '(queue active)))
     (accept-process-output nil 0.05)))
   (smtps-helper-stop))"""
 

@@ -414,6 +414,7 @@ def makes_the_string_of_auth_plain(house: House, command: str) -> None:
 @tries("smtps outbox retry ID --others")
 @tries("smtps outbox drop ID")
 @tries("smtps outbox flush")
+@tries("smtps outbox flush --keep-sent 90")
 def does_with_what_is_kept(house: House, command: str) -> None:
     outbox = house.home / "kept"
     shutil.rmtree(outbox, ignore_errors=True)

@@ -379,6 +379,34 @@ another machine, and waits for you\\..+was sent; F in"))
       (should (= 1 (length (smtps-afterwork-test-in maildir))))
       (should (= 1 (smtps-afterwork-test-count "Subject: Kept" "mbox"))))))
 
+(ert-deftest smtps-afterwork-test-a-client-that-is-not-loaded ()
+  "What waits for one is told, once, and done when it is there."
+  (smtps-afterwork-test-with
+    (smtps-afterwork-test-compose)
+    (message-send)
+    (smtps-real-until (equal (smtps-real-state) '(sent)))
+    (let* ((entry (car (smtps-outbox-entries)))
+           (id (plist-get entry :id))
+           (directory (plist-get entry :directory))
+           (smtps-send--owed nil)
+           (smtps-afterwork-clients '((mu4e . smtps-afterwork-test-client))))
+      (smtps-outbox--write-forms
+       (concat directory "/afterwork.sexp")
+       `((afterwork :version 1 :message-id ,(plist-get entry :message-id))
+         (fcc :client mu4e :path "/sent" :field "Fcc: /sent\n")))
+      (smtps-send--follow id)
+      (smtps-send--follow id)
+      (should (equal (cl-remove-if-not
+                      (lambda (told) (string-search "Not done" told))
+                      smtps-real-told)
+                     '("“Kept”: Not done yet: the copy in /sent (it waits until mu4e runs)")))
+      (let ((looked nil))
+        (cl-letf (((symbol-function 'smtps-send-follow-up)
+                   (lambda () (setq looked t))))
+          (provide 'smtps-afterwork-test-client)
+          (run-hook-with-args 'after-load-functions "client.el")
+          (smtps-real-until looked))))))
+
 ;;; Functions
 
 (ert-deftest smtps-afterwork-test-a-mail-waits-for-its-user-still ()

@@ -25,7 +25,7 @@
         (format "machine localhost login %s password %s"
                 (smtps-real-property :user) (smtps-real-property :password)))
        (unwind-protect
-           (progn
+           (cl-letf (((symbol-function 'terminal-name) (lambda (&rest _) "tty")))
              (smtps-mode 1)
              (smtps-mode-line-show t)
              ,@body)
@@ -103,8 +103,7 @@
       (cl-letf (((symbol-function 'read-multiple-choice)
                  (lambda (prompt choices)
                    (push prompt asked)
-                   (assq answer choices)))
-                ((symbol-function 'terminal-name) (lambda (&rest _) "tty")))
+                   (assq answer choices))))
         (should (run-hook-with-args-until-failure 'kill-emacs-query-functions))
         (should-not asked)
         (smtps-real-send)
@@ -122,14 +121,95 @@
                      'kill-emacs-query-functions))))
         (should (= (length asked) 2))))))
 
+(defmacro smtps-mode-line-test-quitting (choice yes &rest body)
+  "Evaluate BODY; who quits chooses CHOICE, and answers YES to what follows.
+The questions come into `smtps-real-questions'."
+  (declare (indent 2) (debug t))
+  `(cl-letf (((symbol-function 'read-multiple-choice)
+              (lambda (prompt choices)
+                (push prompt smtps-real-questions)
+                (assq ,choice choices)))
+             ((symbol-function 'yes-or-no-p)
+              (lambda (prompt)
+                (push prompt smtps-real-questions)
+                ,yes)))
+     ,@body))
+
 (ert-deftest smtps-mode-line-test-quit-later ()
-  "What waits for its next try does not keep Emacs."
+  "What goes within a minute keeps Emacs, whatever it waits for; else not."
   (smtps-mode-line-test-with
-    (cl-letf (((symbol-function 'terminal-name) (lambda (&rest _) "tty")))
+    (smtps-mode-line-test-unreached)
+    (smtps-real-send)
+    (smtps-real-until (smtps-real-told-p "next try"))
+    (smtps-mode-line-test-quitting ?l nil
+      (let ((outcome (plist-get (car (smtps-outbox-entries)) :outcome)))
+        (dolist (case '((30 . 1) (600 . 0)))
+          (setq smtps-real-questions nil)
+          (cl-letf* ((read (symbol-function 'smtps-outbox-read))
+                     (next (+ (car case) (time-convert nil 'integer)))
+                     ((symbol-function 'smtps-outbox-read)
+                      (lambda (directory)
+                        (let ((entry (funcall read directory)))
+                          (plist-put entry :outcome
+                                     `(:next ,next ,@outcome))))))
+            (should (smtps-send-query-quit))
+            (should (= (length smtps-real-questions) (cdr case)))))))))
+
+(ert-deftest smtps-mode-line-test-quit-unsent ()
+  "Who waited for a mail that was not sent is told, and asked."
+  (smtps-mode-line-test-with
+    (smtps-mode-line-test-quitting ?w nil
+      (smtps-real-refusing
+        (smtps-real-send)
+        (should-not (smtps-send-query-quit))
+        (should (string-match-p
+                 "\\`“Interactive attempt”: It was not sent: .+ refused .+“550 5\\.1\\.1 .+”.*\\.  Quit all the same\\? \\'"
+                 (car smtps-real-questions))))
       (smtps-mode-line-test-unreached)
-      (smtps-real-send)
-      (smtps-real-until (smtps-real-told-p "next try"))
-      (should (smtps-send-query-quit)))))
+      (smtps-real-send "Deferred")
+      (should-not (smtps-send-query-quit))
+      (should (string-match-p "\\`“Deferred”: It was not sent: .+ can't be reached"
+                              (car smtps-real-questions)))
+      (should (equal (sort (smtps-real-state) #'string<) '(failed queue))))))
+
+(defun smtps-mode-line-test-kill ()
+  "Send a mail whose end the server never answers, and kill the helper."
+  (smtps-real-send)
+  (smtps-real-until (cl-some (lambda (process) (process-get process 'ended))
+                             (process-list)))
+  (signal-process (cl-find "smtps-helper" (process-list) :key #'process-name
+                           :test #'string-prefix-p)
+                  'SIGKILL)
+  (smtps-real-until (not (smtps-helper-live-p))))
+
+(ert-deftest smtps-mode-line-test-killed-helper ()
+  "What a killed helper was sending is judged by the next, begun by itself."
+  (smtps-mode-line-test-with
+    (smtps-real-swallowing
+      (smtps-mode-line-test-kill)
+      (smtps-real-until (smtps-real-told-p "1 interrupted\\.  The helper is started anew\\.\\'"))
+      (smtps-real-until (equal (smtps-real-state) '(failed)))
+      (should (smtps-outbox-uncertain-p (car (smtps-outbox-entries))))
+      (smtps-real-until (string-match-p "!" (smtps-mode-line-test-shown))))))
+
+(ert-deftest smtps-mode-line-test-killed-again ()
+  "A helper that dies again is not started by itself; what it left is seen."
+  (smtps-mode-line-test-with
+    (smtps-real-swallowing
+      (setq smtps-send--revived (current-time))
+      (smtps-mode-line-test-kill)
+      (smtps-real-until (smtps-real-told-p "M-x smtps-send-queued goes on\\.\\'"))
+      (smtps-real-until (string-match-p "!" (smtps-mode-line-test-shown)))
+      (should (string-match-p "died" (get-text-property
+                                      1 'help-echo smtps-mode-line--text)))
+      (smtps-outbox)
+      (set-buffer "*smtps outbox*")
+      (goto-char (point-min))
+      (should (looking-at " broke off .+"))
+      (should-error (smtps-outbox-hold) :type 'user-error)
+      (smtps-outbox-retry)
+      (smtps-real-until (equal (smtps-real-state) '(failed)))
+      (should (smtps-outbox-uncertain-p (car (smtps-outbox-entries)))))))
 
 (provide 'smtps-mode-line-test)
 ;;; smtps-mode-line-test.el ends here

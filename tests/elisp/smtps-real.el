@@ -95,6 +95,8 @@ A person is there, and answers as `smtps-real-answers' says."
           (smtps-send--again nil)
           (smtps-send--sought nil)
           (smtps-send--trouble nil)
+          (smtps-send--revived nil)
+          (smtps-send--last nil)
           (smtps-credentials--memory nil)
           (smtps-credentials--refused nil)
           (smtps-credentials--wanted nil)
@@ -220,12 +222,31 @@ open('key.pem', 'wb').write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PK
                ("DATA" "554 5.5.1 No valid recipients\r\n")
                (_ "250 relay.poste.it\r\n")))))
 
+(defun smtps-real-swallow (process text)
+  "Be a server that takes TEXT, what PROCESS says, and never answers the end."
+  (dolist (line (split-string text "\r\n" t))
+    (pcase (upcase line)
+      ("." (process-put process 'ended t))
+      ("DATA" (process-send-string process "354 Go on\r\n"))
+      ((pred (string-match-p "\\`\\(?:EHLO\\|MAIL\\|RCPT\\|RSET\\|QUIT\\)"))
+       (process-send-string process "250 relay.poste.it\r\n")))))
+
+(defmacro smtps-real-swallowing (&rest body)
+  "Evaluate BODY with an account whose server never says what it took."
+  (declare (indent 0) (debug t))
+  `(smtps-real-serving #'smtps-real-swallow ,@body))
+
 (defmacro smtps-real-refusing (&rest body)
   "Evaluate BODY with an account whose server takes no recipient."
   (declare (indent 0) (debug t))
+  `(smtps-real-serving #'smtps-real-refuse ,@body))
+
+(defmacro smtps-real-serving (filter &rest body)
+  "Evaluate BODY with an account whose server is the process filter FILTER."
+  (declare (indent 1) (debug t))
   `(let ((server (make-network-process
-                  :name "refusing" :server t :host 'local :service t
-                  :family 'ipv4 :filter #'smtps-real-refuse :noquery t
+                  :name "serving" :server t :host 'local :service t
+                  :family 'ipv4 :filter ,filter :noquery t
                   :log (lambda (_server client _text)
                          (process-send-string client "220 relay.poste.it\r\n")))))
      (unwind-protect

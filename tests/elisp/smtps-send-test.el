@@ -200,7 +200,8 @@ Nothing may be left of that mail."
       (should-not (string-search mail-header-separator octets))
       (should (equal (car smtps-send-test-calls)
                      (list 'outbox-drain :outbox
-                           (expand-file-name smtps-outbox-directory)))))))
+                           (expand-file-name smtps-outbox-directory)
+                           :keep-sent-days 365))))))
 
 (ert-deftest smtps-send-test-send-and-exit ()
   (smtps-send-test-with 'sent

@@ -9,8 +9,6 @@
 (require 'smtps-real)
 (require 'smtps-undo)
 
-(defvar org-read-date-popup-calendar)
-
 (defmacro smtps-undo-test-with (delay &rest body)
   "Evaluate BODY with the helper, a sandbox and its account, and DELAY."
   (declare (indent 1) (debug t))
@@ -155,18 +153,49 @@
       (should-error (smtps-undo-send) :type 'user-error))
     (should (equal (smtps-real-state) '(active)))))
 
+(ert-deftest smtps-undo-test-another-mail ()
+  "In a mail's buffer no other is taken back; elsewhere not without asking."
+  (smtps-undo-test-with 600
+    (smtps-real-send "Monday")
+    (should (equal smtps-send--last
+                   (plist-get (car (smtps-outbox-entries)) :id)))
+    (let ((asked nil) (answer nil))
+      (cl-letf (((symbol-function 'yes-or-no-p)
+                 (lambda (prompt) (push prompt asked) answer)))
+        (let ((smtps-send-delay 0))
+          (smtps-real-send "Now"))
+        (smtps-real-until (member 'sent (smtps-real-state)))
+        (should (string-match-p
+                 "\\`It is too late: this mail was sent"
+                 (cadr (should-error (smtps-undo-send) :type 'user-error))))
+        (should-not asked)
+        (with-temp-buffer
+          (should-error (smtps-undo-send) :type 'user-error)
+          (should (equal asked '("“Monday” to to-address@other-host.it is not the mail that was sent last.  Take it back? ")))
+          (should (equal (sort (smtps-real-state) #'string<) '(queue sent)))
+          (setq answer t)
+          (smtps-undo-send)))
+      (should (equal (sort (smtps-real-state) #'string<) '(held sent)))
+      (should (smtps-real-told-p
+               "\\`Taken back, not sent: “Monday” to to-address@other-host\\.it\\'"))
+      (should (= (length asked) 2)))))
+
 (ert-deftest smtps-undo-test-scheduled ()
   "With a prefix argument a date is asked, which has to be in the future."
   (smtps-undo-test-with 0
-    (let* ((org-read-date-popup-calendar nil)
-           (current-prefix-arg '(4))
-           (answer "2001-01-01 14:30"))
+    (let* ((current-prefix-arg '(4))
+           (answer nil))
       (cl-letf (((symbol-function 'read-string) (lambda (&rest _) answer)))
-        (should-error (smtps-real-send) :type 'user-error)
-        (should-not (smtps-real-state))
+        (dolist (case '(("2001-01-01 14:30" . "is in the past\\.  Nothing was sent\\.\\'")
+                        ("in 2 hours" . "no time that is sure\\.  Type one like 18:30, .+  Nothing")))
+          (setq answer (car case))
+          (should (string-match-p (cdr case)
+                                  (cadr (should-error (smtps-real-send)
+                                                      :type 'user-error))))
+          (should-not (smtps-real-state)))
         (setq answer "2031-01-01 14:30")
         (smtps-real-send)
-        (should (smtps-real-told-p "on 2031-01-01 at 14:30; "))
+        (should (smtps-real-told-p "in [0-9]+ days.*, on Wed 1 Jan 2031 14:30; "))
         (should (equal (plist-get (car (smtps-outbox-entries)) :not-before)
                        (time-convert (encode-time '(0 30 14 1 1 2031 nil -1 nil))
                                      'integer)))
@@ -182,6 +211,21 @@
                                  (smtps-undo-test-envelopes))))
         (should (equal (smtps-real-state) '(queue queue)))
         (should (= 0 (smtps-undo-test-mails)))))))
+
+(ert-deftest smtps-undo-test-scheduled-by-a-macro ()
+  "The keys of a macro answer when the mail is to go; without, it does not."
+  (smtps-undo-test-with 0
+    (smtps-undo-test-compose)
+    (let ((current-prefix-arg '(4))
+          (executing-kbd-macro [?x]))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore)
+                ((symbol-function 'read-string) (lambda (&rest _) "")))
+        (should-error (message-send) :type 'user-error)
+        (should-not (smtps-real-state)))
+      (cl-letf (((symbol-function 'smtps-credentials--can-ask-p) #'ignore)
+                ((symbol-function 'read-string) (lambda (&rest _) "+1h")))
+        (message-send)
+        (should (smtps-outbox-delayed-p (car (smtps-outbox-entries))))))))
 
 (ert-deftest smtps-undo-test-next-try-is-told ()
   "What waits for another try is told with its time, once."

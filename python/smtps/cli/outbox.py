@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-command", metavar="COMMAND", help="flush: for accounts that have none"
     )
+    parser.add_argument(
+        "--keep-sent", metavar="DAYS", type=int, help="flush: delete what was sent before that"
+    )
     parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox, if not yours")
     parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
 
@@ -61,12 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.action in NEEDS_ID) != bool(arguments.id):
         wants = "needs a mail's ID" if arguments.action in NEEDS_ID else "takes no ID"
         raise UsageError(f"smtps outbox {arguments.action} {wants}.")
+    if arguments.keep_sent is not None and (arguments.action != "flush" or arguments.keep_sent < 0):
+        raise UsageError("--keep-sent takes a number of days, and goes with smtps outbox flush.")
     box = spool.Spool(arguments.outbox or spool.default())
     if arguments.action == "list":
         return _list(arguments, box)
     if arguments.action == "flush":
         with _terminal_kept():
-            return asyncio.run(_flush(box, arguments.password_command))
+            status = asyncio.run(_flush(box, arguments.password_command))
+        if arguments.keep_sent is not None:
+            _sweep(box, arguments.keep_sent)
+        return status
     entry = overview.found(box, arguments.id)
     if arguments.action == "show":
         _show(arguments, entry)
@@ -133,7 +141,7 @@ def _pending(one: Pending) -> str:
 
 
 def _list(arguments: argparse.Namespace, box: spool.Spool) -> int:
-    entries = overview.listed(box)
+    entries = overview.listed(box, briefly=not arguments.report)
     if arguments.report:
         for entry in entries:
             output.report(arguments.report, facts(entry))
@@ -242,6 +250,14 @@ async def _asked(account: Account) -> Credentials | None:
 
     threading.Thread(target=ask, daemon=True).start()
     return await answer
+
+
+def _sweep(box: spool.Spool, days: int) -> None:
+    from smtps.outbox.sweep import sweep
+
+    count = sweep(box, days)
+    if count:
+        output.line(f"{count} mail{'s' * (count != 1)} sent more than {days} days ago: deleted.")
 
 
 async def _flush(box: spool.Spool, password_command: str | None) -> int:

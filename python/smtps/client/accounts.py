@@ -50,12 +50,12 @@ class Named(NamedTuple):
     server_keeps_sent: bool = False
     """For Emacs: no copy is to be made of what was sent."""
 
-    def is_for(self, sender: str) -> bool:
-        """Return True if mail from SENDER goes by this account."""
+    def is_for(self, sender: str, of_domain: bool) -> bool:
+        """Return True if SENDER is one of this account's, or with OF_DOMAIN of its domains."""
         sender = sender.lower()
+        patterns = (text.lower() for text in self.senders if text.startswith("@") == of_domain)
         return any(
-            sender.endswith(pattern) if pattern.startswith("@") else sender == pattern
-            for pattern in map(str.lower, self.senders)
+            sender.endswith(pattern) if of_domain else sender == pattern for pattern in patterns
         )
 
 
@@ -98,13 +98,16 @@ def one(known: Sequence[Named], name: str, path: Path | None) -> Named:
 def chosen(known: Sequence[Named], sender: str | None = None) -> Named:
     """Return the one of KNOWN for mail from SENDER, None where it is not about mail.
 
-    That is the first that is for SENDER, else the first that is for no sender in particular,
-    else the only one; the same as in Emacs.  Raises UsageError or ConfigurationError.
+    That is the first that is for SENDER, else for all of its domain, else the first that is for
+    no sender in particular, else the only one; the same as in Emacs.  Raises UsageError or
+    ConfigurationError.
     """
     if sender is not None:
-        for account in known:
-            if account.is_for(sender):
-                return account
+        # Its own address tells more than its domain, wherever it stands.
+        for of_domain in (False, True):
+            for account in known:
+                if account.is_for(sender, of_domain):
+                    return account
     general = [account for account in known if not account.senders] or known
     if general and (len(known) == 1 or not general[0].senders):
         return general[0]
@@ -115,6 +118,10 @@ def chosen(known: Sequence[Named], sender: str | None = None) -> Named:
         f"None of the accounts ({names}) is for mail from {visible(sender) or '<>'}: "
         "name one with --account."
     )
+
+
+_PATTERN = re.compile(r'(?=.)(?:"[^"]*"|[^][",:;()<>@ \t]*)(?:@[^",:;()<>@ \t]+)?')
+"""An address, or ``@DOMAIN``."""
 
 
 def _octets(path: Path) -> bytes:
@@ -169,6 +176,14 @@ def _texts(value: object, directory: Path) -> tuple[str, ...]:
     return tuple(_text(one, directory) for one in values)
 
 
+def _senders(value: object, directory: Path) -> tuple[str, ...]:
+    """A name may stand before an address in angle brackets (RFC 5322 3.4)."""
+    texts = [re.sub(r"[^<>]*<([^<>]+)>[ \t]*", r"\1", text) for text in _texts(value, directory)]
+    if not all(_PATTERN.fullmatch(text) for text in texts):
+        raise ValueError
+    return tuple(texts)
+
+
 def _upper(value: object, directory: Path) -> tuple[str, ...]:
     return tuple(word.upper() for word in _texts(value, directory))
 
@@ -216,7 +231,7 @@ PROPERTIES = {
     "port": _Property(("port",), _port, "a number from 1 to 65535"),
     "tls": _Property(("tls",), _tls, " or ".join(f'"{way}"' for way in PORTS)),
     "user": _Property(("user",), _text, _LINE),
-    "from": _Property(("senders",), _texts, "an address or a list of addresses"),
+    "from": _Property(("senders",), _senders, "an address or a list of addresses"),
     "mechanisms": _Property(("mechanisms",), _upper, 'a list of names, like ["PLAIN"]'),
     "ca-file": _Property(("ca_file",), _file, "the name of a file"),
     "client-certificate": _Property(

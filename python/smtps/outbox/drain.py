@@ -27,10 +27,14 @@ from smtps.outbox.journal import Journal
 from smtps.outbox.lane import Ask, Lane, asking
 from smtps.outbox.log import Log
 from smtps.outbox.spool import Spool
+from smtps.outbox.sweep import sweep
 from smtps.rpc.codec import Symbol, Value
 
 LOOK_SECONDS = 60.0
 """Between looks at the queue when nobody wakes us: others write to it, and others die."""
+
+SWEEP_SECONDS = 24 * 60 * 60.0
+"""Between looks for mails that were sent long ago."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock that nobody sets, and that goes on while the machine sleeps."""
@@ -73,6 +77,10 @@ class Drainer:
         self._accepted: deque[str] = deque()
         """Those of which something is to be done now that they were accepted."""
         self._following: asyncio.Task[None] | None = None
+        self.keep_sent_days: int | None = None
+        """Days for which what was sent is kept; None keeps all."""
+        self._sweeping: asyncio.Task[None] | None = None
+        self._swept = -math.inf
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> int:
@@ -101,6 +109,8 @@ class Drainer:
         await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
         if self._following is not None:
             await self._following
+        if self._sweeping is not None:
+            await self._sweeping
         await self._pool.close()
         await self._log.close(self._spool.root)
 
@@ -133,6 +143,7 @@ class Drainer:
                     self._follow(*await asyncio.to_thread(afterwork.due, self._spool))
                 pause = self._dispatch()
                 self._looked = True
+                self._sweep()
             except SmtpsError as error:
                 self._report("", "damaged", error.text)
                 pause = LOOK_SECONDS
@@ -154,6 +165,20 @@ class Drainer:
         self._times = {name: due for name, due in self._times.items() if name in present}
         nearest = min(self._due.values(), default=math.inf)
         return max(0.0, min(LOOK_SECONDS, nearest - _clock()))
+
+    def _sweep(self) -> None:
+        """Have deleted what was sent long ago, beside all else and rarely."""
+        days = self.keep_sent_days
+        if days is None or _clock() - self._swept < SWEEP_SECONDS:
+            return
+        self._swept = _clock()
+
+        async def do(days: int) -> None:
+            # What it can't do today is done another day: it keeps no mail from being sent.
+            with contextlib.suppress(SmtpsError):
+                await asyncio.to_thread(sweep, self._spool, days, lambda: self._stopping)
+
+        self._sweeping = asyncio.create_task(do(days))
 
     def _give(self, name: str) -> None:
         try:

@@ -76,10 +76,13 @@ class Listed(NamedTuple):
         return self.damage or str(self.outcome.get("text") or "")
 
 
-def listed(spool: Spool) -> list[Listed]:
-    """Return what lies in the outbox, the oldest first within each state."""
+def listed(spool: Spool, briefly: bool = False) -> list[Listed]:
+    """Return what lies in the outbox, the oldest first within each state.
+
+    BRIEFLY, it is not read what became of those that were sent: they are thousands.
+    """
     return [
-        _one(spool, state, name)
+        _one(spool, state, name, briefly and state == "sent")
         for state in SHOWN
         for name in spool.names(state) + spool.foreign(state)
     ]
@@ -125,12 +128,12 @@ def twin(spool: Spool, message_id: str, recipients: Iterable[str]) -> Listed | N
     return None
 
 
-def _one(spool: Spool, state: str, name: str) -> Listed:
+def _one(spool: Spool, state: str, name: str, briefly: bool = False) -> Listed:
     directory = spool.root / state / name
     if directory.is_file():
         return Listed(name, state, None, [], f"The file {directory} is no mail.", [])
     try:
-        found = Journal(directory).records()
+        found = [] if briefly else Journal(directory).records()
         left = pending(directory) if accepted(state, found) else []
         return Listed(name, state, spool.entry(directory), found, None, left)
     except SmtpsError as error:

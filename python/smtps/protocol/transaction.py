@@ -469,7 +469,8 @@ class Transaction:
         last = self._rcpts[-1]
         return Stop(
             Verdict.DEFERRED if temporary(last) else Verdict.REFUSED,
-            f"{self._dialogue.host} refused {_listed(self._envelope.recipients)}: “{last}”.",
+            f"{self._dialogue.host} refused {'for now ' * temporary(last)}"
+            f"{_listed(self._envelope.recipients)}: “{last}”.",
             last,
         )
 
@@ -504,8 +505,13 @@ class Transaction:
         text = f"{host} accepted the message for {count} recipient{'s' * (count != 1)}: “{final}”."
         if self._envelope.wishes.hold_until:
             text += f" It holds the message until {self._envelope.wishes.hold_until}."
-        if refused:
-            text += f" It refused {_listed([who for who, _ in refused])}: “{refused[0][1]}”."
+        for how, of_kind in (
+            ("", [each for each in refused if not temporary(each[1])]),
+            ("for now ", [each for each in refused if temporary(each[1])]),
+        ):
+            if of_kind:
+                who = _listed([who for who, _ in of_kind])
+                text += f" It refused {how}{who}: “{of_kind[0][1]}”."
         if self._auth is not None and self._auth.category != 2:
             text += f" It had refused the login: “{self._auth}”."
         return text + parameters.without(host, self._left_out)

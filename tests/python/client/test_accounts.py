@@ -153,6 +153,7 @@ WRONG = {
     f"[work]\n{GOOD}tls = ['none']\n": 'tls has to be "implicit" or "starttls" or "none".',
     f"[work]\n{GOOD}user = ''\n": "user has to be one line of text.",
     f"[work]\n{GOOD}from = [1]\n": "from has to be an address or a list of addresses.",
+    f"[work]\n{GOOD}from = 'Me me@b.c'\n": "from has to be an address or a list of addresses.",
     f"[work]\n{GOOD}mechanisms = 1\n": "mechanisms has to be a list of names",
     f"[work]\n{GOOD}client-certificate = ['a', 'b', 'c']\n": "client-certificate has to be a file",
     f"[work]\n{GOOD}send-in-clear = 'yes'\n": "send-in-clear has to be true or false.",
@@ -203,6 +204,12 @@ def test_files_are_named_from_where_the_accounts_lie(file: Path) -> None:
     assert account.client_key == "/k.pem"
 
 
+def test_a_name_may_stand_before_a_sender(file: Path) -> None:
+    file.write_text(f'[work]\n{GOOD}from = ["Me <me@b.c>", "@b.org", "root"]\n')
+    (account,) = accounts.read(file)
+    assert account.senders == ("me@b.c", "@b.org", "root")
+
+
 def test_the_choice_is_that_of_emacs() -> None:
     work, home = Named("work", senders=("me@x.org",)), Named("home")
     assert accounts.chosen([work, home], "ME@X.ORG") is work
@@ -210,6 +217,10 @@ def test_the_choice_is_that_of_emacs() -> None:
     assert accounts.chosen([work, home]) is home
     assert accounts.chosen([work], "other@x.org") is work
     assert accounts.chosen([work]) is work
+    # An address of its own tells more than a domain that stands before it.
+    domain = Named("domain", senders=("@x.org",))
+    assert accounts.chosen([domain, work], "me@X.org") is work
+    assert accounts.chosen([domain, work], "you@x.org") is domain
     many = [work, Named("third", senders=("@y.org",))]
     with pytest.raises(ConfigurationError, match="for mail from <>"):
         accounts.chosen(many, "")

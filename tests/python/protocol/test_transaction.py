@@ -400,6 +400,16 @@ def test_all_or_none_goes_when_all_are_taken(offer: bytes, flights: list[list[st
     assert script.bodies == [b"S: x\r\n\r\n.dot\r\n"]
 
 
+def test_who_is_refused_for_now_is_told_apart() -> None:
+    envelope = Envelope("me@x", ("a@x", "b@x", "c@x"))
+    outcome, _, _ = deliver([HI, BOTH, OK, NO, OK, LATER, OK], envelope=envelope)
+    assert outcome.text.endswith(
+        " It refused a@x: “550 5.1.1 no”. It refused for now c@x: “450 4.2.1 later”."
+    )
+    outcome, _, _ = deliver([HI, BOTH, OK, LATER, LATER, LATER, NO], envelope=envelope)
+    assert outcome.text == "mx refused for now a@x, b@x, c@x: “450 4.2.1 later”."
+
+
 def test_all_or_none_is_told_who_was_refused_with_which_words() -> None:
     envelope = Envelope("me@x", ("a@x", "b@x", "c@x"), ALL)
     outcome, _, submission = deliver([HI, BOTH, OK, NO, OK, LATER, None], envelope=envelope)
