@@ -85,6 +85,13 @@
 That mail is dropped once this one is in the outbox.")
 (put 'smtps-send-replaces 'permanent-local nil)
 
+(defvar-local smtps-send-inherited nil
+  "What this buffer's mail takes from the one in whose place it is sent, a plist.
+`:account', and `:from', the sender, are taken if it is from `:author' still;
+`:wishes' are properties of the form `mail' in envelope.sexp, `:notices' an
+alist of addresses and the properties of their forms `rcpt', `:not-before'
+the time at which it was to go.")
+
 (defun smtps-send--refuse (format-string &rest arguments)
   "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
 The sentence is completed by one that nothing was sent."
@@ -607,14 +614,34 @@ It is read off in the buffer where the mail was composed.  Signal an
                  (or (cdar (smtps-send--values fields "message-id")) ""))))
     (list :recipients recipients
           :author author
-          :from (smtps-send--sender author)
-          :wishes (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))
-          :account (smtps-send--by (or (smtps-send--method-account fields)
-                                       (smtps-account-for author))
+          :from (or (smtps-send--inherited :from author)
+                    (smtps-send--sender author))
+          :wishes (smtps-send--wishes)
+          :notices (plist-get smtps-send-inherited :notices)
+          :account (smtps-send--by (smtps-send--chosen-account fields author)
                                    author)
           :message-id (if (string-empty-p given)
                           (smtps-send--message-id author)
                         (smtps-send--visible given)))))
+
+(defun smtps-send--inherited (key author)
+  "Return the KEY of `smtps-send-inherited', if its mail was from AUTHOR, too."
+  (and (equal author (plist-get smtps-send-inherited :author))
+       (plist-get smtps-send-inherited key)))
+
+(defun smtps-send--chosen-account (fields author)
+  "Return the account for a mail with FIELDS from AUTHOR that is composed here."
+  (or (smtps-send--method-account fields)
+      (smtps-send--inherited :account author)
+      (smtps-account-for author)))
+
+(defun smtps-send--wishes ()
+  "Return what is asked of the server for the mail composed here."
+  (let ((own (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))))
+    (append own
+            (cl-loop for (key value)
+                     on (plist-get smtps-send-inherited :wishes) by #'cddr
+                     unless (plist-member own key) append (list key value)))))
 
 (defun smtps-send--by (account author)
   "Return ACCOUNT with AUTHOR, an address, who logs in where it has no user."
@@ -735,7 +762,7 @@ Somebody may have let it go, or tried it again.  Signal `smtps-send-error'
 if this one isn't to be sent."
   (let* ((id (buffer-local-value 'smtps-send-replaces buffer))
          (entry (and id (smtps-outbox-find id))))
-    (when (memq (plist-get entry :state) '(queue active sent))
+    (when (and id (memq (plist-get entry :state) '(nil queue active sent)))
       (unless (smtps-send--yes-p
                "The mail as it was before edited is %s.  Send this one, too? "
                entry)
@@ -761,7 +788,8 @@ one was not sent."
     ('failed "not sent")
     ('held "waiting for you")
     ('active "being sent")
-    (_ "about to be sent")))
+    ('queue "about to be sent")
+    (_ "no longer in the outbox")))
 
 ;;; Sending
 
@@ -814,9 +842,15 @@ The time to it is told in seconds, too.")
 (defun smtps-send--schedule (envelope composed)
   "Return ENVELOPE with the time at which the mail composed in COMPOSED may go.
 COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
-  (cond (noninteractive envelope)
-        ((and current-prefix-arg composed (smtps-credentials--can-ask-p))
-         (let ((time (smtps-send--read-time)))
+  (let* ((before (and composed
+                      (plist-get (buffer-local-value 'smtps-send-inherited composed)
+                                 :not-before)))
+         (time (cond (noninteractive nil)
+                     ((and current-prefix-arg composed
+                           (smtps-credentials--can-ask-p))
+                      (smtps-send--read-time))
+                     ((and before (time-less-p nil before)) before))))
+    (cond (time
            `(:not-before
              ,time
              :wishes
@@ -824,11 +858,11 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
               ,@(and smtps-future-release
                      (list :hold-until
                            (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
-             ,@envelope)))
-        ((> smtps-send-delay 0)
-         `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
-                       ,@envelope))
-        (t envelope)))
+             ,@envelope))
+          ((and (not noninteractive) (> smtps-send-delay 0))
+           `(:not-before ,(ceiling (float-time (time-add nil smtps-send-delay)))
+                         ,@envelope))
+          (t envelope))))
 
 (defun smtps-send--read-time ()
   "Ask for a time to send a mail at; return it in seconds since 1970."
@@ -865,6 +899,10 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
          (sentence (if held "Kept in the outbox until you send it"
                      (smtps-send--promise (plist-get account :host)
                                           not-before)))
+         ;; What stands against it is known only when the helper was told.
+         (say (lambda ()
+                (smtps-send-tell (if (or held (null smtps-send--trouble)) sentence
+                                   (smtps-send--trouble-in-words)))))
          (later nil))
     (when (buffer-live-p composed)
       (with-current-buffer composed
@@ -879,7 +917,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
           (smtps-send--safely "its buffer could not be kept"
             (smtps-undo-keep id not-before)))
         (setq later (smtps-send--safely "its buffer could not be marked"
-                      (smtps-send--say-when-done sentence)))))
+                      (smtps-send--say-when-done say)))))
     (smtps-send--safely "the mode line could not show it"
       (smtps-send--show))
     (smtps-outbox-changed)
@@ -897,7 +935,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
         (smtps-send--safely "the helper could not be told"
           (smtps-send--wake))))
     (unless (or noninteractive later)
-      (smtps-send-tell sentence))))
+      (funcall say))))
 
 (defun smtps-send--show ()
   "Have the mode line show mail, if `smtps-mode' has not come to that yet."
@@ -920,20 +958,13 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
 (defun smtps-send--drop-replaced ()
   "Drop the mail that the one in the current buffer was made of, if any."
   (when smtps-send-replaces
-    (require 'smtps-helper)
-    ;; The user may have dropped it meanwhile.
-    (when (smtps-outbox-find smtps-send-replaces)
-      (smtps-helper-call
-       'outbox-drop (list :outbox (smtps-outbox--directory)
-                          :id smtps-send-replaces)
-       :else (lambda (problem)
-               (smtps-send-tell
-                (format "The mail as it was before is still in the outbox: %s"
-                        (smtps-send--problem problem))))))
+    ;; Not by the helper, which may not run: else both could be sent.
+    (unless (smtps-outbox-discard smtps-send-replaces)
+      (smtps-send-tell "The mail as it was before is still in the outbox"))
     (setq smtps-send-replaces nil)))
 
-(defun smtps-send--say-when-done (sentence)
-  "Have SENTENCE told once message.el has said \"Sending...done\".
+(defun smtps-send--say-when-done (say)
+  "Have the function SAY called once message.el has said \"Sending...done\".
 Return nil if it does not say that here."
   (when (and (derived-mode-p 'message-mode) (not noninteractive))
     (let (action)
@@ -944,7 +975,7 @@ Return nil if it does not say that here."
                      (when (bound-and-true-p smtps-undo--kept)
                        (setq message-buffer-list
                              (delq (current-buffer) message-buffer-list)))
-                     (smtps-send-tell sentence)))
+                     (funcall say)))
       (setq-local message-send-actions (cons action message-send-actions)))))
 
 ;;;###autoload
@@ -1039,10 +1070,13 @@ PROPERTIES are more arguments of the helper's method for it."
   (setq smtps-send--trouble (smtps-send--problem problem)
         smtps-send--again nil)
   (unless noninteractive
-    (smtps-send-tell
-     (format-message
-      "The mail is safe in the outbox, but was not sent yet: %s  Then M-x \
-smtps-send-queued sends it." smtps-send--trouble))))
+    (smtps-send-tell (smtps-send--trouble-in-words))))
+
+(defun smtps-send--trouble-in-words ()
+  "Return a sentence that mail is not sent, because of `smtps-send--trouble'."
+  (format-message
+   "The mail is safe in the outbox, but was not sent yet: %s  Then M-x \
+smtps-send-queued sends it." smtps-send--trouble))
 
 (defun smtps-send--death (sentence)
   "Tell SENTENCE, why the helper died, and what is left in the outbox."

@@ -129,7 +129,7 @@
       (should-not (smtps-afterwork-accepted-p entry))
       (should-not (smtps-afterwork-run (plist-get entry :id) t))
       (should (equal "" (smtps-real-file "mbox")))
-      (with-current-buffer (smtps-outbox-ui-compose entry)
+      (with-current-buffer (smtps-outbox-edit-compose entry)
         (should (equal (message-fetch-field "Fcc") "~/mbox"))))))
 
 (ert-deftest smtps-afterwork-test-a-file-is-made-only-if-said-so ()
