@@ -186,7 +186,9 @@ Nothing was sent.\n" host (process-exit-status process))))
         login)
     (when (get-buffer-process buffer)
       (user-error "%s is being checked already" (plist-get account :host)))
-    ;; The program runs a password command by itself.
+    ;; Where there is no program, nothing need be asked.
+    (smtps-helper-program)
+    ;; It runs a password command by itself.
     (setq login (if (plist-get account :password-command)
                     (or (plist-get account :user)
                         (car (plist-get account :from)))

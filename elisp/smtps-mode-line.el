@@ -22,6 +22,7 @@
 (require 'smtps-send)
 
 (declare-function smtps-outbox "smtps-outbox-ui" ())
+(declare-function smtps-outbox-edit-buffers "smtps-outbox-edit" ())
 
 (defconst smtps-mode-line--pause 0.1
   "Seconds from a change to the look, so that many make one.")
@@ -114,8 +115,8 @@ That is an alist of (ID . TIME), the time of its directory, and t or nil.")
   (cl-some #'cdr smtps-mode-line--undecided))
 
 (defun smtps-mode-line--needs (queue)
-  "Return what needs the user: `answer', `interrupted', `decision', `failed'.
-Return nil if nothing does.
+  "Return what needs the user, or nil if nothing does.
+That is `answer', `interrupted', `decision', `failed' or `edit'.
 QUEUE is the list of ids in queue/."
   (cond ((cl-some (lambda (waiting) (member (car waiting) queue))
                   smtps-send--waiting)
@@ -125,7 +126,12 @@ QUEUE is the list of ids in queue/."
         ((smtps-mode-line--undecided-p) 'decision)
         ((cl-set-difference (smtps-outbox--names "failed")
                             smtps-mode-line--seen :test #'equal)
-         'failed)))
+         'failed)
+        ((smtps-mode-line--edited) 'edit)))
+
+(defun smtps-mode-line--edited ()
+  "Return the buffers in which mail is edited that is held meanwhile."
+  (and (featurep 'smtps-outbox-edit) (smtps-outbox-edit-buffers)))
 
 (defun smtps-mode-line--format (count needs)
   "Return the text for COUNT mails of which one NEEDS the user, or none."
@@ -137,6 +143,7 @@ QUEUE is the list of ids in queue/."
              ('interrupted "The helper died while it sent mail")
              ('decision "Mail is held, since a recipient was refused")
              ('failed "Mail could not be sent")
+             ('edit "Mail is held while you edit it")
              (_ (if (= count 1) "A mail is under way"
                   (format "%d mails are under way" count))))
            "\nmouse-1, or M-x smtps-attend: see to it")
@@ -147,11 +154,13 @@ QUEUE is the list of ids in queue/."
 ;;;###autoload
 (defun smtps-attend ()
   "See to what is the matter with the outbox.
-If mail waits for an answer, ask; else show the outbox."
+If mail waits for an answer, ask; if one is held since you edit it, show
+where; else show the outbox."
   (interactive)
-  (if (eq (smtps-mode-line--needs (smtps-outbox--names "queue")) 'answer)
-      (smtps-answer)
-    (smtps-outbox)))
+  (pcase (smtps-mode-line--needs (smtps-outbox--names "queue"))
+    ('answer (smtps-answer))
+    ('edit (pop-to-buffer (car (smtps-mode-line--edited))))
+    (_ (smtps-outbox))))
 
 (defun smtps-mode-line-seen ()
   "Note that the user sees the outbox now."

@@ -23,18 +23,11 @@
 (require 'smtps-outbox)
 (require 'smtps-send)
 (require 'smtps-afterwork)
+(require 'smtps-outbox-edit)
 (require 'smtps-mode-line)
 
 (declare-function file-notify-add-watch "filenotify" (file flags callback))
 (declare-function file-notify-rm-watch "filenotify" (descriptor))
-(declare-function message-add-header "message" (&rest headers))
-(declare-function message-fetch-field "message" (header &optional first))
-(declare-function message-goto-body "message" (&optional interactive))
-(declare-function message-mode "message" ())
-(declare-function message-narrow-to-headers "message" ())
-(declare-function message-remove-header "message"
-                  (header &optional is-regexp first reverse))
-(declare-function mime-to-mml "mml" (&optional handles))
 (declare-function smtps-explain-reply "smtps-explain")
 (declare-function smtps-helper-call "smtps-helper")
 (defvar smtps-explain-at-point-function)
@@ -883,79 +876,19 @@ end of its draft.  What nobody can do any more is forgotten, after asking."
 
 (defun smtps-outbox-edit ()
   "Take the mail at point back into a buffer, to be edited and sent anew.
-Until that is sent, the mail stays in the outbox, held."
+Until that is sent, the mail stays in the outbox, held.  One that was sent
+on can be sent on to others; it stays as it is."
   (interactive)
-  (let* ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided
-                                         'held 'failed 'left-over))
-         (id (plist-get entry :id))
-         (state (plist-get entry :state)))
-    (when (plist-get entry :uncertain)
-      (smtps-outbox-ui--can-ask-p
-       "Some may have got this mail; edited and sent anew, it may come twice.  Edit it? "))
-    (when (memq state '(queue tmp))
-      (smtps-outbox-ui--move id state 'held))
-    (pop-to-buffer (smtps-outbox-ui-compose (smtps-outbox-find id)))
-    (smtps-outbox-ui--changed (current-buffer))))
-
-(defun smtps-outbox-ui-compose (entry)
-  "Return a buffer in which ENTRY is composed, to be sent in its place."
-  (require 'message)
-  (require 'mml)
-  (let ((left (smtps-outbox-left entry))
-        (got (length (plist-get entry :recipients))))
-    (cl-decf got (length left))
-    (with-current-buffer (generate-new-buffer "*smtps edit*")
-      (insert-file-contents-literally
-       (concat (plist-get entry :directory) "/message.eml"))
-      (mime-to-mml)
-      (goto-char (point-min))
-      (if (re-search-forward "^$" nil t)
-          (insert mail-header-separator)
-        (goto-char (point-max))
-        (insert "\n" mail-header-separator "\n"))
-      (message-mode)
-      (smtps-outbox-ui--address entry left (> got 0))
-      (message-goto-body)
-      (set-buffer-modified-p nil)
-      (setq buffer-undo-list nil
-            smtps-send-replaces (plist-get entry :id)
-            smtps-send-replaced-fates (smtps-outbox-fates entry))
-      (when (> got 0)
-        (smtps-send-tell
-         (if (= got 1) "One of its recipients has got it already, and is left out"
-           (format "%d of its recipients have got it already, and are left out"
-                   got))))
-      (current-buffer))))
-
-(defun smtps-outbox-ui--address (entry left others)
-  "Make the header in the current buffer that of ENTRY for the addresses LEFT.
-OTHERS is non-nil if it had more, which are left out; else the header
-stays, and Bcc is put back."
-  (save-restriction
-    (message-narrow-to-headers)
-    (unless (smtps-afterwork-accepted-p entry)
-      (goto-char (point-max))
-      (insert (smtps-afterwork-header entry))
-      (setq smtps-afterwork-inherited (smtps-afterwork-heritage entry)))
-    ;; It will be another mail, with a Message-ID of its own.
-    (message-remove-header "Message-ID")
-    (message-remove-header "Date")
-    (if others
-        (progn
-          (message-remove-header "Cc")
-          (message-remove-header "To")
-          (goto-char (point-max))
-          (insert "To: " (string-join left ", ") "\n"))
-      (let* ((fields (smtps-send--fields (point-max)))
-             (named (smtps-send--field-addresses
-                     fields "to" "cc" "resent-to" "resent-cc"))
-             (blind (cl-set-difference (plist-get entry :recipients) named
-                                       :test (lambda (a b)
-                                              (string= (downcase a)
-                                                       (downcase b))))))
-        (when blind
-          (goto-char (point-max))
-          (insert "Bcc: " (string-join blind ", ") "\n"))))))
+  (let ((entry (smtps-outbox-ui--chosen 'waits 'delayed 'needs-you 'undecided
+                                        'held 'failed 'left-over))
+        (here (current-buffer)))
+    (unless (smtps-outbox-edit-shown (plist-get entry :id))
+      (when (plist-get entry :uncertain)
+        (smtps-outbox-ui--can-ask-p
+         "Some may have got this mail; edited and sent anew, it may come twice.  Edit it? ")))
+    (let ((buffer (smtps-send--door (smtps-outbox-edit-take entry))))
+      (when buffer (pop-to-buffer buffer)))
+    (smtps-outbox-ui--changed here)))
 
 (provide 'smtps-outbox-ui)
 ;;; smtps-outbox-ui.el ends here

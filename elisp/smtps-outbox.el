@@ -214,7 +214,9 @@ The current buffer holds the message's octets."
                      (list :not-before (plist-get envelope :not-before))))
     (account ,@(smtps-outbox-account-form (plist-get envelope :account)))
     (mail ,(plist-get envelope :from) ,@(plist-get envelope :wishes))
-    ,@(mapcar (lambda (address) `(rcpt ,address))
+    ,@(mapcar (lambda (address)
+                `(rcpt ,address
+                       ,@(cdr (assoc address (plist-get envelope :notices)))))
               (plist-get envelope :recipients))
     (end)))
 
@@ -231,8 +233,9 @@ The buffer is unibyte and holds the octets as they are to be sent.
 ENVELOPE is a plist of `:account' (a plist as from `smtps-account-for',
 with `:author' where it has no user: who logs in), `:from' and
 `:recipients' (a list), which are addresses, `:message-id', `:not-before',
-seconds since 1970 or nil, and `:wishes', the properties of the form `mail'
-in envelope.sexp.  AFTERWORK is a list of forms for
+seconds since 1970 or nil, `:wishes', the properties of the form `mail'
+in envelope.sexp, and `:notices', an alist of addresses and those of
+their forms `rcpt'.  AFTERWORK is a list of forms for
 afterwork.sexp.  STATE is `queue' (the default) or `held'.  With
 TO-BE-TOLD, somebody is to hear of its fate: see `smtps-outbox-told'.
 
@@ -313,6 +316,23 @@ outbox can't be written."
       (file-error
        (smtps-outbox--refuse "The mail can't be moved from %s to %s: %s."
                              from to (smtps-outbox--reason problem))))))
+
+(defun smtps-outbox-discard (id)
+  "Delete entry ID for good; return nil if it is there still.
+It must be in held/ or failed/, where no process takes it up by itself."
+  (let* ((file-name-handler-alist nil)
+         (states (smtps-outbox-states-of id))
+         (gone (smtps-outbox--directory "tmp" id)))
+    (cond
+     ((null states) t)
+     ((not (member states '((held) (failed)))) nil)
+     ((ignore-error file-error
+        ;; Out of sight first: half deleted it would be damaged.
+        (rename-file (smtps-outbox--directory (symbol-name (car states)) id) gone)
+        t)
+      (smtps-outbox--discard gone)
+      (smtps-outbox-changed)
+      t))))
 
 ;;; Reading
 

@@ -19,10 +19,11 @@
 (require 'smtps)
 
 (declare-function smtps-send--line "smtps-send" (text))
-(declare-function smtps-send--method-account "smtps-send" (fields))
+(declare-function smtps-send--chosen-account "smtps-send" (fields author))
 (declare-function smtps-send-addresses "smtps-send" (text field))
 (defvar mail-header-separator)
 (defvar smtps-send--entry)
+(defvar smtps-send-inherited)
 
 (defconst smtps-route--pause 0.3
   "Seconds without a key after which a writer sees where the mail goes.")
@@ -87,15 +88,13 @@
   (unless smtps-send--entry
     (pcase-let ((`(,from . ,method) (smtps-route--fields)))
       (condition-case problem
-          (when (or method (cdr (smtps-known-accounts)))
+          (when (or method smtps-send-inherited (cdr (smtps-known-accounts)))
             (smtps-route--in-words
-             (or (and method
-                      (smtps-send--method-account
-                       `(("x-message-smtp-method" ,method))))
-                 (smtps-account-for
-                  ;; mail-mode adds From when the mail is sent.
-                  (or (car (smtps-send-addresses (or from "") "From"))
-                      user-mail-address)))))
+             (smtps-send--chosen-account
+              (and method `(("x-message-smtp-method" ,method)))
+              ;; mail-mode adds From when the mail is sent.
+              (or (car (smtps-send-addresses (or from "") "From"))
+                  user-mail-address))))
         (smtps-account-error
          (smtps-route--line
           ;; Who still writes knows that nothing was sent.

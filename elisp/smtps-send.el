@@ -90,6 +90,12 @@ That mail is dropped once this one is in the outbox.")
 (defvar-local smtps-send-replaced-fates nil
   "What had become of that mail when it was taken back to be edited.
 It is a value of `smtps-outbox-fates'.")
+(defvar-local smtps-send-inherited nil
+  "What this buffer's mail takes from the one in whose place it is sent, a plist.
+`:account', and `:from', the sender, are taken if it is from `:author' still;
+`:wishes' are properties of the form `mail' in envelope.sexp, `:notices' an
+alist of addresses and the properties of their forms `rcpt', `:not-before'
+the time at which it was to go.")
 
 (defun smtps-send--refuse (format-string &rest arguments)
   "Signal `smtps-send-error' with FORMAT-STRING applied to ARGUMENTS.
@@ -615,15 +621,34 @@ It is read off in the buffer where the mail was composed.  Signal an
                  (or (cdar (smtps-send--values fields "message-id")) ""))))
     (list :recipients recipients
           :author author
-          :from (smtps-send--sender author)
-          :wishes (and (eq (smtps-option 'smtps-refused-recipients) 'hold)
-                       '(:all-or-none t))
-          :account (smtps-send--by (or (smtps-send--method-account fields)
-                                       (smtps-account-for author))
+          :from (or (smtps-send--inherited :from author)
+                    (smtps-send--sender author))
+          :wishes (smtps-send--wishes)
+          :notices (plist-get smtps-send-inherited :notices)
+          :account (smtps-send--by (smtps-send--chosen-account fields author)
                                    author)
           :message-id (if (string-empty-p given)
                           (smtps-send--message-id author)
                         (smtps-send--visible given)))))
+
+(defun smtps-send--inherited (key author)
+  "Return the KEY of `smtps-send-inherited', if its mail was from AUTHOR, too."
+  (and (equal author (plist-get smtps-send-inherited :author))
+       (plist-get smtps-send-inherited key)))
+
+(defun smtps-send--chosen-account (fields author)
+  "Return the account for a mail with FIELDS from AUTHOR that is composed here."
+  (or (smtps-send--method-account fields)
+      (smtps-send--inherited :account author)
+      (smtps-account-for author)))
+
+(defun smtps-send--wishes ()
+  "Return what is asked of the server for the mail composed here."
+  (let ((own (and (eq smtps-refused-recipients 'hold) '(:all-or-none t))))
+    (append own
+            (cl-loop for (key value)
+                     on (plist-get smtps-send-inherited :wishes) by #'cddr
+                     unless (plist-member own key) append (list key value)))))
 
 (defun smtps-send--by (account author)
   "Return ACCOUNT with AUTHOR, an address, who logs in where it has no user."
@@ -744,7 +769,7 @@ Somebody may have let it go, or tried it again, and some of RECIPIENTS may
 have got it.  Signal `smtps-send-error' if this one isn't to be sent."
   (let* ((id (buffer-local-value 'smtps-send-replaces buffer))
          (entry (and id (smtps-outbox-find id)))
-         (gone (memq (plist-get entry :state) '(queue active sent)))
+         (gone (and id (memq (plist-get entry :state) '(nil queue active sent))))
          (got (and entry (not gone)
                    (smtps-send--got-meanwhile
                     entry recipients
@@ -787,7 +812,8 @@ may have got it"
     ('failed "not sent")
     ('held "waiting for you")
     ('active "being sent")
-    (_ "about to be sent")))
+    ('queue "about to be sent")
+    (_ "no longer in the outbox")))
 
 ;;; Sending
 
@@ -852,10 +878,14 @@ The time to it is told in seconds, too.")
 (defun smtps-send--schedule (envelope composed)
   "Return ENVELOPE with the time at which the mail composed in COMPOSED may go.
 COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
-  (cond (noninteractive envelope)
-        ;; The keys of a macro answer, too, or it ends here.
-        ((and current-prefix-arg composed)
-         (let ((time (smtps-send--read-time)))
+  (let* ((before (and composed
+                      (plist-get (buffer-local-value 'smtps-send-inherited composed)
+                                 :not-before)))
+         (time (cond (noninteractive nil)
+                     ;; The keys of a macro answer, too, or it ends here.
+                     ((and current-prefix-arg composed) (smtps-send--read-time))
+                     ((and before (time-less-p nil before)) before))))
+    (cond (time
            `(:not-before
              ,time
              :wishes
@@ -863,12 +893,12 @@ COMPOSED is a buffer or nil.  With a prefix argument, ask for the time."
               ,@(and smtps-future-release
                      (list :hold-until
                            (format-time-string "%Y-%m-%dT%H:%M:%SZ" time t))))
-             ,@envelope)))
-        ((> (smtps-option 'smtps-send-delay) 0)
-         ;; The outbox has whole seconds: it may take a part of one longer.
-         (let ((due (float-time (time-add nil smtps-send-delay))))
-           `(:not-before ,(ceiling due) :due ,due ,@envelope)))
-        (t envelope)))
+             ,@envelope))
+          ((and (not noninteractive) (> (smtps-option 'smtps-send-delay) 0))
+           ;; The outbox has whole seconds: it may take a part of one longer.
+           (let ((due (float-time (time-add nil smtps-send-delay))))
+             `(:not-before ,(ceiling due) :due ,due ,@envelope)))
+          (t envelope))))
 
 (defun smtps-send--read-time ()
   "Ask for a time to send a mail at; return it in seconds since 1970."
@@ -906,6 +936,10 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                                           (or (and not-before
                                                    (plist-get envelope :due))
                                               not-before))))
+         ;; What stands against it is known only when the helper was told.
+         (say (lambda ()
+                (smtps-send-tell (if (or held (null smtps-send--trouble)) sentence
+                                   (smtps-send--trouble-in-words)))))
          (later nil))
     (setq smtps-send--last id)
     (when (buffer-live-p composed)
@@ -921,7 +955,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
           (smtps-send--safely "its buffer could not be kept"
             (smtps-undo-keep id not-before)))
         (setq later (smtps-send--safely "its buffer could not be marked"
-                      (smtps-send--say-when-done sentence)))))
+                      (smtps-send--say-when-done say)))))
     (smtps-send--safely "the mode line could not show it"
       (smtps-send--show))
     (smtps-outbox-changed)
@@ -939,7 +973,7 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
         (smtps-send--safely "the helper could not be told"
           (smtps-send--wake))))
     (unless (or noninteractive later)
-      (smtps-send-tell sentence))))
+      (funcall say))))
 
 (defun smtps-send--show ()
   "Have the mode line show mail, if `smtps-mode' has not come to that yet."
@@ -962,20 +996,13 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
 (defun smtps-send--drop-replaced ()
   "Drop the mail that the one in the current buffer was made of, if any."
   (when smtps-send-replaces
-    (require 'smtps-helper)
-    ;; The user may have dropped it meanwhile.
-    (when (smtps-outbox-find smtps-send-replaces)
-      (smtps-helper-call
-       'outbox-drop (list :outbox (smtps-outbox--directory)
-                          :id smtps-send-replaces)
-       :else (lambda (problem)
-               (smtps-send-tell
-                (format "The mail as it was before is still in the outbox: %s"
-                        (smtps-send--problem problem))))))
+    ;; Not by the helper, which may not run: else both could be sent.
+    (unless (smtps-outbox-discard smtps-send-replaces)
+      (smtps-send-tell "The mail as it was before is still in the outbox"))
     (setq smtps-send-replaces nil)))
 
-(defun smtps-send--say-when-done (sentence)
-  "Have SENTENCE told once message.el has said \"Sending...done\".
+(defun smtps-send--say-when-done (say)
+  "Have the function SAY called once message.el has said \"Sending...done\".
 Return nil if it does not say that here."
   (when (and (derived-mode-p 'message-mode) (not noninteractive))
     (let (action)
@@ -986,7 +1013,7 @@ Return nil if it does not say that here."
                      (when (bound-and-true-p smtps-undo--kept)
                        (setq message-buffer-list
                              (delq (current-buffer) message-buffer-list)))
-                     (smtps-send-tell sentence)))
+                     (funcall say)))
       (setq-local message-send-actions (cons action message-send-actions)))))
 
 ;;;###autoload
@@ -1087,11 +1114,14 @@ PROPERTIES are more arguments of the helper's method for it."
   (setq smtps-send--trouble (smtps-send--problem problem)
         smtps-send--again nil)
   (unless noninteractive
-    (smtps-send-tell
-     (format-message
-      "The mail is safe in the outbox, but was not sent yet: %s.  When that is \
+    (smtps-send-tell (smtps-send--trouble-in-words))))
+
+(defun smtps-send--trouble-in-words ()
+  "Return a sentence that mail is not sent, because of `smtps-send--trouble'."
+  (format-message
+   "The mail is safe in the outbox, but was not sent yet: %s.  When that is \
 mended, M-x smtps-send-queued sends it."
-      (string-remove-suffix "." smtps-send--trouble)))))
+   (string-remove-suffix "." smtps-send--trouble)))
 
 (defun smtps-send--death (sentence)
   "Tell SENTENCE, why the helper died, and what is left in the outbox.

@@ -22,7 +22,8 @@
 (require 'smtps-afterwork)
 (require 'smtps-send)
 
-(declare-function smtps-outbox-ui-compose "smtps-outbox-ui" (entry))
+(declare-function smtps-outbox-edit-buffer "smtps-outbox-edit"
+                  (entry taken &optional sentence))
 (declare-function message-narrow-to-headers "message" ())
 (declare-function message-remove-header "message"
                   (header &optional is-regexp first reverse))
@@ -120,20 +121,22 @@ one is made of the mail, without its undo history.  Until it is sent again,
 the mail stays in the outbox, held."
   (interactive)
   (let* ((entry (smtps-send--door (smtps-undo--chosen)))
-         (name (smtps-undo--name entry))
          (id (plist-get entry :id))
-         (buffer (cl-find id (buffer-list) :test #'equal
-                          :key (lambda (buffer)
-                                 (buffer-local-value 'smtps-send--entry
-                                                     buffer)))))
+         (told (format "Taken back, not sent: %s" (smtps-undo--name entry))))
     (unless (smtps-send--door (smtps-outbox-move id 'queue 'held))
       (user-error "It is too late: the mail is being sent"))
-    (if buffer
-        (smtps-undo--restore buffer id)
-      (require 'smtps-outbox-ui)
-      (setq buffer (smtps-outbox-ui-compose (smtps-outbox-find id))))
-    (pop-to-buffer buffer)
-    (smtps-send-tell (format "Taken back, not sent: %s" name))))
+    (require 'smtps-outbox-edit)
+    (condition-case problem
+        (let ((buffer (smtps-outbox-edit-buffer (smtps-outbox-find id) t told)))
+          (when buffer (pop-to-buffer buffer)))
+      ;; It is taken back all the same.
+      ((error quit)
+       (smtps-send-tell
+        (format-message
+         "%s.  %s" told
+         (if (or (eq (car problem) 'quit) (not (stringp (cadr problem))))
+             "The mail is held in the outbox; in M-x smtps-outbox, e edits it, d deletes it"
+           (cadr problem))))))))
 
 (defun smtps-undo--remove-generated ()
   "Remove Date and Message-ID if message.el has made them.
@@ -147,7 +150,7 @@ The mail will have those of the time when it is sent."
                    (get-text-property (match-beginning 0) 'message-deletable))
           (message-remove-header header))))))
 
-(defun smtps-undo--restore (buffer id)
+(defun smtps-undo-restore (buffer id)
   "Make BUFFER, from which the mail ID was sent, one that composes it again."
   (with-current-buffer buffer
     (smtps-afterwork-give-back)

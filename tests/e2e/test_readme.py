@@ -823,6 +823,17 @@ def test_what_files_copies_is_bound_as_told(house: House) -> None:
     assert in_emacs(house, load, bound) == ["smtps-outbox-follow"]
 
 
+def test_what_edits_a_mail_is_bound_as_told(house: House) -> None:
+    ((key, command, sends),) = re.findall(
+        r"=([a-z])= in =M-x (\S+)= .*\(=(\S+)=\)",
+        " ".join(section("Editing what is in the outbox").split()),
+    )
+    load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps-outbox-ui)))'
+    bound = f'(princ (format "%s\\n" (lookup-key {command}-mode-map (kbd "{key}"))))'
+    there = f'(progn (require (quote message)) (princ (format "%s\\n" (commandp (quote {sends})))))'
+    assert in_emacs(house, load, bound, there) == ["smtps-outbox-edit", "t"]
+
+
 def test_what_takes_a_mail_back_is_bound_as_told(house: House) -> None:
     ((command, key),) = re.findall(r"^\| =M-x (\S+)=, =(C-c .)= +\|", section("In Emacs"), re.M)
     load = f'(progn (add-to-list (quote load-path) "{ELISP}") (require (quote smtps)))'

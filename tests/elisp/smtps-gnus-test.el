@@ -199,7 +199,7 @@ What now?
       (should (= 0 (smtps-gnus-test-filed)))
       (should-not (smtps-gnus-test-replied-p))
       (should (file-exists-p draft))
-      (with-current-buffer (smtps-outbox-ui-compose (car (smtps-outbox-entries)))
+      (with-current-buffer (smtps-outbox-edit-compose (car (smtps-outbox-entries)))
         (should (equal (message-fetch-field "Gcc") (smtps-gnus-test-archive)))))))
 
 (ert-deftest smtps-gnus-test-undo ()

@@ -108,7 +108,7 @@ What is made of it by editing is followed by all that."
       (smtps-real-until (equal (smtps-real-state) '(failed)))
       (should (equal (smtps-mu4e-test-done) '(0 1 0))))
     (smtps-real-own-account)
-    (set-buffer (smtps-outbox-ui-compose (car (smtps-outbox-entries))))
+    (set-buffer (smtps-outbox-edit-compose (car (smtps-outbox-entries))))
     (message-send)
     (smtps-real-until (equal (smtps-mu4e-test-done) '(1 0 1)))))
 

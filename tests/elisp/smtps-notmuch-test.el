@@ -94,7 +94,7 @@ What is made of it by editing is followed by all that, less the copy's tags."
       (smtps-real-until (equal (smtps-real-state) '(failed)))
       (should (equal (smtps-notmuch-test-done) '(0 0 0))))
     (smtps-real-own-account)
-    (set-buffer (smtps-outbox-ui-compose (car (smtps-outbox-entries))))
+    (set-buffer (smtps-outbox-edit-compose (car (smtps-outbox-entries))))
     (message-send)
     (smtps-real-until (equal (smtps-notmuch-test-done) '(1 1 0)))
     (should (= 1 (length (smtps-real-mail "sent"))))))

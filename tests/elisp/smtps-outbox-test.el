@@ -354,5 +354,18 @@
       (should-not (smtps-outbox-move id 'held 'queue))
       (should-error (smtps-outbox-move id 'queue 'sent)))))
 
+(ert-deftest smtps-outbox-test-discard ()
+  "What no process takes up by itself is deleted without one; nothing else is."
+  (smtps-outbox-test-with
+    (let ((id (smtps-outbox-test-put)))
+      (should-not (smtps-outbox-discard id))
+      (should (equal (smtps-outbox-states-of id) '(queue)))
+      (should (smtps-outbox-move id 'queue 'held))
+      (should (smtps-outbox-discard id))
+      (should-not (smtps-outbox-entries))
+      (should-not (smtps-outbox--names "tmp"))
+      ;; It is gone already.
+      (should (smtps-outbox-discard id)))))
+
 (provide 'smtps-outbox-test)
 ;;; smtps-outbox-test.el ends here

@@ -127,9 +127,9 @@ A person is there, and answers as `smtps-real-answers' says."
                        (string-prefix-p " " (buffer-name buffer)))
              (with-current-buffer buffer
                (set-buffer-modified-p nil)
-               (setq buffer-file-name nil))
-             (let ((kill-buffer-query-functions nil))
-               (kill-buffer buffer))))
+               (setq buffer-file-name nil)
+               (setq-local kill-buffer-query-functions nil))
+             (kill-buffer buffer)))
          (smtps-helper-stop)
          (smtps-sandbox-stop)
          (smtps-real-until (and (smtps-real-ended-p "smtps-helper")

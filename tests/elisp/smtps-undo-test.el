@@ -129,14 +129,15 @@
       (smtps-real-until (equal (smtps-real-state) '(sent))))))
 
 (ert-deftest smtps-undo-test-dropped-meanwhile ()
-  "What was taken back may be dropped; what is then sent says nothing of it."
+  "What was taken back may be dropped; who then sends it is asked, and no more."
   (smtps-undo-test-with 600
     (smtps-real-send)
     (smtps-undo-send)
     (set-buffer (window-buffer))
     (delete-directory (smtps-outbox--directory "held" smtps-send-replaces) t)
     (let ((smtps-send-delay 0))
-      (message-send))
+      (cl-letf (((symbol-function 'yes-or-no-p) #'always))
+        (message-send)))
     (smtps-real-until (smtps-real-told-p "accepted the message"))
     (should-not (smtps-real-told-p "still in the outbox"))))
 
