@@ -648,7 +648,7 @@ class Session:
             self._stand()
 
     async def _reply_or_patience(self, forever: bool) -> None:
-        if self._settled.is_set():
+        if self._settled.is_set() or self.connection.inside_chunk:
             return
         if self._patient or forever or self._before_tls:
             await self._settled.wait()

@@ -247,7 +247,12 @@ class Connection:
     @property
     def taking_message(self) -> bool:
         """True while what is sent is a message's text."""
-        return self.state is State.DATA or self._chunk_left > 0
+        return self.state is State.DATA or self.inside_chunk
+
+    @property
+    def inside_chunk(self) -> bool:
+        """True while octets that BDAT named are to be sent: before them comes no reply."""
+        return self._chunk_left > 0
 
     # Receiving
 
@@ -323,6 +328,9 @@ class Connection:
             raise RemoteProtocolError(f"The server sent “{text}” when nothing was asked.")
         command = self.owed.popleft()
         self._settle(command, reply)
+        if not self.owed:
+            # A BDAT that was refused at once: no chunk of it is waited for any more.
+            self._chunk_left = 0
         self._events.append(ReplyReceived(command, reply, challenge))
 
     def _settle(self, command: Command, reply: Reply) -> None:
