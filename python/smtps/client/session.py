@@ -360,6 +360,8 @@ class Session:
                     self._emit(Told(f"! {event.text}"))
                     self._settle()
                 case Ended():
+                    if connection.unread:
+                        self._told(f"! The server's last line has no end: {connection.cut_line}.")
                     self._assert_finished()
                     return
 

@@ -268,6 +268,12 @@ class Connection:
         """Octets received that no event has told yet."""
         return len(self._reader)
 
+    @property
+    def cut_line(self) -> str:
+        """What is unread, as it is shown; a cut secret would not be found, so then only its size."""
+        rest = self._reader.rest
+        return f"{len(rest)} octets" if self._secret else f"“{visible(rest)}”"
+
     def next_event(self) -> Event | None:
         """Return the next event, None if more octets are needed.
 
