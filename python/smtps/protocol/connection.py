@@ -270,7 +270,7 @@ class Connection:
 
     @property
     def cut_line(self) -> str:
-        """What is unread, as it is shown; a cut secret would not be found, so then only its size."""
+        """What is unread, as it is shown; where a cut secret may be in it, only its size."""
         rest = self._reader.rest
         return f"{len(rest)} octets" if self._secret else f"“{visible(rest)}”"
 
