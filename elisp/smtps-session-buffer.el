@@ -37,10 +37,13 @@
   "Lines that were dropped at the top of the buffer.")
 
 (defmacro smtps-session--quietly (&rest body)
-  "Do BODY, a change of the buffer, with no trace in the undo list."
+  "Do BODY, a change of the buffer, with no trace in the undo list.
+It may be one of what is out of sight."
   (declare (indent 0) (debug t))
   `(let ((inhibit-read-only t) (buffer-undo-list t))
-     ,@body))
+     (save-restriction
+       (widen)
+       ,@body)))
 
 (defun smtps-session--mark ()
   "Return the mark behind the prompt."

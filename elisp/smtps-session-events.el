@@ -42,7 +42,9 @@ Each thing that a server does wrong is told, and it may do many.")
     (unwind-protect
         (when (buffer-live-p buffer)
           (with-current-buffer buffer
-            (smtps-session--show plist)
+            (save-restriction
+              (widen)
+              (smtps-session--show plist))
             (run-hook-with-args 'smtps-session-event-functions plist)))
       (when (zerop (% seq smtps-session--acknowledge-every))
         (smtps-helper-event 'session-ack (list :session number :seq seq))))))

@@ -35,6 +35,9 @@ What is pasted may be long, and what the helper has can't be taken back.")
   "Send what stands behind the prompt, each line by itself."
   (interactive)
   (smtps-session--assert-open)
+  (when (< (point-max) (smtps-session--mark))
+    (user-error "What is typed is out of sight: %s shows all of the buffer"
+                (substitute-command-keys "\\[widen]")))
   (let ((lines (smtps-session--lines
                 (buffer-substring-no-properties (smtps-session--mark) (point-max)))))
     (mapc #'smtps-session--assert-sendable lines)

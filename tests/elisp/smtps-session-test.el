@@ -139,6 +139,21 @@
     (smtps-session-test-type "X")
     (should (string-suffix-p "send> ehXlo" (smtps-session-test-text)))))
 
+(ert-deftest smtps-session-test-narrowed ()
+  (smtps-session-test-with
+    (smtps-session-test-recv "220 hi")
+    (smtps-session-test-type "c2VjcmV0")
+    (narrow-to-region (point-min) (+ (point-min) 4))
+    (smtps-session-test-recv "334 UGFzc3dvcmQ6")
+    (smtps-session-test-state 'authenticating 'password)
+    (should-error (smtps-session-test-press "RET") :type 'user-error)
+    (should-not (assq 'session-send smtps-session-test-calls))
+    (should (equal (buffer-string) "recv"))
+    (widen)
+    (should (equal (smtps-session-test-hidden) "********"))
+    (should (equal (smtps-session-test-text)
+                   "recv> 220 hi\nrecv> 334 UGFzc3dvcmQ6\nsend> c2VjcmV0"))))
+
 (ert-deftest smtps-session-test-the-window-follows-only-who-types ()
   (smtps-session-test-with
     (smtps-session-test-recv "220 hi")

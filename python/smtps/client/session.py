@@ -360,6 +360,8 @@ class Session:
                     self._emit(Told(f"! {event.text}"))
                     self._settle()
                 case Ended():
+                    if connection.unread:
+                        self._told(f"! The server's last line has no end: {connection.cut_line}.")
                     self._assert_finished()
                     return
 
@@ -648,7 +650,7 @@ class Session:
             self._stand()
 
     async def _reply_or_patience(self, forever: bool) -> None:
-        if self._settled.is_set():
+        if self._settled.is_set() or self.connection.inside_chunk:
             return
         if self._patient or forever or self._before_tls:
             await self._settled.wait()

@@ -247,7 +247,12 @@ class Connection:
     @property
     def taking_message(self) -> bool:
         """True while what is sent is a message's text."""
-        return self.state is State.DATA or self._chunk_left > 0
+        return self.state is State.DATA or self.inside_chunk
+
+    @property
+    def inside_chunk(self) -> bool:
+        """True while octets that BDAT named are to be sent: before them comes no reply."""
+        return self._chunk_left > 0
 
     # Receiving
 
@@ -262,6 +267,12 @@ class Connection:
     def unread(self) -> int:
         """Octets received that no event has told yet."""
         return len(self._reader)
+
+    @property
+    def cut_line(self) -> str:
+        """What is unread, as it is shown; where a cut secret may be in it, only its size."""
+        rest = self._reader.rest
+        return f"{len(rest)} octets" if self._secret else f"“{visible(rest)}”"
 
     def next_event(self) -> Event | None:
         """Return the next event, None if more octets are needed.
@@ -323,6 +334,9 @@ class Connection:
             raise RemoteProtocolError(f"The server sent “{text}” when nothing was asked.")
         command = self.owed.popleft()
         self._settle(command, reply)
+        if not self.owed:
+            # A BDAT that was refused at once: no chunk of it is waited for any more.
+            self._chunk_left = 0
         self._events.append(ReplyReceived(command, reply, challenge))
 
     def _settle(self, command: Command, reply: Reply) -> None:

@@ -80,6 +80,11 @@ class LineReader:
         """Octets received and not yet returned."""
         return len(self._buffer)
 
+    @property
+    def rest(self) -> bytes:
+        """What was received and not yet returned."""
+        return bytes(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Add DATA from the server."""
         if self._dropping:

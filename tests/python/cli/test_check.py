@@ -86,6 +86,16 @@ def test_a_refused_login_is_77_and_told(sandbox: Sandbox, smtps: Run, tmp_path: 
     assert "wrongword" not in transcript.read_text() + done.stdout + done.stderr
 
 
+def test_where_there_is_no_starttls_it_tells_what_to_try(smtps: Run) -> None:
+    with Server(Script()) as server:
+        done = smtps(
+            "check", "--host", "localhost", "--port", str(server.port), "--tls", "starttls"
+        )
+    assert done.returncode == 77
+    assert "\n✗ TLS: localhost does not offer STARTTLS" in done.stdout
+    assert "At 465 TLS begins at once." in done.stdout
+
+
 @pytest.mark.parametrize(
     ("step", "reply", "then"),
     [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from authority import Authority, Kind, context
-from hostile.server import Script, Server, Stall, Steps
+from hostile.server import Close, Say, Script, Server, Stall, Steps
 
 from smtps.client import session
 from smtps.client.account import Account
@@ -77,6 +77,19 @@ def test_a_name_of_this_machine_is_not_believed(monkeypatch: pytest.MonkeyPatch)
     error = asyncio.run(one.run())
     assert isinstance(error, ConfigurationError)
     assert "mail.localhost is 192.0.2.1:25, which is not this machine" in error.text
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ({"ehlo": (Say(b"250-x\r\n250-SI"), Close())}, "“250-SI”"),
+        ({"auth": (Say(b"535 no " + SECRET.encode()[:-3]), Close())}, "24 octets"),
+    ],
+)
+def test_a_line_that_the_server_did_not_end_is_told(steps: Steps, told: str) -> None:
+    _, shown, error = held(steps, ("ehlo x", f"auth plain {SECRET}", "noop"), "none")
+    assert f"! The server's last line has no end: {told}." in shown
+    assert error is not None
 
 
 def test_nothing_typed_ahead_follows_a_refused_starttls() -> None:

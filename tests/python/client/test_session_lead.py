@@ -125,6 +125,19 @@ def test_the_message_alone_behind_an_envelope_typed_by_hand(sandbox: Sandbox) ->
     assert b"X-By-Hand: yes" in kept.read_bytes()
 
 
+def test_chunks_typed_by_hand_do_not_wait_for_a_reply(tmp_path: Path) -> None:
+    with Sandbox(tmp_path / "chunks", more=("CHUNKING",)) as sandbox:
+        shown, error = held(
+            at(sandbox),
+            [by_hand.greet("none"), LOGIN, "mail from:<me@x.org>", "rcpt to:<you@y.org>",
+             "bdat 14", "Subject: x", "", "bdat 6 last", "Text", "quit"],
+        )  # fmt: skip
+        [kept] = list(Path(sandbox.maildir).glob("new/*"))
+        assert kept.read_bytes().split()[-3:] == [b"Subject:", b"x", b"Text"]
+    assert error is None
+    assert not [line for line in shown if line.startswith("!")]
+
+
 def test_the_message_says_data_itself_and_needs_an_envelope(sandbox: Sandbox) -> None:
     shown, error = held(
         at(sandbox),

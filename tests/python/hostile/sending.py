@@ -129,8 +129,8 @@ class Sent:
         return path.read_text("utf-8") if path.exists() else ""
 
     def entries(self, state: str) -> list[Path]:
-        """The outbox's entries in STATE."""
-        return sorted((self.home / "box" / state).glob("*"))
+        """The outbox's entries in STATE; a name with a dot before it is none."""
+        return sorted((self.home / "box" / state).glob("[!.]*"))
 
 
 def run(

@@ -319,6 +319,14 @@ def test_initial_responses_by_hand_are_masked() -> None:
     assert not any("AHUAc2VjcmV0" in str(event) for event in events)
 
 
+def test_behind_a_bdat_refused_at_once_a_login_is_masked() -> None:
+    connection, shown, _ = by_hand(
+        b"220 x\r\n", "bdat 100", b"500 what?\r\n", "auth plain AHUAc2VjcmV0"
+    )
+    assert shown[1:] == ["auth plain <the-encoded-auth-credentials>"]
+    assert not connection.taking_message
+
+
 def test_by_hand_a_server_may_do_anything() -> None:
     _, _, events = by_hand(b"hello\r\n250 too early\r\n\x1b[2J\r\n", b"")
     assert any(isinstance(event, Violation) for event in events)
