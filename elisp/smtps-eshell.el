@@ -349,7 +349,7 @@ has the account that it has in `smtps-session'."
          (with (lambda (accounts one)
                  (smtps-eshell--with-accounts run accounts (and logs-in one)))))
     (cond ((smtps-eshell--has words "--accounts") nil)
-          ((smtps-eshell--has words "--account")
+          ((smtps-eshell--given words "--account")
            (let ((accounts (smtps-eshell--known)))
              (funcall with accounts
                       (smtps-eshell--named (smtps-eshell--given words "--account")

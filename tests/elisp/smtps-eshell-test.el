@@ -109,7 +109,10 @@
     (let ((told (smtps-eshell-test-run "smtps send -t mail --account=wrok")))
       (should (string-search "There is no account called \"wrok\"; there is: " told))
       (should-not (string-search "toml" told)))
-    (should (= (smtps-eshell-test-status) 78))))
+    (should (= (smtps-eshell-test-status) 78))
+    (should (string-search "--account: expected one argument"
+                           (smtps-eshell-test-run "smtps send -t mail --account")))
+    (should (= (smtps-eshell-test-status) 64))))
 
 (ert-deftest smtps-eshell-test-a-flush-asks-auth-source ()
   (smtps-eshell-test-really

@@ -1125,7 +1125,7 @@ The account is the sandbox's, and its password is in an authinfo file."
            (cl-find-if (lambda (told)
                          (string-match-p
                           (concat "The mail is safe in the outbox.+" sentence
-                                  ".+\\.  Then M-x smtps-send-queued sends it")
+                                  ".+\\.  When that is mended, M-x smtps-send-queued sends it")
                           told))
                        smtps-send-test-told))
           (smtps-send-test-end-helper)))

@@ -115,7 +115,10 @@ def _run(words: list[str]) -> int:
         _assert_host(verb)
         verb = "session"
     module = importlib.import_module(f"smtps.cli.{verb}")
-    status: int = module.run(parser(verb).parse_args(words))
+    made = parser(verb)
+    # Options may stand between other words, as getopt has it; argparse can't do that with “--”.
+    parse = made.parse_args if "--" in words else made.parse_intermixed_args
+    status: int = module.run(parse(words))
     return status
 
 

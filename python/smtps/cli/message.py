@@ -41,6 +41,8 @@ class Header(NamedTuple):
     fields: tuple[Field, ...]
     rest: bytes
     """The empty line and the beginning of the body."""
+    whole: bool
+    """True if that is all: a terminal tells its end once, so it is not to be read again."""
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the bodies of all fields NAME (lower case)."""
@@ -55,7 +57,6 @@ def read_header(file: BinaryIO) -> Header:
     data, ended = b"", False
     while (end := _END.search(data)) is None and not ended:
         chunk = file.read(READ_SIZE)
-        # Not to be read again: a terminal tells its end once.
         ended = len(chunk) < READ_SIZE
         data += chunk
         if len(data) > HEADER_LIMIT:
@@ -75,9 +76,9 @@ def read_header(file: BinaryIO) -> Header:
         if match is None:
             # No header, or no longer one: from here on it is the body.
             position = sum(len(field.octets) for field in fields)
-            return Header(tuple(fields), b"\n" + data[position:])
+            return Header(tuple(fields), b"\n" + data[position:], ended)
         fields.append(Field(match[1].lower(), match[2], octets))
-    return Header(tuple(fields), data[cut:])
+    return Header(tuple(fields), data[cut:], ended)
 
 
 def _unfolded(section: bytes) -> Iterator[bytes]:
@@ -117,10 +118,8 @@ def addresses(header: Header, *names: bytes) -> list[str]:
     for field in header.fields:
         if field.name in names:
             name = field.name.decode("ascii").title()
-            try:
-                text = field.body.decode("utf-8")
-            except UnicodeDecodeError:
-                raise MessageError(f"The field {name} is not UTF-8 text.") from None
+            # A name may be in an older encoding: an address in it is refused where it is used.
+            text = field.body.decode("utf-8", "surrogateescape")
             found += mailboxes.addresses(re.sub(r"[\r\n]+(?=[ \t])", "", text), name)
     return list(dict.fromkeys(found))
 

@@ -127,6 +127,13 @@ def timeout(text: str) -> float:
     return value
 
 
+def outbox(text: str) -> Path:
+    """Return the directory TEXT; an empty one would be wherever the command is run."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the directory is empty")
+    return Path(text)
+
+
 def known(arguments: argparse.Namespace, where: str | None = None) -> tuple[Named, ...]:
     """Return the accounts of the accounts file that ARGUMENTS leave to choose from.
 
@@ -221,7 +228,13 @@ def _file(name: str | None, what: str) -> str | None:
     """Return NAME as an absolute path.  Raises ConfigurationError if there is no such file."""
     if not name:
         return None
-    path = Path(name).absolute()
-    if not path.is_file():
+    path = Path(name)
+    try:
+        # The working directory may be gone, and what cannot be looked at is no file for us.
+        path = path.absolute()
+        found = path.is_file()
+    except OSError:
+        found = False
+    if not found:
         raise ConfigurationError(f"There is no {what} {path}.")
     return str(path)

@@ -8,7 +8,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smtps.cli import options, output
@@ -55,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-sent", metavar="DAYS", type=int, help="flush: delete what was sent before that"
     )
-    parser.add_argument("--outbox", metavar="DIR", type=Path, help="the outbox, if not yours")
+    parser.add_argument(
+        "--outbox", metavar="DIR", type=options.outbox, help="the outbox, if not yours"
+    )
     parser.add_argument("--report", choices=("sexp", "json"), help="tell it for a program")
 
 

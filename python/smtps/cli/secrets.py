@@ -6,8 +6,10 @@ Nothing is asked for, and no file is opened, before the server's identity is set
 from __future__ import annotations
 
 import os
+import select
 import stat
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -89,7 +91,7 @@ def _printed(what: str, command: str | list[str], told: Mapping[str, str] | None
     except OSError as error:
         raise ConfigurationError(f"{what} can't run: {error.strerror}.") from None
     try:
-        printed, _ = running.communicate(timeout=COMMAND_SECONDS)
+        printed = _read(running, time.monotonic() + COMMAND_SECONDS)
     except BaseException as error:
         # What it began itself may hold the pipe open, so its end is not waited for.
         running.kill()
@@ -101,8 +103,28 @@ def _printed(what: str, command: str | list[str], told: Mapping[str, str] | None
                 f"{what} did not end within {COMMAND_SECONDS} seconds."
             ) from None
         raise
+    if len(printed) > FILE_LIMIT:
+        raise ConfigurationError(f"{what} printed more than {FILE_LIMIT} octets.")
     if running.returncode:
         raise ConfigurationError(f"{what} failed with status {running.returncode}.")
+    return printed
+
+
+def _read(running: subprocess.Popen[bytes], until: float) -> bytes:
+    """Return what RUNNING prints before it ends; no more than FILE_LIMIT and an octet of it.
+
+    Raises TimeoutExpired if that takes UNTIL then.
+    """
+    assert running.stdout is not None
+    printed = b""
+    with running.stdout as pipe:
+        while len(printed) <= FILE_LIMIT:
+            if not select.select([pipe], [], [], max(0, until - time.monotonic()))[0]:
+                raise subprocess.TimeoutExpired(running.args, COMMAND_SECONDS)
+            if not (chunk := os.read(pipe.fileno(), FILE_LIMIT + 1 - len(printed))):
+                break
+            printed += chunk
+    running.wait(max(0, until - time.monotonic()))
     return printed
 
 

@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", choices=("sexp", "json"), help=Aside("tell each fate for a program")
     )
     parser.add_argument(
-        "--outbox", metavar="DIR", type=Path, help=Aside("the outbox, if not yours")
+        "--outbox", metavar="DIR", type=options.outbox, help=Aside("the outbox, if not yours")
     )
 
 
@@ -184,7 +184,7 @@ def _put_away(
             sending.connect()
             _hold_signals()
 
-        chunks, identity = message.finished(header, _rest(file, read), envelope.sender)
+        chunks, identity = message.finished(header, _rest(file, header, read), envelope.sender)
         # Behind the connect: what writes the outbox takes its time to load.
         box, check = _box(sending.arguments, header, envelope)
         return box.begin(sending.account, envelope, chunks, identity, check)
@@ -234,7 +234,7 @@ def _queue(
 ) -> int:
     """Put the message into the outbox for whoever sends what waits there."""
     box, check = _box(arguments, header, envelope)
-    chunks, identity = message.finished(header, _rest(file, _hold_signals), envelope.sender)
+    chunks, identity = message.finished(header, _rest(file, header, _hold_signals), envelope.sender)
     kept = box.take_in(account, envelope, chunks, identity, "queue", check)
     text = f"The mail waits as {kept.name}: “smtps outbox flush” or your Emacs sends it."
     if arguments.report:
@@ -256,7 +256,7 @@ def _assert_fitting(arguments: argparse.Namespace) -> None:
     if arguments.from_header and len(words) == 1 and "@" not in words[0]:
         # smtps send -t FILE
         arguments.file, words = Path(words[0]), []
-        if os.sep not in str(arguments.file) and not arguments.file.exists():
+        if os.sep not in str(arguments.file) and not _exists(arguments.file):
             raise UsageError(
                 f"{visible(str(arguments.file))!r} is no file here, and no address, which has an @."
             )
@@ -265,6 +265,14 @@ def _assert_fitting(arguments: argparse.Namespace) -> None:
         raise UsageError("--test-message makes up the message: it goes to --to ADDRESS, not by -t.")
     if arguments.queue and arguments.transcript:
         raise UsageError("--queue sends nothing now, so there is no --transcript.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        # Too long to be one's name, say.
+        return False
 
 
 def _user(account: Account | None) -> str:
@@ -311,9 +319,14 @@ def _wait_for_typing(recipients: Sequence[str]) -> None:
                 )
 
 
-def _rest(file: BinaryIO, at_end: Callable[[], None]) -> Callable[[], Iterator[bytes]]:
+def _rest(
+    file: BinaryIO, header: message.Header, at_end: Callable[[], None]
+) -> Callable[[], Iterator[bytes]]:
     def chunks() -> Iterator[bytes]:
-        while chunk := file.read(message.READ_SIZE):
+        ended = header.whole
+        while not ended:
+            chunk = file.read(message.READ_SIZE)
+            ended = len(chunk) < message.READ_SIZE
             yield chunk
         at_end()
 

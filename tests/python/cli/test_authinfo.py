@@ -226,6 +226,8 @@ def test_a_command_is_told_whose_password_is_wanted() -> None:
         ("printf '\\nxx'", "printed nothing"),
         ("printf '\\377\\n'", "not UTF-8"),
         ("sleep 9", "did not end"),
+        ("exec yes geheim", "printed more than 1048576 octets"),
+        ("exec 1>&-; exec sleep 9", "did not end"),
     ],
 )
 def test_a_command_that_prints_no_password(

@@ -103,6 +103,10 @@ WITHOUT_A_SERVER: list[tuple[list[str], str, int]] = [
     (["send", "-t", "--host", "mx.invalid", "--tls", "none"], MESSAGE, 78),
     (["send", "-t", "--host", "localhost", "--port", "99999"], MESSAGE, 64),
     (["send", "-t", "word", "--host", "localhost"], MESSAGE, 64),
+    (["send", "-t", "x" * 300, "--host", "localhost"], MESSAGE, 64),
+    (["send", "-t", "--host", "localhost", "--ca-file", "x" * 300], MESSAGE, 78),
+    (["send", "-t", "--host", "localhost", "--outbox", ""], MESSAGE, 64),
+    (["outbox", "--outbox", ""], "", 64),
     (["send", "-t", "/", "--host", "localhost"], MESSAGE, 66),
     (["send", "--test-message", "d@e.f", "--host", "localhost"], "", 64),
     (["send", "--test-message", "-t", "-f", "a@b.c", "--host", "localhost"], "", 64),
@@ -327,6 +331,18 @@ def leaves(kind: type[SmtpsError]) -> set[type[SmtpsError]]:
     return {kind}.union(*(leaves(below) for below in kind.__subclasses__()))
 
 
+def test_a_name_that_is_not_utf_8_hides_no_address(smtps: Run, tmp_path: Path) -> None:
+    file, box = tmp_path / "old", tmp_path / "box"
+    file.write_bytes("From: René <a@b.c>\nTo: Zoë <d@e.f>, g@h.i\n\nText\n".encode("latin-1"))
+    done = smtps("send", "-t", str(file), "--queue", "--host", "localhost", "--outbox", str(box),
+                 "--report", "json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [to["address"] for to in json.loads(done.stdout)["recipients"]] == ["d@e.f", "g@h.i"]
+    file.write_bytes(b"From: a@b.c\nTo: Zo\xeb@e.f\n\nText\n")
+    done = smtps("send", "-t", str(file), "--queue", "--host", "localhost", "--outbox", str(box))
+    assert (done.returncode, "Zo\\xeb@e.f” is not a mail address" in done.stderr) == (65, True)
+
+
 def test_a_name_before_an_address_is_told(smtps: Run) -> None:
     done = smtps("send", "-f", "Name <a@x.y>", "d@e.f", "--host", "localhost", text=MESSAGE)
     assert "“Name <a@x.y>” has a name in it: give a@x.y alone" in done.stderr
@@ -347,6 +363,7 @@ def test_base64_has_no_line_breaks(smtps: Run) -> None:
         ["-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root@b.c"],
         ["-v", "-Ac", "-m", "-O", "DeliveryMode=b", "-t"],
         ["-FA Person", "-B8BITMIME", "-fq@b.c", "-oi", "--", "d@e.f"],
+        ["-i", "d@e.f", "-f", "q@b.c", "d@e.f", "-oi"],
     ],
 )
 def test_sendmails_own_words_hold(smtps: Run, tmp_path: Path, words: list[str]) -> None:

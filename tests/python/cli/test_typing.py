@@ -198,6 +198,12 @@ def test_who_is_waited_for_is_told(tmp_path: Path) -> None:
             r"^\^C\nsmtps: Interrupted before all of the message was read: nothing was sent or "
             r"kept.\nstatus=130$"
         )
+    with opened(tmp_path, "send", "-t", "--queue", "--host", "localhost") as terminal:
+        terminal.until("^smtps: Waiting for the message: ")
+        for line in MAIL.removesuffix("\\n").split("\\n"):
+            terminal.enter(line, f"^{line}$")
+        terminal.keys("C-d")
+        terminal.until("^smtps: The mail waits as (?s:.*)^status=0$")
     # What is pasted, or piped, needs no such words.
     with opened(tmp_path, "base64") as terminal:
         terminal.enter("x", "^x$")
