@@ -659,7 +659,10 @@ Tell its errors, so that others are not kept from what they wait for."
         (goto-char (point-max))
         (insert mark " " text "\n")
         (when (> (buffer-size) smtps-rpc--log-limit)
-          (delete-region (point-min) (- (point-max) (/ smtps-rpc--log-limit 2))))))))
+          (goto-char (- (point-max) (/ smtps-rpc--log-limit 2)))
+          ;; Half a message would be read for another one.
+          (search-forward "\n" (1- (point-max)) t)
+          (delete-region (point-min) (point)))))))
 
 (provide 'smtps-rpc)
 ;;; smtps-rpc.el ends here

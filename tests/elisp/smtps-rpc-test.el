@@ -472,6 +472,8 @@ Return a list whose car becomes the values that came back, last first."
     (with-current-buffer log
       (should (<= (buffer-size) smtps-rpc--log-limit))
       (should (> (buffer-size) (/ smtps-rpc--log-limit 4)))
+      ;; It begins with a whole message.
+      (should (string-match-p "\\`\\(?:->\\|<-\\) (" (buffer-string)))
       (should (eq buffer-undo-list t)))))
 
 (provide 'smtps-rpc-test)
