@@ -23,7 +23,8 @@
 
 (defun smtps-mu4e-test-quit ()
   "End mu4e, and wait until mu has ended: told twice, mu4e signals."
-  (mu4e-quit)
+  (when mu4e--server-process
+    (mu4e-quit))
   (smtps-real-until (smtps-real-ended-p mu4e--server-name)))
 
 (defmacro smtps-mu4e-test-with (&rest body)
