@@ -179,7 +179,8 @@ def flush(box: Spool) -> None:
         )  # fmt: skip
         if done.returncode == 0 and not box.names("active"):
             return
-        if done.returncode not in (0, 75):
+        # What was cut off past its commit is uncertain.
+        if done.returncode not in (0, 74, 75):
             raise AssertionError(done)
         time.sleep(0.05)
 
