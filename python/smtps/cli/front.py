@@ -147,7 +147,9 @@ def parser(verb: str, make: Callable[..., Parser] = Parser) -> Parser:
         add_help=False,
         formatter_class=_Help,
     )
-    made.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    # In send, -h is sendmail's, which has to decide.
+    short = () if verb == "send" else ("-h",)
+    made.add_argument(*short, "--help", action="help", help=argparse.SUPPRESS)
     module.add_arguments(made)
     return made
 
