@@ -165,6 +165,14 @@ def tell(text: str, what: str = "works") -> None:
         _say(text, what)
 
 
+def confirmed(question: str) -> bool:
+    """Ask QUESTION of whoever sits at the terminal; return False where nobody does."""
+    if any(stream is None or not stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        return False
+    print(visible(question, 2000), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def break_line() -> None:
     """End the line in which a terminal shows what was typed, or asked, and then interrupted."""
     if sys.stderr is not None and sys.stderr.isatty():
