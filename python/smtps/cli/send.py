@@ -213,7 +213,10 @@ def _box(
     """
     from smtps.outbox import overview, spool
 
-    box = spool.Spool(arguments.outbox or spool.default())
+    try:
+        box = spool.Spool(arguments.outbox or spool.default())
+    except OutboxError as error:
+        raise OutboxError(f"{error.text} Nothing was sent.") from None
     identity = message.message_id(header)
     if identity is None or arguments.again:
         return box, None
@@ -221,9 +224,10 @@ def _box(
     def check() -> None:
         twin = overview.twin(box, identity, envelope.recipients)
         if twin is not None:
+            became = "it is uncertain whether that arrived" if twin.uncertain else twin.word
             raise AgainError(
                 f"This mail, {visible(identity)}, was handed in before for one of its recipients, "
-                f"and {twin.word}: it is {twin.name} in {twin.state}/ of the outbox. Nothing was "
+                f"and {became}: it is {twin.name} in {twin.state}/ of the outbox. Nothing was "
                 "sent; --again sends it all the same."
             )
 

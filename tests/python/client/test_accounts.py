@@ -191,6 +191,15 @@ def test_a_name_that_is_not_there_is_told(smtps: Run, file: Path) -> None:
     assert "there are work, home." in smtps("check", "--account", "zzz").stderr
 
 
+def test_an_account_in_place_of_a_host_is_told(smtps: Run, file: Path) -> None:
+    file.write_text(f"['nosuch.invalid']\n{GOOD}")
+    hint = "“nosuch.invalid” is an account: --account nosuch.invalid goes to its host.\n"
+    for words in (["nosuch.invalid"], ["check", "nosuch.invalid"]):
+        done = smtps(*words)
+        assert (done.returncode, done.stderr.count(hint)) == (68, 1), done.stderr
+    assert "is an account" not in smtps("other.invalid").stderr
+
+
 def test_a_file_that_others_can_write_is_not_used(smtps: Run, file: Path) -> None:
     file.write_text(f"[work]\n{GOOD}")
     file.chmod(0o620)
