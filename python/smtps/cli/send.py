@@ -377,7 +377,8 @@ def _envelope(
 def _parts(word: str) -> list[str]:
     """Return the addresses in WORD, between commas that no quotation marks enclose."""
     parts = re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,])+', word)
-    return [part for part in map(str.strip, parts) if part] or [word]
+    # Blanks only: a line break is no mistake that is mended here.
+    return [bare for part in parts if (bare := part.strip(" "))] or [word]
 
 
 def _address(word: str) -> str:
