@@ -110,18 +110,38 @@ A password that it was given is forgotten if the login was refused."
   (setq smtps-eshell--runs (delq run smtps-eshell--runs))
   (when (smtps-eshell--run-server run)
     (delete-process (smtps-eshell--run-server run)))
+  (smtps-eshell--forget-files run))
+
+(defun smtps-eshell--forget-files (run)
+  "Delete the directory of RUN, if it has one."
   (when (smtps-eshell--run-directory run)
-    (delete-directory (smtps-eshell--run-directory run) t)))
+    (delete-directory (smtps-eshell--run-directory run) t)
+    (setf (smtps-eshell--run-directory run) nil)))
+
+(defun smtps-eshell--sweep ()
+  "Delete the directories that Emacsen of ours left which are no more.
+One that lost its terminal may be gone before its hooks have run."
+  (dolist (directory (directory-files temporary-file-directory t
+                                      "\\`smtps-[0-9]+-[^/]+\\'" t))
+    (when (and (eql (file-attribute-user-id (file-attributes directory)) (user-uid))
+               (eql (signal-process
+                     (string-to-number
+                      (nth 1 (split-string (file-name-nondirectory directory) "-")))
+                     0)
+                    -1))
+      (ignore-errors (delete-directory directory t)))))
 
 (defun smtps-eshell--end-all ()
   "Remove what is left of the commands in this buffer."
   (mapc #'smtps-eshell--end smtps-eshell--runs))
 
 (defun smtps-eshell--end-everywhere ()
-  "Remove what is left of the commands in all buffers, when Emacs ends."
+  "Delete what the commands in all buffers have on the disk, when Emacs ends.
+Their processes end with it; to delete one may display something, and
+an Emacs that has lost its terminal is gone then."
   (dolist (buffer (buffer-list))
-    (with-current-buffer buffer
-      (smtps-eshell--end-all))))
+    (mapc #'smtps-eshell--forget-files
+          (buffer-local-value 'smtps-eshell--runs buffer))))
 
 ;;;; Prompts
 
@@ -296,7 +316,9 @@ CHOSEN is the one that logs in, if that is known."
 (defun smtps-eshell--file (run name)
   "Return the name of a file NAME in the directory of RUN, which only we can enter."
   (unless (smtps-eshell--run-directory run)
-    (setf (smtps-eshell--run-directory run) (make-temp-file "smtps-" t))
+    (smtps-eshell--sweep)
+    (setf (smtps-eshell--run-directory run)
+          (make-temp-file (format "smtps-%d-" (emacs-pid)) t))
     (add-hook 'kill-emacs-hook #'smtps-eshell--end-everywhere))
   (expand-file-name name (smtps-eshell--run-directory run)))
 

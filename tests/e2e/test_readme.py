@@ -412,6 +412,7 @@ def makes_the_string_of_auth_plain(house: House, command: str) -> None:
 @tries("smtps outbox show ID")
 @tries("smtps outbox retry ID")
 @tries("smtps outbox retry ID --others")
+@tries("smtps outbox retry ID --uncertain")
 @tries("smtps outbox drop ID")
 @tries("smtps outbox flush")
 @tries("smtps outbox flush --keep-sent 90")
@@ -440,6 +441,9 @@ def does_with_what_is_kept(house: House, command: str) -> None:
     elif "show" in command:
         assert run(command).startswith(f"{name} uncertain\n")
     else:
+        if "retry" in command and "--uncertain" not in command:
+            run(command, 64)
+            command += " --uncertain"
         run(command)
         there = {path.parent.name for path in outbox.glob(f"*/{name}")}
         assert there == ({"queue"} if "retry" in command else set())

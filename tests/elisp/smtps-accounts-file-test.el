@@ -63,7 +63,7 @@
     (should (string-match-p "accounts\\.toml, line 2, column [0-9]+: .+  Nothing was sent\\."
                             (smtps-accounts-file-test-refused #'smtps-account-for "x@y.z")))
     (smtps-accounts-file-test-write "[a]" "hots = \"relay\"")
-    (should (string-match-p "there is no property .hots.; did you mean .host."
+    (should (string-match-p "line 2, account .a.: there is no property .hots.; did you mean .host."
                             (smtps-accounts-file-test-refused #'smtps-account "a")))
     ;; It names commands that are run: others must not have written it.
     (smtps-accounts-file-test-write "[a]" "host = \"a.test\"")

@@ -201,19 +201,30 @@ The password is in a file that only Emacs knows of."
   `(smtps-real-with
      (setq auth-sources (list (expand-file-name "known-to-emacs" smtps-real-home)))
      (smtps-real-own-account)
-     (smtps-eshell-test-with
-       (should-not (smtps-eshell-test-leftovers))
-       ,@body
-       (smtps-eshell-test-until (not smtps-eshell--runs))
-       (should-not (smtps-eshell-test-leftovers)))))
+     (let ((temporary-file-directory (expand-file-name "t/" smtps-real-home)))
+       (make-directory temporary-file-directory)
+       (smtps-eshell-test-with
+         ,@body
+         (smtps-eshell-test-until (not smtps-eshell--runs))
+         (should-not (directory-files temporary-file-directory nil "\\`smtps-"))))))
 
-(defun smtps-eshell-test-leftovers ()
-  "Return the directories of runs that are there."
-  (cl-remove-if-not (lambda (directory)
-                      (cl-some (lambda (name)
-                                 (file-exists-p (expand-file-name name directory)))
-                               '("accounts.toml" "socket" "message")))
-                    (directory-files temporary-file-directory t "\\`smtps-")))
+(ert-deftest smtps-eshell-test-what-a-dead-emacs-left-is-swept ()
+  (smtps-eshell-test-with
+    (let* ((temporary-file-directory directory)
+           (process (start-process "dead" nil "true"))
+           (dead (expand-file-name (format "smtps-%d-x" (process-id process))))
+           (own (expand-file-name (format "smtps-%d-x" (emacs-pid))))
+           (other (expand-file-name "smtps-other"))
+           (run (smtps-eshell--make-run)))
+      (smtps-eshell-test-until (not (process-live-p process)))
+      (dolist (name (list dead own other))
+        (make-directory name)
+        (write-region "" nil (expand-file-name "accounts.toml" name) nil 'silent))
+      (smtps-eshell--file run "message")
+      (should (equal (mapcar #'file-exists-p (list dead own other)) '(nil t t)))
+      (smtps-eshell--end run)
+      (should (equal (directory-files directory t "\\`smtps-")
+                     (sort (list own other) #'string<))))))
 
 (defun smtps-eshell-test-write (name &rest lines)
   "Write LINES into the file NAME of the Eshell's directory."

@@ -1006,7 +1006,7 @@ The server is the variable `server', its connection its `client' property."
     (with-current-buffer (smtps-session "localhost" (process-contact server :service)
                                         :tls 'implicit)
       (smtps-session-test-until (not (smtps-session--open-p)))
-      (should (string-match-p "^! localhost answers in clear text[^\n]+\n- The session is closed"
+      (should (string-match-p "^! localhost answers in clear text[^\n]+--tls starttls[^\n]+\n- The session is closed"
                               (smtps-session-test-text))))))
 
 (ert-deftest smtps-session-test-a-server-that-never-speaks ()

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from smtps import VERSION
 from smtps.cli import VERBS, colours
-from smtps.errors import SmtpsError, UsageError
+from smtps.errors import HostUnknownError, SmtpsError, UsageError
 from smtps.protocol.visible import visible
 
 WIDTH = 80
@@ -101,6 +101,9 @@ def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         from smtps.cli import output
 
+        if words[:1] == ["help"] and words[1:2] and words[1] in VERBS:
+            parser(words[1]).print_help()
+            return 0
         output.line(_overview())
         return 0 if words else 64
     if words[0] == "--version":
@@ -118,8 +121,20 @@ def _run(words: list[str]) -> int:
     made = parser(verb)
     # Options may stand between other words, as getopt has it; argparse can't do that with “--”.
     parse = made.parse_args if "--" in words else made.parse_intermixed_args
-    status: int = module.run(parse(words))
+    arguments = parse(words)
+    status: int = module.run(arguments)
+    if status == HostUnknownError.status and getattr(arguments, "where", None):
+        _hint(arguments.where)
     return status
+
+
+def _hint(word: str) -> None:
+    """Say how WORD, which is no host, is used if it is an account's name."""
+    from smtps.client import accounts
+
+    with contextlib.suppress(SmtpsError):
+        if word in [account.name for account in accounts.read(accounts.default())]:
+            complain(f"“{word}” is an account: --account {word} goes to its host.")
 
 
 def _assert_host(word: str) -> None:
@@ -147,7 +162,9 @@ def parser(verb: str, make: Callable[..., Parser] = Parser) -> Parser:
         add_help=False,
         formatter_class=_Help,
     )
-    made.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    # In send, -h is sendmail's, which has to decide.
+    short = () if verb == "send" else ("-h",)
+    made.add_argument(*short, "--help", action="help", help=argparse.SUPPRESS)
     module.add_arguments(made)
     return made
 
@@ -161,6 +178,14 @@ def tell(text: str, what: str = "works") -> None:
     """Write one line of what is well to whoever sits there, in the colour of WHAT."""
     if sys.stderr is not None and sys.stderr.isatty():
         _say(text, what)
+
+
+def confirmed(question: str) -> bool:
+    """Ask QUESTION of whoever sits at the terminal; return False where nobody does."""
+    if any(stream is None or not stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        return False
+    print(visible(question, 2000), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def break_line() -> None:

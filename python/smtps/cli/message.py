@@ -1,6 +1,6 @@
 """A message from a file or standard input, made ready to be handed in, as sendmail would.
 
-Bcc goes out, Date and Message-ID come in where they are missing, and nothing else is
+Bcc goes out, From, Date and Message-ID come in where they are missing, and nothing else is
 touched: header octets are never parsed and written anew.
 """
 
@@ -15,11 +15,15 @@ from typing import BinaryIO, NamedTuple
 from smtps import VERSION
 from smtps.errors import MessageError
 from smtps.protocol import mailboxes
+from smtps.protocol.visible import visible
 
 HEADER_LIMIT = 1024 * 1024
 """Octets of a header section; a longer one is no header."""
 
 READ_SIZE = 64 * 1024
+
+LINE_LENGTH = 78
+"""Octets of a line that is made here, without its end (RFC 5322 2.1.1)."""
 
 _END = re.compile(rb"(?:\A|\r\n|\n|\r(?!\n))(?=\r\n|\n|\r(?=[^\n]))")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
@@ -131,6 +135,47 @@ def message_id(header: Header) -> str | None:
     return None
 
 
+def from_whom(header: Header, author: str | None, name: str | None) -> Header:
+    """Return HEADER with a From of AUTHOR, called NAME, if it has none.
+
+    None is made where nobody is known, and in front of Resent- fields, which tell who sends it.
+    Raises MessageError for a NAME that can't stand in a header.
+    """
+    present = {field.name for field in header.fields}
+    if not author or b"from" in present or any(one.startswith(b"resent-") for one in present):
+        return header
+    end = _line_end(header)
+    body = author.encode("utf-8", "surrogateescape")
+    if name and name.strip():
+        phrase = _phrase(name)
+        folded = len(phrase.rpartition(b"\n")[2]) + len(body) > LINE_LENGTH - len("From:  <>")
+        body = phrase + (b"\n" if folded else b"") + b" <" + body + b">"
+    field = Field(b"from", b" " + body, b"From: " + body.replace(b"\n", end) + end)
+    return header._replace(fields=(field, *header.fields))
+
+
+def _phrase(name: str) -> bytes:
+    """Return NAME as it stands before an address (RFC 5322 3.2.5; RFC 2047 5).
+
+    A long one is folded at LF.  Raises MessageError.
+    """
+    name = " ".join(name.split())
+    if visible(name, len(name)) != name:
+        raise MessageError(
+            f"The sender's name “{visible(name, 100)}” has a character that no header can carry."
+        )
+    if name.isascii():
+        return b'"' + re.sub(r'(["\\])', r"\\\1", name).encode() + b'"'
+    # Seldom needed, and it takes long to import.
+    from email.header import Header as Encoded
+
+    return Encoded(name, "utf-8", header_name="From").encode().encode()
+
+
+def _line_end(header: Header) -> bytes:
+    return b"\r\n" if header.fields and header.fields[0].octets.endswith(b"\r\n") else b"\n"
+
+
 def test(from_address: str, to: Sequence[str]) -> bytes:
     """Return a message that is made up, from FROM_ADDRESS to the addresses TO."""
     text = (
@@ -150,7 +195,7 @@ def finished(
     """
     added = b""
     identity = message_id(header)
-    end = b"\r\n" if header.fields and header.fields[0].octets.endswith(b"\r\n") else b"\n"
+    end = _line_end(header)
     if identity is None:
         domain = from_address.rpartition("@")[2] or "localhost"
         if not domain.isascii() or domain.startswith("["):

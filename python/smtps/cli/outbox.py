@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from smtps.cli import options, output
-from smtps.cli.front import complain
+from smtps.cli.front import complain, confirmed
 from smtps.client import trusting
 from smtps.client.account import Account
 from smtps.client.login import Credentials
@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--others", action="store_true", help="retry: not to those who were refused"
     )
     parser.add_argument(
+        "--uncertain", action="store_true", help="retry: also to whom it may have arrived"
+    )
+    parser.add_argument(
         "--password-command", metavar="COMMAND", help="flush: for accounts that have none"
     )
     parser.add_argument(
@@ -80,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "show":
         _show(arguments, entry)
     elif arguments.action == "retry":
-        overview.retry(box, entry, arguments.others, not arguments.others, entry.uncertain)
+        overview.retry(box, entry, arguments.others, not arguments.others, _again(arguments, entry))
         output.line(f"{entry.name} waits to be sent: “smtps outbox flush” or your Emacs does it.")
     elif arguments.action == "drop":
         overview.drop(box, entry)
@@ -88,6 +91,22 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         return _file(box, entry)
     return 0
+
+
+def _again(arguments: argparse.Namespace, entry: Listed) -> bool:
+    """Return True if those, too, are to be sent ENTRY to whom it may have arrived.
+
+    Where nothing that was given says so, a terminal is asked.  Raises UsageError.
+    """
+    if arguments.uncertain or arguments.others or not entry.uncertain:
+        return bool(arguments.uncertain)
+    known = f"Nobody knows whether the mail {entry.name} has arrived"
+    if confirmed(f"{known}; sent again, it may come twice. Send it? (y or n) "):
+        return True
+    raise UsageError(
+        f"{known}: it is not sent again. Find out; --uncertain sends it all the same, and it may "
+        "come twice."
+    )
 
 
 def facts(entry: Listed) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from smtps.protocol.visible import visible
 
 if TYPE_CHECKING:
     from smtps.client.account import Account
+    from smtps.client.accounts import Named
     from smtps.client.delivery import Delivery
     from smtps.outbox import spool
 
@@ -58,10 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-t",
         dest="from_header",
         action="store_true",
-        help="recipients of To, Cc and Bcc; -f, --from FROM",
+        help="To, Cc and Bcc get it; -f, --from FROM; -F NAME",
     )
     parser.add_argument(
         "-f", "-r", "--from", dest="sender", metavar="FROM", help=Aside("the sender")
+    )
+    parser.add_argument(
+        "-F", dest="name", metavar="NAME", help=Aside("the sender's, where From is missing")
     )
     parser.add_argument(
         "--to", metavar="ADDRESS", action="append", default=[], help=Aside("who gets it")
@@ -151,7 +155,9 @@ def run(arguments: argparse.Namespace) -> int:
             if file is getattr(sys.stdin, "buffer", None):
                 _wait_for_typing(arguments.recipients)
             header = message.read_header(file)
-            envelope = _envelope(arguments, header)
+            author = _author(arguments, among)
+            envelope = _envelope(arguments, header, author)
+            header = message.from_whom(header, envelope.sender or author, arguments.name)
             account = account or options.account(arguments, among, sender=envelope.sender)
             if arguments.queue:
                 return _queue(arguments, account, file, header, envelope)
@@ -207,7 +213,10 @@ def _box(
     """
     from smtps.outbox import overview, spool
 
-    box = spool.Spool(arguments.outbox or spool.default())
+    try:
+        box = spool.Spool(arguments.outbox or spool.default())
+    except OutboxError as error:
+        raise OutboxError(f"{error.text} Nothing was sent.") from None
     identity = message.message_id(header)
     if identity is None or arguments.again:
         return box, None
@@ -215,9 +224,10 @@ def _box(
     def check() -> None:
         twin = overview.twin(box, identity, envelope.recipients)
         if twin is not None:
+            became = "it is uncertain whether that arrived" if twin.uncertain else twin.word
             raise AgainError(
                 f"This mail, {visible(identity)}, was handed in before for one of its recipients, "
-                f"and {twin.word}: it is {twin.name} in {twin.state}/ of the outbox. Nothing was "
+                f"and {became}: it is {twin.name} in {twin.state}/ of the outbox. Nothing was "
                 "sent; --again sends it all the same."
             )
 
@@ -333,18 +343,42 @@ def _rest(
     return chunks
 
 
-def _envelope(arguments: argparse.Namespace, header: message.Header) -> Envelope:
-    recipients = [_address(word) for word in arguments.recipients]
+def _author(arguments: argparse.Namespace, among: Sequence[Named]) -> str | None:
+    """Return who writes what has no From: the given sender, or the account's only one."""
+    given = _address(arguments.sender) if arguments.sender else None
+    senders = among[0].senders if len(among) == 1 else ()
+    only = senders[0] if len(senders) == 1 and not senders[0].startswith("@") else None
+    return given or only
+
+
+def _envelope(
+    arguments: argparse.Namespace, header: message.Header, author: str | None
+) -> Envelope:
+    recipients = [_address(one) for word in arguments.recipients for one in _parts(word)]
     if arguments.from_header:
         recipients += message.recipients(header)
     if not recipients:
         raise UsageError("No recipient is given: name one, or use -t to take them from the header.")
-    sender = message.sender(header) if arguments.sender is None else _address(arguments.sender)
+    if arguments.sender is None:
+        sender = message.sender(header)
+        sender = author if sender is None else sender
+    else:
+        sender = _address(arguments.sender)
     if sender is None:
-        raise MessageError("The message has no From, and no sender is given with -f.")
+        raise MessageError(
+            "The message has no From, and no sender is given with -f; an account with one address "
+            "as its “from” gives it, too."
+        )
     recipients = list(dict.fromkeys(recipients))
     wishes, notices = options.wishes(arguments)
     return Envelope(sender, tuple(recipients), wishes, (notices,) * len(recipients))
+
+
+def _parts(word: str) -> list[str]:
+    """Return the addresses in WORD, between commas that no quotation marks enclose."""
+    parts = re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,])+', word)
+    # Blanks only: a line break is no mistake that is mended here.
+    return [bare for part in parts if (bare := part.strip(" "))] or [word]
 
 
 def _address(word: str) -> str:

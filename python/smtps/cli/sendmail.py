@@ -13,8 +13,8 @@ from typing import Any
 FLAGS = ("-i", "-oi", "-m", "-n", "-U", "-G", "-v")
 """What says nothing here: a dot alone is always text, and each is told of its own mail."""
 
-VALUES = ("-F", "-B", "-e", "-o", "-O", "-L", "-p", "-A")
-"""The same, with a word: a sender's name, the kind of body, how errors are told, and the like."""
+VALUES = ("-B", "-e", "-o", "-O", "-L", "-p", "-A")
+"""The same, with a word: the kind of body, how errors are told, and the like."""
 
 ELSEWHERE = {
     "-bp": "“smtps outbox list” tells what waits",
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hidden = argparse.SUPPRESS
     parser.add_argument(*FLAGS, dest="ignored", action="store_true", help=hidden)
     parser.add_argument(*VALUES, dest="ignored", metavar="X", action=_Ignored, help=hidden)
+    parser.add_argument("-h", dest="ignored", nargs="?", metavar="N", action=_Hops, help=hidden)
     parser.add_argument("-b", dest="ignored", metavar="m", action=_Mode, help=hidden)
     for option in ELSEWHERE:
         if len(option) == 2:
@@ -47,6 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class _Ignored(argparse.Action):
     def __call__(self, *_: Any, **__: Any) -> None:
         """Do nothing with it."""
+
+
+class _Hops(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Take how often the mail was handed on, which says nothing here; help without that."""
+        if values is None:
+            parser.print_help()
+            parser.exit()
+        if not values.isdecimal():
+            parser.error("-h is sendmail's count of hops, a number; alone it tells the options")
 
 
 class _Elsewhere(argparse.Action):

@@ -13,6 +13,9 @@ No error repeats a value of the file.
 
 from __future__ import annotations
 
+import ast
+import codecs
+import contextlib
 import re
 import stat
 from collections.abc import Callable, Sequence
@@ -27,6 +30,9 @@ from smtps.protocol.visible import visible
 
 FILE_LIMIT = 1024 * 1024
 """Octets of the file that are read: more than any list of accounts has."""
+
+_TWICE = re.compile(r"Cannot declare (\(.*\)) twice", re.DOTALL)
+"""How tomllib tells, by a tuple, which table stands there again."""
 
 _PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 """How tomllib tells where a text is no TOML."""
@@ -67,7 +73,7 @@ def default() -> Path | None:
 def read(path: Path | None) -> tuple[Named, ...]:
     """Return the accounts in the file at PATH, none if it is not there.
 
-    Raises ConfigurationError with the file and, where that is known, line and column.
+    Raises ConfigurationError with the file and the line and, in what is no TOML, the column.
     """
     octets = _octets(path) if path else b""
     if not octets or path is None:
@@ -75,13 +81,23 @@ def read(path: Path | None) -> tuple[Named, ...]:
     import tomllib
 
     try:
-        tables = tomllib.loads(octets.decode())
+        # Some editors put a byte order mark in front.
+        octets = octets.removeprefix(codecs.BOM_UTF8)
+        text = octets.decode()
+        tables = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{path}, line {line}: this is not UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(_no_toml(path, str(error))) from None
-    return tuple(_account(path, name, table) for name, table in tables.items())
+    found: list[Named] = []
+    for name, table in tables.items():
+        try:
+            found.append(_account(path, name, table))
+        except _FaultError as fault:
+            line = _line(text, name, fault.key)
+            raise ConfigurationError(f"{path}, line {line}{fault}") from None
+    return tuple(found)
 
 
 def one(known: Sequence[Named], name: str, path: Path | None) -> Named:
@@ -148,7 +164,36 @@ def _no_toml(path: Path, text: str) -> str:
         return f"{path}: {visible(text)}."
     what, line, column = match.groups()
     place = f"line {line}, column {column}" if line else "at its end"
+    if twice := _TWICE.fullmatch(what):
+        name = ".".join(ast.literal_eval(twice[1]))
+        what = f"[{name}] stands here a second time; what belongs to it goes behind the first"
+    elif what == "Cannot overwrite a value":
+        what = "this property stands there a second time"
     return f"{path}, {place}: {visible(what)}."
+
+
+def _line(text: str, name: str, key: str | None) -> int:
+    """Return the line of TEXT, which is TOML, on which KEY of the table NAME stands, or that.
+
+    Lines are left out from the end until it is gone: tomllib tells no places.
+    """
+    import tomllib
+
+    lines = text.split("\n")
+    without, within = 0, len(lines)
+    while True:
+        middle = (without + within) // 2
+        for count in sorted(range(without + 1, within), key=lambda count: abs(count - middle)):
+            # In the midst of a value that takes several lines it is no TOML.
+            with contextlib.suppress(tomllib.TOMLDecodeError):
+                table = tomllib.loads("\n".join(lines[:count]) + "\n").get(name)
+                break
+        else:
+            return without + 1
+        if table is None or (key is not None and key not in table):
+            without = count
+        else:
+            within = count
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:
@@ -159,6 +204,18 @@ def _nearest(word: str, words: Sequence[str]) -> str:
     if near:
         return f"; did you mean “{visible(near[0])}”?"
     return f"; there are {', '.join(map(visible, words))}." if words else "."
+
+
+class _FaultError(Exception):
+    """What is wrong with an account, the end of a sentence, and which KEY of its has it."""
+
+    def __init__(self, text: str, key: str | None = None) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+class _UnfitError(ValueError):
+    """What a property has to be, where its `told` does not say enough."""
 
 
 # The properties: each function returns a value of Named from one of the file's, or raises
@@ -173,6 +230,8 @@ def _text(value: object, directory: Path) -> str:
 
 def _texts(value: object, directory: Path) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError
     return tuple(_text(one, directory) for one in values)
 
 
@@ -184,8 +243,14 @@ def _senders(value: object, directory: Path) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _upper(value: object, directory: Path) -> tuple[str, ...]:
-    return tuple(word.upper() for word in _texts(value, directory))
+def _mechanisms(value: object, directory: Path) -> tuple[str, ...]:
+    names = tuple(word.upper() for word in _texts(value, directory))
+    from smtps.sasl.mechanisms import FAST, REGISTRY
+
+    known = (*REGISTRY, FAST)
+    if not set(names) <= set(known):
+        raise _UnfitError(f"a list of mechanisms for a login; there are {', '.join(known)}")
+    return names
 
 
 def _port(value: object, directory: Path) -> int:
@@ -232,7 +297,7 @@ PROPERTIES = {
     "tls": _Property(("tls",), _tls, " or ".join(f'"{way}"' for way in PORTS)),
     "user": _Property(("user",), _text, _LINE),
     "from": _Property(("senders",), _senders, "an address or a list of addresses"),
-    "mechanisms": _Property(("mechanisms",), _upper, 'a list of names, like ["PLAIN"]'),
+    "mechanisms": _Property(("mechanisms",), _mechanisms, 'a list of names, like ["PLAIN"]'),
     "ca-file": _Property(("ca_file",), _file, "the name of a file"),
     "client-certificate": _Property(
         ("client_certificate", "client_key"), _files, "a file, or a list: certificate and key"
@@ -245,26 +310,26 @@ PROPERTIES = {
 
 
 def _account(path: Path, name: str, table: object) -> Named:
-    """Return the account that TABLE of the file at PATH describes.  Raises ConfigurationError."""
+    """Return the account that TABLE of the file at PATH describes.  Raises _FaultError."""
     if not isinstance(table, dict):
-        raise ConfigurationError(
-            f"{path}: “{visible(name)}” belongs to no account; one begins with its name in "
+        raise _FaultError(
+            f": “{visible(name)}” belongs to no account; one begins with its name in "
             "brackets, like [work]."
         )
     fields: dict[str, Any] = {}
     for key, value in table.items():
         known = PROPERTIES.get(key)
-        where = f"{path}, account “{visible(name)}”"
+        where = f", account “{visible(name)}”"
         if known is None:
-            raise ConfigurationError(
-                f"{where}: there is no property “{visible(key)}”{_nearest(key, list(PROPERTIES))}"
-            )
+            nearest = _nearest(key, list(PROPERTIES))
+            raise _FaultError(f"{where}: there is no property “{visible(key)}”{nearest}", key)
         try:
             found = known.value(value, path.parent)
-        except (ValueError, RuntimeError):
-            raise ConfigurationError(f"{where}: {key} has to be {known.told}.") from None
+        except (ValueError, RuntimeError) as error:
+            told = str(error) if isinstance(error, _UnfitError) else known.told
+            raise _FaultError(f"{where}: {key} has to be {told}.", key) from None
         values = found if len(known.fields) > 1 else (found,)
         fields |= dict(zip(known.fields, values, strict=False))
     if "host" not in fields:
-        raise ConfigurationError(f"{path}, account “{visible(name)}”: it has no host.")
+        raise _FaultError(f", account “{visible(name)}”: it has no host.")
     return Named(name, **fields)

@@ -196,7 +196,7 @@ class Layer:
         if self._first[:3].isdigit():
             return TlsError(
                 f"{self._host} answers in clear text: on this port it does not speak TLS at once. "
-                "Try STARTTLS, or another port."
+                "Try STARTTLS (--tls starttls, :tls starttls), or another port."
             )
         return TlsError(
             f"The TLS handshake with {self._host} failed: {_words(error)}. Nothing was sent."

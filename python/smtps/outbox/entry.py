@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from smtps.errors import DamagedEntryError, SmtpsError, WireError
 from smtps.outbox import forms
 from smtps.outbox.forms import form
 from smtps.protocol.envelope import Envelope
-from smtps.protocol.parameters import NO_WISHES, Notices, Wishes
+from smtps.protocol.parameters import NO_NOTICES, NO_WISHES, Notices, Wishes
 from smtps.rpc import codec
 from smtps.rpc.codec import Symbol, Value
 
@@ -26,6 +27,9 @@ and a time that has passed may be refused."""
 
 MESSAGE = "message.eml"
 """The file in an entry that is sent."""
+
+_PLAIN = re.compile(r'\(rcpt "([ !#-\[\]-~]+)"\)')
+"""A recipient who wishes nothing, as it stands there: to read thousands as forms takes long."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz012345"
 
@@ -187,14 +191,19 @@ def _read(directory: Path) -> Entry:
     mails = [line for line in written if line.startswith("(mail ")]
     if mails:
         sender, wishes = _mail(mails[-1])
-    read_before = {*accounts, *mails}
+    named = [line for line in written if line.startswith("(rcpt ")]
+    plain = [match[1] for line in named if (match := _PLAIN.fullmatch(line))]
+    if len(plain) == len(named):
+        recipients, notices = plain, [NO_NOTICES] * len(plain)
+    else:
+        for _, rest in forms.read(named):
+            recipients.append(str(rest[0]))
+            notices.append(_read_notices(codec.plist(rest[1:])))
+    read_before = {*accounts, *mails, *named}
     for name, rest in forms.read([line for line in written if line not in read_before]):
         match name:
             case "envelope":
                 head = codec.plist(rest)
-            case "rcpt":
-                recipients.append(str(rest[0]))
-                notices.append(_read_notices(codec.plist(rest[1:])))
             case "end":
                 ended = True
     if head.get("version") != VERSION or account is None or sender is None or not ended:

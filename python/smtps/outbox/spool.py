@@ -101,7 +101,7 @@ class Owned:
 
 
 class Spool:
-    """The outbox at ROOT.  Raises OutboxError if it can't be made or written."""
+    """The outbox at ROOT.  Raises OutboxError if it can't be made or used."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -112,9 +112,7 @@ class Spool:
             if stat.S_IMODE(root.stat().st_mode) != 0o700:
                 root.chmod(0o700)
         except OSError as error:
-            raise OutboxError(
-                f"The outbox {root} can't be written: {error.strerror}. Nothing was sent."
-            ) from None
+            raise OutboxError(f"The outbox {root} can't be used: {error.strerror}.") from None
 
     def take_in(
         self,

@@ -154,9 +154,9 @@ class Dialogue:
         return bool(data)
 
     def refusal(self, reply: Reply, what: str) -> Stop:
-        """Return what a negative REPLY comes to; WHAT ends “refused (for now)”."""
+        """Return what a negative REPLY comes to; WHAT follows “refused”."""
         if reply.category == 4:
-            return Stop(Verdict.DEFERRED, f"{self.host} refused for now {what}: “{reply}”.", reply)
+            return Stop(Verdict.DEFERRED, f"{self.host} refused {what} for now: “{reply}”.", reply)
         return Stop(Verdict.REFUSED_WHOLE, f"{self.host} refused {what}: “{reply}”.", reply)
 
 

@@ -126,7 +126,7 @@ class Transaction:
                 raise Stop(
                     Verdict.UNSENDABLE,
                     f"An address has letters beyond ASCII, and {host} does not take such "
-                    "(SMTPUTF8); nothing was sent.",
+                    f"(SMTPUTF8); nothing was sent. {_in_ascii(self._envelope)}",
                 )
             self._parameters.append("SMTPUTF8")
         try:
@@ -469,8 +469,8 @@ class Transaction:
         last = self._rcpts[-1]
         return Stop(
             Verdict.DEFERRED if temporary(last) else Verdict.REFUSED,
-            f"{self._dialogue.host} refused {'for now ' * temporary(last)}"
-            f"{_listed(self._envelope.recipients)}: “{last}”.",
+            f"{self._dialogue.host} refused {_listed(self._envelope.recipients)}"
+            f"{' for now' * temporary(last)}: “{last}”.",
             last,
         )
 
@@ -507,11 +507,11 @@ class Transaction:
             text += f" It holds the message until {self._envelope.wishes.hold_until}."
         for how, of_kind in (
             ("", [each for each in refused if not temporary(each[1])]),
-            ("for now ", [each for each in refused if temporary(each[1])]),
+            (" for now", [each for each in refused if temporary(each[1])]),
         ):
             if of_kind:
                 who = _listed([who for who, _ in of_kind])
-                text += f" It refused {how}{who}: “{of_kind[0][1]}”."
+                text += f" It refused {who}{how}: “{of_kind[0][1]}”."
         if self._auth is not None and self._auth.category != 2:
             text += f" It had refused the login: “{self._auth}”."
         return text + parameters.without(host, self._left_out)
@@ -604,6 +604,15 @@ def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
             block.clear()
     if block:
         yield bytes(block)
+
+
+def _in_ascii(envelope: Envelope) -> str:
+    """Return what to do about the first address of ENVELOPE that is not ASCII."""
+    # It is not rewritten here: which A-labels a domain has depends on the edition of IDNA.
+    address = next(one for one in (envelope.sender, *envelope.recipients) if not one.isascii())
+    if address.rpartition("@")[0].isascii():
+        return f"Write the domain of {address} in ASCII, as its owner does: xn--…."
+    return f"Send by another server, or name an address in ASCII instead of {address}."
 
 
 def _listed(addresses: Sequence[str]) -> str:

@@ -239,11 +239,10 @@ class _Parts:
             yield from self._header_ended(b"", once=True)
             return at
         self._size += len(line)
-        if end < 0 or self._size > HEADER_LIMIT:
-            raise MessageError(
-                "A header of the message is too long: "
-                f"a line over {LINE_LIMIT} octets, or over {HEADER_LIMIT} in all."
-            )
+        if end < 0:
+            raise MessageError(_too_long(b"".join([*self._lines, line])))
+        if self._size > HEADER_LIMIT:
+            raise MessageError(f"A header of the message is over {HEADER_LIMIT} octets.")
         self._lines.append(data[at : end + 2])
         return end + 2
 
@@ -355,6 +354,9 @@ class _Change(IntEnum):
     EIGHT_BIT = auto()
 
 
+OVER_127 = "has octets over 127, which the server does not take"
+
+
 class _Measure:
     """What is in a text that comes in pieces."""
 
@@ -380,14 +382,19 @@ class _Measure:
             except UnicodeDecodeError:
                 self.utf8 = False
 
+    @property
+    def overlong(self) -> bool:
+        """True if a line is longer than SMTP allows."""
+        return self._longest > LINE_LIMIT
+
     def complaint(self, eight_bit: bool) -> str:
         """Return what a server, with 8BITMIME if EIGHT_BIT, can't take; nothing if it can."""
         if self._nul:
             return "has a NUL"
-        if self._longest > LINE_LIMIT:
+        if self.overlong:
             return f"has a line over {LINE_LIMIT} octets"
         if self.eight_bit and not eight_bit:
-            return "has octets over 127, which the server does not take"
+            return OVER_127
         return ""
 
 
@@ -421,12 +428,33 @@ def _plan(content: Content, eight_bit: bool) -> bytes:
         header.add(entity.header)
         complaint = header.complaint(eight_bit)
         if complaint:
+            if header.overlong:
+                raise MessageError(_too_long(entity.header))
             whose = "" if entity.parent is None else " of a part"
-            raise MessageError(f"The header{whose} of the message {complaint}; it stays as it is.")
+            step = (
+                ": write them as encoded-words (RFC 2047), or send by a server that offers 8BITMIME"
+                if complaint == OVER_127
+                else "; it stays as it is"
+            )
+            raise MessageError(f"The header{whose} of the message {complaint}{step}.")
         for around in entity.ancestors:
             around.kept = around.kept or header.eight_bit
     ended()
     return bytes(plan)
+
+
+def _too_long(header: bytes) -> str:
+    """Return the sentence that a line of HEADER is too long: which, and what to do."""
+    name = b""
+    for line in header.split(b"\r\n"):
+        name = name if line.startswith((b" ", b"\t")) else line.partition(b":")[0].rstrip()
+        if len(line) > LINE_LIMIT:
+            break
+    return (
+        f"The field {visible(name, NAME_SHOWN)} of the message has a line over {LINE_LIMIT} "
+        "octets: fold it, that is, break it, behind a comma say, and begin the next line with a "
+        "blank."
+    )
 
 
 def _change(entity: _Entity, complaint: str, measure: _Measure) -> _Change:

@@ -30,6 +30,11 @@ def test_help_fits_a_screen_and_ends_with_an_example(smtps: Run, verb: str) -> N
     parser(verb).parse_args(shlex.split(words))
 
 
+def test_help_may_stand_before_the_verb(smtps: Run) -> None:
+    assert smtps("help", "send").stdout == smtps("send", "--help").stdout
+    assert smtps("help", "nosuch").stdout == smtps("help").stdout == smtps("--help").stdout
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_leaves_no_option_out(smtps: Run, verb: str) -> None:
     told = set(re.findall(r"(?<!\S)--?[a-zA-Z][\w-]*", smtps(verb, "--help").stdout))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 from hostile.server import Script, Server
-from servers import Run
+from servers import PYTHON, Run
+from terminal import Terminal
+from test_statuses import GO, OK, server
 
 from smtps.client.account import Account
 from smtps.outbox.forms import form
+from smtps.outbox.journal import Journal
 from smtps.outbox.spool import MAILS, Spool
 from smtps.protocol.envelope import Envelope
-from smtps.rpc.codec import Symbol
+from smtps.rpc.codec import Symbol, Value, plist
 from smtps.sandbox.server import PASSWORD, USER, Sandbox
 
 MESSAGE = "From: a@x.org\nSubject: x\n\nText.\n"
@@ -132,6 +137,8 @@ def test_bad_words(smtps: Run, words: list[str], status: int) -> None:
     assert done.returncode == status
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+    assert status == 64 or "The outbox /proc/nowhere can't be used: No such file" in done.stderr
+    assert "Nothing was sent" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -192,6 +199,48 @@ def test_a_flush_ends_with_what_matters_most(smtps: Run, sandbox: Sandbox) -> No
             "--port", str(server.port), "--tls", "none", text=MESSAGE,
         )  # fmt: skip
         assert smtps("outbox", "flush").returncode == 67
+
+
+def test_what_may_have_arrived_is_not_sent_again_unasked(smtps: Run, tmp_path: Path) -> None:
+    begin: list[bytes | None] = [b"220 hi\r\n", OK, OK, OK, b"450 later\r\n", GO, None]
+    box = Spool(tmp_path / "data" / "smtps" / "outbox")
+
+    def wish() -> dict[str, Value]:
+        (mail,) = box.names("queue")
+        (*_, (name, rest)) = Journal(box.place("queue", mail)).records()
+        assert name == "retry"
+        assert smtps("outbox", "drop", mail).returncode == 0
+        return plist(rest)
+
+    def uncertain() -> str:
+        with server(begin[:4] + begin[5:]) as port:
+            done = smtps(
+                "send", "--queue", "-f", "a@x.org", "b@x.org", "--host", "127.0.0.1",
+                "--port", str(port), "--tls", "none", "--report", "json", text=MESSAGE,
+            )  # fmt: skip
+            assert smtps("outbox", "flush").returncode == 74
+        return str(json.loads(done.stdout)["id"])
+
+    name = uncertain()
+    for more in ([], ["--others"]):
+        done = smtps("outbox", "retry", name, *more)
+        assert (done.returncode, done.stdout) == (64, "")
+        assert f"Nobody knows whether the mail {name} has arrived" in done.stderr
+        assert ("--uncertain" in done.stderr) == (not more)
+    assert smtps("outbox", "retry", name, "--uncertain").returncode == 0
+    assert wish()["uncertain"] is True
+    name = uncertain()
+    command = shlex.join([sys.executable, "-I", str(PYTHON), "outbox", "retry", name])
+    place = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    asks = r"it may\s+come\s+twice\.\s+Send it\? \(y or n\) *$"
+    with Terminal(command, place) as terminal:
+        terminal.until(asks)
+        terminal.enter("n", "^status=64$")
+    assert box.names("failed") == [name]
+    with Terminal(command, place) as terminal:
+        terminal.until(asks)
+        terminal.enter("y", "^status=0$")
+    assert wish()["uncertain"] is True
 
 
 def test_a_flush_asks_a_password_command_for_accounts_without(smtps: Run, sandbox: Sandbox) -> None:

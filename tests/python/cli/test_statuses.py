@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from email import message_from_bytes
+from email.header import decode_header, make_header
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,11 @@ WITHOUT_A_SERVER: list[tuple[list[str], str, int]] = [
     (["--help"], "", 0),
     (["send", "-f", "Name <a@x.y>", "d@e.f", "--host", "localhost"], MESSAGE, 65),
     (["send", "Name <d@e.f>", "--host", "localhost"], MESSAGE, 65),
+    (["send", "g@h.i,Name <d@e.f>", "--host", "localhost"], MESSAGE, 65),
+    (["send", ",", "--host", "localhost"], MESSAGE, 65),
+    (["send", "-h"], MESSAGE, 0),
+    (["send", "-h", "d@e.f", "--host", "localhost"], MESSAGE, 64),
+    (["send", "-F", "a\x1bb", "-f", "a@b.c", "d@e.f", "--host", "localhost"], "\nText\n", 65),
 ]
 
 
@@ -177,7 +184,7 @@ def test_a_mail_that_may_arrive_is_not_sent_again_by_itself(smtps: Run, tmp_path
     ]
     done = send([None], "-t")
     assert done.returncode == 65
-    assert uncertain in done.stderr
+    assert f", and it is uncertain whether that arrived: it is {uncertain} in " in done.stderr
     assert "--again" in done.stderr
     assert list((tmp_path / "box/active").iterdir()) == []
     assert send([None], "-t", "--queue").returncode == 65
@@ -364,15 +371,81 @@ def test_base64_has_no_line_breaks(smtps: Run) -> None:
         ["-v", "-Ac", "-m", "-O", "DeliveryMode=b", "-t"],
         ["-FA Person", "-B8BITMIME", "-fq@b.c", "-oi", "--", "d@e.f"],
         ["-i", "d@e.f", "-f", "q@b.c", "d@e.f", "-oi"],
+        ["-h", "5", "d@e.f"],
+        ["-ih5", "-t"],
     ],
 )
 def test_sendmails_own_words_hold(smtps: Run, tmp_path: Path, words: list[str]) -> None:
     with server([b"220 hi\r\n", OK, OK, OK, GO, OK, b"221 bye\r\n"]) as port:
         done = smtps(
-            "send", *words[:1], "--host", "127.0.0.1", "--port", str(port), "--tls", "none",
-            "--outbox", str(tmp_path / "box"), *words[1:], text=MESSAGE,
+            "send", "--host", "127.0.0.1", "--port", str(port), "--tls", "none",
+            "--outbox", str(tmp_path / "box"), *words, text=MESSAGE,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "box/sent").iterdir())) == 1
+
+
+def test_addresses_may_stand_between_commas(smtps: Run, tmp_path: Path) -> None:
+    done = smtps(
+        "send", "--queue", "--host", "localhost", "--outbox", str(tmp_path / "box"),
+        "--report", "json", "--to", "<d@e.f>,g@h.i", 'b@x.it, c@x.it,"q,r"@x.it,', text=MESSAGE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [to["address"] for to in json.loads(done.stdout)["recipients"]] == [
+        "b@x.it", "c@x.it", '"q,r"@x.it', "d@e.f", "g@h.i",
+    ]  # fmt: skip
+
+
+LONG = "Zoë " * 30
+
+AUTHORS: dict[str, tuple[str, list[str], str, str, bytes]] = {
+    "the account's": ("'Me <me@x.it>'", [], "", "me@x.it", b"From: me@x.it\n"),
+    "the given one": ("'me@x.it'", ["-f", "a@x.it"], "", "a@x.it", b"From: a@x.it\n"),
+    "with a name": (
+        "['me@x.it']", ["-F", 'Cron "D"'], "", "me@x.it", b'From: "Cron \\"D\\"" <me@x.it>\n'
+    ),
+    "with a long name": ("'me@x.it'", ["-F", LONG], "", "me@x.it", b"From: =?utf-8?"),
+    "of a notice": ("'me@x.it'", ["-f", "<>"], "", "", b"From: me@x.it\n"),
+    "there is one": ("'me@x.it'", ["-F", "X"], "From: a@b.c\n", "a@b.c", b"From: a@b.c\n"),
+    "sent again": (
+        "'me@x.it'", ["-F", "X"], "Resent-From: a@b.c\nResent-To: d@e.f\n", "a@b.c", b""
+    ),
+}  # fmt: skip
+"""The account's from, options, what the message has: the sender, and the line From."""
+
+
+@pytest.mark.parametrize(
+    ("has", "words", "header", "sender", "line"), AUTHORS.values(), ids=AUTHORS
+)
+def test_a_missing_from_is_added(
+    smtps: Run, tmp_path: Path, has: str, words: list[str], header: str, sender: str, line: bytes
+) -> None:
+    accounts, box = tmp_path / "accounts.toml", tmp_path / "box"
+    accounts.write_text(f'[work]\nhost = "localhost"\nfrom = {has}\n')
+    header += "Date: now\nMessage-ID: <1@x>\nTo: d@e.f\n"
+    done = smtps(
+        "send", "-t", "--queue", "--accounts", str(accounts), "--outbox", str(box), *words,
+        text=header + "\nText\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (mail,) = box.glob("queue/*")
+    assert f'(mail "{sender}"' in (mail / "envelope.sexp").read_text()
+    octets = (mail / "message.eml").read_bytes()
+    assert max(map(len, octets.splitlines())) <= 78
+    read = message_from_bytes(octets)
+    if words == ["-F", LONG]:
+        assert str(make_header(decode_header(read["From"]))) == f"{LONG}<me@x.it>"
+    assert b"".join(re.findall(rb"^From: .*\n", octets, re.M)).startswith(line)
+    assert octets.count(b"\nFrom:") + octets.startswith(b"From:") == bool(line)
+    assert octets.endswith(header.removeprefix("From: a@b.c\n").encode() + b"\nText\n")
+
+
+@pytest.mark.parametrize("has", ["'@x.it'", "['a@x.it', 'b@x.it']"])
+def test_which_of_several_writes_is_not_guessed(smtps: Run, tmp_path: Path, has: str) -> None:
+    accounts = tmp_path / "accounts.toml"
+    accounts.write_text(f'[work]\nhost = "localhost"\nfrom = {has}\n')
+    done = smtps("send", "d@e.f", "--accounts", str(accounts), text="Subject: x\n\nText\n")
+    assert (done.returncode, "no sender is given with -f" in done.stderr) == (65, True)
 
 
 @pytest.mark.parametrize("closed", [0, 1, 2])

@@ -137,11 +137,13 @@ GOOD = 'host = "x.org"\n'
 WRONG = {
     "[work]\nhost = relay\n": "accounts.toml, line 2, column 8: Invalid value.",
     "[work\n": "accounts.toml, line 1, column 6: ",
-    f"[a]\n{GOOD}[a]\n{GOOD}": "accounts.toml, line 3, column 3: Cannot declare",
+    f"[a]\n{GOOD}[a]\n{GOOD}": "accounts.toml, line 3, column 3: [a] stands here a second time;",
     "[work]\nhost": "accounts.toml, at its end: ",
     '[work]\n# \udce9\nhost = "x.org"\n': "accounts.toml, line 2: this is not UTF-8.",
-    GOOD: "“host” belongs to no account",
-    f"[work]\n{GOOD}prot = 465\n": "account “work”: there is no property “prot”; did you mean",
+    GOOD: "accounts.toml, line 1: “host” belongs to no account",
+    f"[work]\n{GOOD}{GOOD}": "this property stands there a second time.",
+    f"\ufeff[work]\n{GOOD}port = 0": "accounts.toml, line 3, account “work”: port has to be",
+    f"[work]\n{GOOD}prot = 465\n": "toml, line 3, account “work”: there is no property “prot”; did",
     f"[work]\n{GOOD}form = 'a@b.c'\n": "no property “form”; did you mean “from”?",
     f"[work]\n{GOOD}ca_file = 'x'\n": "no property “ca_file”; did you mean “ca-file”?",
     f"[work]\n{GOOD}password = 'hush'\n": "did you mean “password-command”?",
@@ -152,12 +154,18 @@ WRONG = {
     f"[work]\n{GOOD}tls = 'ssl'\n": 'tls has to be "implicit" or "starttls" or "none".',
     f"[work]\n{GOOD}tls = ['none']\n": 'tls has to be "implicit" or "starttls" or "none".',
     f"[work]\n{GOOD}user = ''\n": "user has to be one line of text.",
+    f"[work]\n{GOOD}from = []\n": "from has to be an address or a list of addresses.",
+    f"[b]\n{GOOD}from = [\n 'port=1',\n] # port\n# port\nport = 0\n\n[work]\n{GOOD}": (
+        "accounts.toml, line 7, account “b”: port has to be"
+    ),
+    f"[b]\n{GOOD}from = [\n 'from = 1',\n 1]\n[c]\n{GOOD}": "line 3, account “b”: from has to be",
     f"[work]\n{GOOD}from = [1]\n": "from has to be an address or a list of addresses.",
     f"[work]\n{GOOD}from = 'Me me@b.c'\n": "from has to be an address or a list of addresses.",
+    f"[work]\n{GOOD}mechanisms = ['hush']\n": "mechanisms for a login; there are EXTERNAL, SCRAM-",
     f"[work]\n{GOOD}mechanisms = 1\n": "mechanisms has to be a list of names",
     f"[work]\n{GOOD}client-certificate = ['a', 'b', 'c']\n": "client-certificate has to be a file",
     f"[work]\n{GOOD}send-in-clear = 'yes'\n": "send-in-clear has to be true or false.",
-    "[work]\nport = 465\n": "account “work”: it has no host.",
+    f"[a]\n{GOOD}[work]\nport = 465\n": "accounts.toml, line 3, account “work”: it has no host.",
     f"[work]\n{GOOD}tls = 'none'\n": "Account “work”: Without TLS the mail and the password",
 }  # fmt: skip
 
@@ -181,6 +189,15 @@ def test_a_name_that_is_not_there_is_told(smtps: Run, file: Path) -> None:
     file.write_text(f"[work]\n{GOOD}[home]\n{GOOD}")
     assert "did you mean “work”?" in smtps("check", "--account", "wrok").stderr
     assert "there are work, home." in smtps("check", "--account", "zzz").stderr
+
+
+def test_an_account_in_place_of_a_host_is_told(smtps: Run, file: Path) -> None:
+    file.write_text(f"['nosuch.invalid']\n{GOOD}")
+    hint = "“nosuch.invalid” is an account: --account nosuch.invalid goes to its host.\n"
+    for words in (["nosuch.invalid"], ["check", "nosuch.invalid"]):
+        done = smtps(*words)
+        assert (done.returncode, done.stderr.count(hint)) == (68, 1), done.stderr
+    assert "is an account" not in smtps("other.invalid").stderr
 
 
 def test_a_file_that_others_can_write_is_not_used(smtps: Run, file: Path) -> None:
@@ -226,3 +243,9 @@ def test_the_choice_is_that_of_emacs() -> None:
         accounts.chosen(many, "")
     with pytest.raises(UsageError):
         accounts.chosen(many)
+
+
+def test_a_byte_order_mark_is_passed_over(file: Path) -> None:
+    file.write_text(f'[work]\n{GOOD}mechanisms = ["fast", "plain"]\n', "utf-8-sig")
+    (account,) = accounts.read(file)
+    assert (account.name, account.mechanisms) == ("work", ("FAST", "PLAIN"))

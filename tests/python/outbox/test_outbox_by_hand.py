@@ -18,6 +18,7 @@ from smtps.outbox.journal import Journal, results
 from smtps.outbox.spool import Spool
 from smtps.protocol.envelope import Envelope
 from smtps.protocol.outcome import Fate, Outcome, Verdict
+from smtps.rpc import codec
 from smtps.rpc.codec import Keyword, Symbol, Value, dumps, loads, plist
 from smtps.rpc.stdio import Wire
 
@@ -61,6 +62,27 @@ def ask(
         await app.close()
 
     asyncio.run(asked())
+
+
+@pytest.mark.parametrize("odd", ["", '"o\\ d"@x.example', "ü@x.example"])
+def test_many_recipients_are_read_fast_and_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    box = Spool(tmp_path / "box")
+    many = Envelope(
+        "f@x.example", (*(f"a{n}@x.example" for n in range(2000)), *filter(None, [odd]))
+    )
+    directory = box.take_in(Account("localhost", 1, "none"), many, lambda: [b"x"], "1", "queue")
+    taken = []
+
+    def counted(text: str) -> Value:
+        taken.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(codec, "loads", counted)
+    assert overview.found(box, directory.name).mail == box.entry(directory)
+    assert box.entry(directory).envelope.recipients == many.recipients
+    assert odd or sum(taken) < 3000
 
 
 def test_a_dropped_mail_leaves_nothing(tmp_path: Path) -> None:

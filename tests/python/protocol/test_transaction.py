@@ -404,10 +404,27 @@ def test_who_is_refused_for_now_is_told_apart() -> None:
     envelope = Envelope("me@x", ("a@x", "b@x", "c@x"))
     outcome, _, _ = deliver([HI, BOTH, OK, NO, OK, LATER, OK], envelope=envelope)
     assert outcome.text.endswith(
-        " It refused a@x: “550 5.1.1 no”. It refused for now c@x: “450 4.2.1 later”."
+        " It refused a@x: “550 5.1.1 no”. It refused c@x for now: “450 4.2.1 later”."
     )
     outcome, _, _ = deliver([HI, BOTH, OK, LATER, LATER, LATER, NO], envelope=envelope)
-    assert outcome.text == "mx refused for now a@x, b@x, c@x: “450 4.2.1 later”."
+    assert outcome.text == "mx refused a@x, b@x, c@x for now: “450 4.2.1 later”."
+    outcome, _, _ = deliver([HI, BOTH, OK, OK, LATER], envelope=Envelope("me@x", ("a@x",)))
+    assert outcome.text == "mx refused the message for now: “450 4.2.1 later”."
+
+
+@pytest.mark.parametrize(
+    ("address", "step"),
+    [
+        (
+            "b@bücher.example",
+            "Write the domain of b@bücher.example in ASCII, as its owner does: xn--….",
+        ),
+        ("ü@x", "Send by another server, or name an address in ASCII instead of ü@x."),
+    ],
+)
+def test_what_to_do_about_an_address_beyond_ascii_is_told(address: str, step: str) -> None:
+    outcome, _, _ = deliver([HI, BOTH], envelope=Envelope("me@x", ("a@x", address)))
+    assert (outcome.status, outcome.text.endswith(f"; nothing was sent. {step}")) == (65, True)
 
 
 def test_all_or_none_is_told_who_was_refused_with_which_words() -> None:
