@@ -223,6 +223,7 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq-local scroll-conservatively 1000)
   (setq-local mode-line-process '((:eval (smtps-session--mode-line))))
   (add-hook 'eldoc-documentation-functions #'smtps-explain-eldoc nil t)
+  (setq-local smtps-base64-insert-plain-function #'smtps-session--insert-plain)
   (setq-local smtps-explain-at-point-function #'smtps-explain-session-line)
   (smtps-session-look--set-up)
   (smtps-session-steps--set-up)

@@ -514,6 +514,52 @@
     (smtps-session-test-type "auth plain and simple")
     (should (equal (smtps-session-test-hidden) "auth plain and simple"))))
 
+(ert-deftest smtps-session-test-a-login-that-is-pasted-is-hidden ()
+  (let ((kill-ring nil))
+    (pcase-dolist (`(,pasted ,seen)
+                   '(("auth login\ndXNl\nc2Vj" "auth login\n****\n****")
+                     ("noop\nAUTH PLAIN\nAHVw\nmail from:<a@b.c>"
+                      "noop\nAUTH PLAIN\n****\nmail from:<a@b.c>")
+                     ("auth login dXNl\n\nc2Vj" "auth login ****\n\n****")
+                     ("auth login\nauth plain AHVw" "auth login\nauth plain ****")
+                     ("noop\nrset" "noop\nrset")))
+      (smtps-session-test-with
+        (switch-to-buffer (current-buffer))
+        (smtps-session-test-state 'ready nil)
+        (insert pasted)
+        (should (equal (smtps-session-test-hidden) seen))
+        ;; Whatever line of it is changed.
+        (smtps-session-test-type "eA")
+        (should (equal (smtps-session-test-hidden)
+                       (concat seen (if (string-suffix-p "*" seen) "**" "eA"))))
+        (smtps-session-test-press "C-c C-u")
+        (should (equal (smtps-session-test-text) "send> "))
+        (should-not (string-search "c2Vj" (format "%S" kill-ring)))
+        (should-not (string-search "AHVw" (format "%S" kill-ring)))))
+    ;; What has nothing hidden can be yanked.
+    (should (equal (car kill-ring) "noop\nrseteA"))))
+
+(ert-deftest smtps-session-test-the-string-of-auth-plain-at-the-prompt ()
+  "Where AUTH was not typed, it comes before the string, which is hidden there."
+  (pcase-dolist (`(,typed ,due ,seen)
+                 '(("" nil "auth plain ****") ("auth plain " nil "auth plain ****")
+                   ("auth plain" nil "auth plain ****") ("  " nil "  auth plain ****") ("noop\n" nil "noop\nauth plain ****")
+                   ("auth plain\n" nil "auth plain\n****")
+                   ("" credentials "****") ("" response "****")))
+    (smtps-session-test-with
+      (switch-to-buffer (current-buffer))
+      (smtps-session-test-state 'ready nil)
+      (when due
+        (smtps-session-test-state 'authenticating due))
+      (insert typed)
+      (cl-letf (((symbol-function 'read-string) (lambda (&rest _) "u"))
+                ((symbol-function 'smtps-credentials-read)
+                 (lambda (&rest _) (copy-sequence "p"))))
+        (call-interactively #'smtps-base64-auth-plain))
+      (should (equal (replace-regexp-in-string "\\*+" "****" (smtps-session-test-hidden))
+                     seen))
+      (should (string-suffix-p "AHUAcA==" (smtps-session-test-text))))))
+
 (ert-deftest smtps-session-test-the-server-does-not-wait-for-the-password ()
   (smtps-session-test-with
     (smtps-session-test-state 'authenticating 'password)
