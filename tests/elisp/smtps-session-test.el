@@ -15,8 +15,12 @@
 (require 'ert)
 (require 'cl-lib)
 (require 'auth-source)
+(require 'tmm)
 (require 'smtps-session)
 (require 'smtps-session-fake)
+
+(defvar tmm-km-list)
+(defvar tmm-table-undef)
 
 ;;;; Opening
 
@@ -153,6 +157,21 @@
     (should (equal (smtps-session-test-hidden) "********"))
     (should (equal (smtps-session-test-text)
                    "recv> 220 hi\nrecv> 334 UGFzc3dvcmQ6\nsend> c2VjcmV0"))))
+
+(ert-deftest smtps-session-test-nothing-is-typed-at-the-end-of-a-narrowing ()
+  (smtps-session-test-with
+    (switch-to-buffer (current-buffer))
+    (smtps-session-test-recv "220 hi")
+    (dolist (count '(4 6 9 13))
+      (widen)
+      (narrow-to-region (point-min) (+ (point-min) count))
+      (goto-char (point-max))
+      (should-error (smtps-session-test-type "x") :type 'text-read-only)
+      (should (equal (smtps-session-test-text) (substring "recv> 220 hi\n" 0 count))))
+    (widen)
+    (goto-char (point-max))
+    (smtps-session-test-type "x")
+    (should (equal (smtps-session-test-text) "recv> 220 hi\nsend> x"))))
 
 (ert-deftest smtps-session-test-the-window-follows-only-who-types ()
   (smtps-session-test-with
@@ -387,6 +406,29 @@
     (smtps-session-test-type "ab")
     (smtps-session-test-press "C-c C-u")
     (should (equal (smtps-session-test-text) "send> "))))
+
+(ert-deftest smtps-session-test-the-menu-bar-on-a-terminal ()
+  "What comint does to a process, and to file names, is not offered by `M-`'."
+  (smtps-session-test-with
+    (switch-to-buffer (current-buffer))
+    (let (tmm-km-list tmm-table-undef)
+      (map-keymap (lambda (key binding) (tmm-get-keymap (cons key binding)))
+                  (menu-bar-keymap))
+      (should (assoc "Session" tmm-km-list))
+      (should (assoc "In/Out" tmm-km-list))
+      (should-not (assoc "Signals" tmm-km-list))
+      (should-not (assoc "Complete" tmm-km-list)))))
+
+(ert-deftest smtps-session-test-takes-the-window ()
+  "As M-x shell does; who has said otherwise is obeyed."
+  (smtps-session-test-with-helper
+    (delete-other-windows)
+    (let ((window (selected-window)))
+      (should (eq (smtps-session "mx.test:465") (window-buffer window)))
+      (should (one-window-p))
+      (let ((display-buffer-alist '(("\\`\\*smtps " display-buffer-pop-up-window))))
+        (smtps-session "mx.test:465")
+        (should-not (eq (selected-window) window))))))
 
 (ert-deftest smtps-session-test-mode-line ()
   (smtps-session-test-with

@@ -140,6 +140,13 @@ def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> 
     assert SECRET not in "".join(shown)
 
 
+def test_a_star_behind_a_refused_login_is_no_secret() -> None:
+    steps: Steps = {"auth": b"504 5.5.4 no\r\n"}
+    _, shown, _ = held(steps, ("ehlo x", "auth plain", "*", "quit"), "none", script=True)
+    assert "*" in shown
+    assert "<the-sasl-response>" not in shown
+
+
 FAR = "mx.test"
 LOGIN = ("ehlo x", f"auth plain {SECRET}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -176,6 +177,27 @@ def test_a_server_that_tls_does_not_find_right_gets_nothing_more(
         assert left == ["led> EHLO [127.0.0.1]", "led> STARTTLS"]
 
 
+def test_without_starttls_it_is_told_what_was_not_sent() -> None:
+    """EHLO was."""
+    with Server(Script({"ehlo": b"250 mx.test\r\n"}, tls="starttls")) as server:
+        shown, _ = held(
+            Account("localhost", server.port, "starttls"), [by_hand.greet("starttls"), "quit"]
+        )
+    [told] = [line for line in shown if line.startswith("!")]
+    assert "does not offer STARTTLS, so no mail and no password was sent" in told
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1"])
+def test_what_a_server_proves_a_password_by_is_not_shown(sandbox: Sandbox, mechanism: str) -> None:
+    """With it and the challenge before, passwords could be tried (RFC 5802 section 9)."""
+    shown, error = held(at(sandbox, mechanism=mechanism), [LOGIN, "quit"])
+    assert error is None
+    assert f"- Logged in by {mechanism}." in shown
+    first, final = [line.removeprefix("recv> 334 ") for line in shown if "recv> 334" in line]
+    assert base64.b64decode(first).startswith(b"r=")
+    assert final == "<masked>"
+
+
 STARTTLS_FAILS: dict[str, Steps] = {
     "more text behind it": {"starttls": (Say(b"220 go\r\n250 as if under TLS\r\n"), Stall())},
     "refused": {"starttls": b"454 4.7.0 not now\r\n"},
@@ -217,7 +239,7 @@ def test_no_password_leaves_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(session, "is_loopback", lambda host: False)
         shown, error = held(Account("localhost", server.port, "starttls", USER), [LOGIN, "quit"])
     assert error is None
-    assert any("STARTTLS comes first. Nothing was sent." in line for line in shown)
+    assert any("STARTTLS comes first. No password was sent." in line for line in shown)
     assert b"AUTH" not in server.records[0].clear.upper()
 
 
