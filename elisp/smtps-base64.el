@@ -130,8 +130,8 @@ kept in the buffer of messages, since it may be a secret."
   "Return AUTH PLAIN's one string for USER and PASSWORD (RFC 4616 section 2).
 Called as a command, ask for both and insert the string at point: who has
 it has the password.  In a session it is hidden, and AUTH PLAIN comes before
-it where that was not typed.  Signal `smtps-base64-error' if one of them is empty
-or has a NUL."
+it where that was not typed.  Signal `smtps-base64-error' if one of the two
+is empty or has a NUL."
   (interactive
    (progn
      (barf-if-buffer-read-only)
