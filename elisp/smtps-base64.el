@@ -122,12 +122,16 @@ kept in the buffer of messages, since it may be a secret."
             (message "“%s”" (smtps-base64-visible text))))
         text))))
 
+(defvar smtps-base64-insert-plain-function #'insert
+  "Function that puts AUTH PLAIN's string, its argument, at point.")
+
 ;;;###autoload
 (defun smtps-base64-auth-plain (user password)
   "Return AUTH PLAIN's one string for USER and PASSWORD (RFC 4616 section 2).
 Called as a command, ask for both and insert the string at point: who has
-it has the password.  Signal `smtps-base64-error' if one of them is empty
-or has a NUL."
+it has the password.  In a session it is hidden, and AUTH PLAIN comes before
+it where that was not typed.  Signal `smtps-base64-error' if one of the two
+is empty or has a NUL."
   (interactive
    (progn
      (barf-if-buffer-read-only)
@@ -145,7 +149,7 @@ or has a NUL."
       (clear-string clear)
       (when (called-interactively-p 'any)
         (clear-string password)
-        (insert string))
+        (funcall smtps-base64-insert-plain-function string))
       string)))
 
 (provide 'smtps-base64)

@@ -129,6 +129,11 @@ mails that were sent are in it."
   "Return the first word of what was sent in EXCHANGE, in capitals."
   (upcase (car (split-string (or (plist-get exchange :sent) "") " "))))
 
+(defun smtps-session-keep-address (sent)
+  "Return the address in SENT, MAIL or RCPT with their parameters, or nil."
+  (and (string-match ":[ \t]*<?\\(\\(?:\"\\(?:[^\"\\]\\|\\\\.\\)*\"\\|[^\"<> \t]\\)*\\)" sent)
+       (match-string 1 sent)))
+
 (defun smtps-session-keep-code (exchange)
   "Return the code of the reply in EXCHANGE, a number, or nil."
   (let ((line (car (last (plist-get exchange :reply)))))

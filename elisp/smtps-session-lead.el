@@ -35,6 +35,12 @@
   (when smtps-session--data
     (user-error "DATA is open: a line with only a dot ends the message")))
 
+(defun smtps-session-lead--assert-free ()
+  "Signal an error unless smtps could now say a command."
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-no-data)
+  (smtps-session-lead--assert-begun))
+
 (cl-defun smtps-session-lead--call (method args &key then finally)
   "Call METHOD of the helper for this session with ARGS.
 THEN is called in this buffer with what it returns, FINALLY in any case."
@@ -87,18 +93,14 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
 (defun smtps-session-greet ()
   "Have smtps greet the server: EHLO, or HELO where it knows no other."
   (interactive)
-  (smtps-session-lead--assert-ready)
-  (smtps-session-lead--assert-no-data)
-  (smtps-session-lead--assert-begun)
+  (smtps-session-lead--assert-free)
   (smtps-session-lead--call 'session-greet nil))
 
 ;;;###autoload
 (defun smtps-session-start-tls ()
   "Have smtps greet the server, start TLS, and greet it again under TLS."
   (interactive)
-  (smtps-session-lead--assert-ready)
-  (smtps-session-lead--assert-no-data)
-  (smtps-session-lead--assert-begun)
+  (smtps-session-lead--assert-free)
   (when smtps-session-tls
     (user-error "The session is under TLS already (%s)" smtps-session-tls))
   (smtps-session-lead--call 'session-greet '(:starttls t)))
@@ -125,6 +127,20 @@ THEN is called in this buffer with what it returns, FINALLY in any case."
            (smtps-credentials-login account user-mail-address))
       (smtps-session-read-name (plist-get account :host) (plist-get account :port))))
 
+(defun smtps-session-lead--assert-may-log-in ()
+  "Signal an error unless smtps could now log in."
+  (smtps-session-lead--assert-free)
+  (when smtps-session-mechanism
+    (user-error "Somebody is logged in already (%s)" smtps-session-mechanism))
+  (when (and smtps-session-offers (null (smtps-session-mechanisms)))
+    (user-error "The server offers no login (AUTH)%s"
+                (if (and (null smtps-session-tls)
+                         (member "STARTTLS" smtps-session-offers))
+                    (substitute-command-keys
+                     "; it may under TLS, which \\<smtps-session-mode-map>\
+\\[smtps-session-start-tls] starts")
+                  ""))))
+
 ;;;###autoload
 (defun smtps-session-log-in (&optional mechanism)
   "Have smtps log in, by MECHANISM or by what it takes for the best.
@@ -132,18 +148,14 @@ With a prefix argument, choose the mechanism.  User and password are there
 before the first line leaves: from auth-source, or asked for."
   (interactive
    (progn
-     (smtps-session-lead--assert-ready)
+     (smtps-session-lead--assert-may-log-in)
      (list (and current-prefix-arg
                 (completing-read "Log in by: "
                                  (or (smtps-session-mechanisms)
                                      (user-error "The server has not said yet \
 what it offers: greet it first"))
                                  nil t)))))
-  (smtps-session-lead--assert-ready)
-  (smtps-session-lead--assert-no-data)
-  (smtps-session-lead--assert-begun)
-  (when smtps-session-mechanism
-    (user-error "Somebody is logged in already (%s)" smtps-session-mechanism))
+  (smtps-session-lead--assert-may-log-in)
   (let* ((account (smtps-session-lead--account))
          (secret (not (member mechanism smtps-session-lead--without-secret)))
          (user (unless (equal mechanism "ANONYMOUS")
@@ -273,18 +285,22 @@ One that is no whole mail is copied as it is, and has none."
          (write-region nil nil file nil 'silent))
        nil))))
 
+(defun smtps-session-lead--assert-envelope ()
+  "Signal an error unless a message could be sent behind what was typed."
+  (smtps-session-lead--assert-ready)
+  (smtps-session-lead--assert-begun)
+  (unless (or smtps-session--data (eq smtps-session-state 'rcpt))
+    (user-error "The message comes behind MAIL and RCPT; %s sends all of it"
+                (substitute-command-keys "\\[smtps-session-send-transaction]"))))
+
 ;;;###autoload
 (defun smtps-session-send-message (source)
   "Have smtps send the message in SOURCE, a buffer, behind the envelope typed here.
 With a prefix argument, a file.  DATA is said first where it was not; line
 ends are made right, dots stuffed, and a line with only a dot ends it."
-  (interactive (progn (smtps-session-lead--assert-ready)
+  (interactive (progn (smtps-session-lead--assert-envelope)
                       (list (smtps-session-lead--read-source "Send the message in: "))))
-  (smtps-session-lead--assert-ready)
-  (smtps-session-lead--assert-begun)
-  (unless (or smtps-session--data (eq smtps-session-state 'rcpt))
-    (user-error "The message comes behind MAIL and RCPT; %s sends all of it"
-                (substitute-command-keys "\\[smtps-session-send-transaction]")))
+  (smtps-session-lead--assert-envelope)
   (smtps-session-lead--with-message
    source
    (lambda (file _envelope done)
@@ -301,11 +317,9 @@ ends are made right, dots stuffed, and a line with only a dot ends it."
 With a prefix argument, a file.  Sender and recipients are shown first, and
 may be changed.  If a login was refused here, log in first; the password is
 asked for again."
-  (interactive (progn (smtps-session-lead--assert-ready)
+  (interactive (progn (smtps-session-lead--assert-free)
                       (list (smtps-session-lead--read-source "Send the mail in: "))))
-  (smtps-session-lead--assert-ready)
-  (smtps-session-lead--assert-no-data)
-  (smtps-session-lead--assert-begun)
+  (smtps-session-lead--assert-free)
   (smtps-session-lead--with-message
    source
    (lambda (file envelope done)
@@ -360,11 +374,9 @@ Then the password is in memory.  Call OTHERWISE if that comes to nothing."
   "Have smtps ask whether the server would take RECIPIENT, and take it back.
 The sender is the account's.  No mail is sent.  A server may say yes now and
 no when the mail comes."
-  (interactive (progn (smtps-session-lead--assert-ready)
+  (interactive (progn (smtps-session-lead--assert-free)
                       (list (read-string "Would it take RCPT TO: "))))
-  (smtps-session-lead--assert-ready)
-  (smtps-session-lead--assert-no-data)
-  (smtps-session-lead--assert-begun)
+  (smtps-session-lead--assert-free)
   ;; One may have copied the brackets, and the name before them.
   (setq recipient (string-trim (if (string-match "<\\([^<>]*\\)>[ \t]*\\'" recipient)
                                    (match-string 1 recipient)

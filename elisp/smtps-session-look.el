@@ -130,7 +130,9 @@
       (let ((category (intern (format "%s-line" face))))
         (setplist category
                   (list 'face face 'font-lock-face face 'field 'output
-                        'read-only t 'front-sticky '(read-only) 'rear-nonsticky t
+                        'read-only t 'front-sticky '(read-only)
+                        ;; Read only at its end, too, which may be that of a narrowing.
+                        'rear-nonsticky '(field)
                         'help-echo #'smtps-explain-help-echo))
         (put face 'smtps-session-category category)
         category)))

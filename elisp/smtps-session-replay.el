@@ -98,10 +98,31 @@ Return nil if none of EXCHANGES is a login."
         (smtps-session-lead--fetch-password account)
         (list account user)))))
 
+(defun smtps-session-replay--recipients (exchanges)
+  "Return who got the mails that EXCHANGES sent, a list of addresses."
+  (let (to got)
+    (dolist (exchange exchanges)
+      (pcase (smtps-session-keep-verb exchange)
+        ((or "MAIL" "RSET") (setq to nil))
+        ("RCPT" (when (memql (smtps-session-keep-code exchange) '(250 251 252))
+                  (push (smtps-session-keep-address (plist-get exchange :sent)) to)))
+        ((or "." "BDAT") (setq got (append to got)))))
+    (delete-dups (nreverse got))))
+
+(defun smtps-session-replay--confirm (read host)
+  "Ask whether to send by HOST the mails in READ, a transcript, if it has any.
+Signal `user-error' if not."
+  (let ((to (smtps-session-replay--recipients (plist-get read :exchanges))))
+    (unless (or (null to)
+                (y-or-n-p (format "This sends the mail to %s once more, by %s; go on? "
+                                  (string-join to ", ") host)))
+      (user-error "Nothing was sent"))))
+
 ;;;###autoload
 (defun smtps-session-replay (file host &rest properties)
   "Say to HOST what was said in the session that was saved in FILE.
 HOST may be HOST:PORT; it is asked for, and the one in FILE is the default.
+Where that sends a mail once more, it is asked whether to.
 PROPERTIES are as in `smtps-session'.  Each line is sent when the one before was
 answered; a reply with another code than then is told, and ends the replay if it
 is of another kind.  The session then is yours.  Return its buffer."
@@ -115,6 +136,7 @@ is of another kind.  The session then is yours.  Return its buffer."
                                  nil nil nil 'smtps-session-history default))
           (tls (unless (smtps-session-replay--tls read host)
                  (smtps-host-read-tls host nil))))
+     (smtps-session-replay--confirm read host)
      (append (list file host) (and tls (list :tls tls)))))
   (let* ((read (smtps-session-keep-read-file (expand-file-name file)))
          (exchanges (smtps-session-replay--join-logins (plist-get read :exchanges)))

@@ -17,15 +17,17 @@
 (require 'smtps-session-buffer)
 
 (defconst smtps-session--auth-regexp
-  "^[ \t]*auth[ \t]+[^ \t\n]+[ \t]+\\([^ \t\n].*\\)"
-  "An AUTH command with a secret in it, the first group (RFC 4954 section 4).")
+  "^[ \t]*auth[ \t]+[^ \t\n]+[ \t]*\\(.*\\(?:\n[ \t]*[^ \t\n]*[ \t]*$\\)*\\)"
+  "An AUTH command; the first group is what may be a secret (RFC 4954 section 4).
+That is what stands behind the mechanism, and each line below that is one word,
+as base64 is: what the server is going to ask for.")
 
 (defvar-local smtps-session--typed-at 0
   "When a letter was typed here last, in seconds since the epoch.")
 
 (defun smtps-session--hide (beg end _old)
   "Show what is typed from BEG to END as stars if it is not to be seen.
-What stands behind the mechanism of an AUTH is not, either."
+What stands behind the mechanism of an AUTH is not, either, nor what answers it."
   (when (and (get-buffer-process (current-buffer))
              (>= beg (smtps-session--mark)))
     (when (eq this-command 'self-insert-command)
@@ -36,30 +38,28 @@ What stands behind the mechanism of an AUTH is not, either."
         (save-excursion
           (save-restriction
             (save-match-data
-              (smtps-session--narrow-to-lines beg end)
+              ;; All of it: a line may be a secret by one above it.
+              (widen)
+              (narrow-to-region (smtps-session--mark) (point-max))
+              (goto-char (point-min))
               (remove-text-properties (point-min) (point-max) '(display nil))
               (while (smtps-session--next-secret)
                 (smtps-session--star (match-beginning 1) (match-end 1))))))))))
 
-(defun smtps-session--narrow-to-lines (beg end)
-  "Narrow to the typed lines that BEG to END is in, point before them."
-  (let ((inhibit-field-text-motion t))
-    (goto-char beg)
-    (narrow-to-region (max (smtps-session--mark) (line-beginning-position))
-                      (progn (goto-char end) (line-end-position)))
-    (goto-char (point-min))))
-
 (defun smtps-session--next-secret ()
   "Search from point for what is secret in a typed AUTH; return non-nil if found."
-  (let ((case-fold-search t))
-    (and (not smtps-session--data)
-         (re-search-forward smtps-session--auth-regexp nil t))))
+  (let ((case-fold-search t) found)
+    (unless smtps-session--data
+      (while (and (setq found (re-search-forward smtps-session--auth-regexp nil t))
+                  (not (string-match-p "[^ \t\n]" (match-string 1))))))
+    found))
 
 (defun smtps-session--star (beg end)
-  "Show stars from BEG to END."
+  "Show stars from BEG to END, lines as lines."
   (while (< beg end)
     ;; A string of its own for each, or neighbours are shown as one.
-    (put-text-property beg (1+ beg) 'display (string ?*))
+    (unless (eq (char-after beg) ?\n)
+      (put-text-property beg (1+ beg) 'display (string ?*)))
     (setq beg (1+ beg))))
 
 (defun smtps-session--without-hidden (text)
@@ -82,6 +82,22 @@ The kill ring is read by all, and by other programs, too."
       (save-excursion
         (goto-char (smtps-session--mark))
         (smtps-session--next-secret))))
+
+(defun smtps-session--insert-plain (string)
+  "Insert STRING, which is AUTH PLAIN's, so that it is hidden and can be sent.
+Say AUTH PLAIN before it where nothing is typed that it could answer."
+  (let ((before (buffer-substring-no-properties (smtps-session--mark)
+                                                (max (smtps-session--mark) (point))))
+        (case-fold-search t))
+    (when (or smtps-session--data (eq (smtps-session--due) 'username))
+      (user-error "Here it would be seen: the server waits for %s"
+                  (if smtps-session--data "the message" "the username")))
+    (cond ((smtps-session--hidden-p))
+          ((string-match "^[ \t]*auth[ \t]+plain\\([ \t\n]*\\)\\'" before)
+           (when (string= (match-string 1 before) "")
+             (insert " ")))
+          ((string-match-p "^[ \t]*\\'" before) (insert "auth plain ")))
+    (insert string)))
 
 (defun smtps-session--erase-secret (due)
   "Erase what is half typed, as DUE, for a login that is over.

@@ -17,11 +17,6 @@
 
 ;;;; What was done
 
-(defun smtps-session-share--address (sent)
-  "Return the address in SENT, MAIL or RCPT with their parameters, or nil."
-  (and (string-match ":[ \t]*<?\\([^<> \t]*\\)" sent)
-       (match-string 1 sent)))
-
 (defun smtps-session-share--envelope (exchanges)
   "Return the sender and the recipients of the last mail in EXCHANGES, a list.
 The sender is nil where there was none."
@@ -29,9 +24,9 @@ The sender is nil where there was none."
     (dolist (exchange exchanges)
       (let ((sent (plist-get exchange :sent)))
         (pcase (smtps-session-keep-verb exchange)
-          ("MAIL" (setq from (smtps-session-share--address sent)
+          ("MAIL" (setq from (smtps-session-keep-address sent)
                         to nil))
-          ("RCPT" (push (smtps-session-share--address sent) to)))))
+          ("RCPT" (push (smtps-session-keep-address sent) to)))))
     (cons from (delete-dups (delq nil (nreverse to))))))
 
 (defun smtps-session-share--mechanism (exchanges)

@@ -87,6 +87,7 @@
     (define-key map (kbd "C-c C-z") #'ignore)
     (define-key map (kbd "C-c C-\\") #'ignore)
     (define-key map (kbd "C-c C-o") #'ignore)
+    ;; See also `menu-bar-final-items' in the mode.
     (define-key map [menu-bar signals] #'undefined)
     (define-key map [menu-bar completion] #'undefined)
     (define-key map [menu-bar inout delete-output] #'undefined)
@@ -212,6 +213,9 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq-local comint-preoutput-filter-functions nil)
   (setq-local comint-input-filter-functions nil)
   (setq-local comint-inhibit-carriage-motion t)
+  ;; Among the last of the menu bar comint's would come before ours.
+  (setq-local menu-bar-final-items
+              (seq-difference menu-bar-final-items '(completion signals)))
   ;; No file names are completed here.
   (setq-local comint-dynamic-complete-functions nil)
   (setq-local completion-at-point-functions (list #'smtps-session-complete))
@@ -223,6 +227,7 @@ and \\[quit-window] puts the buffer away.  Where the server's certificate was re
   (setq-local scroll-conservatively 1000)
   (setq-local mode-line-process '((:eval (smtps-session--mode-line))))
   (add-hook 'eldoc-documentation-functions #'smtps-explain-eldoc nil t)
+  (setq-local smtps-base64-insert-plain-function #'smtps-session--insert-plain)
   (setq-local smtps-explain-at-point-function #'smtps-explain-session-line)
   (smtps-session-look--set-up)
   (smtps-session-steps--set-up)
@@ -303,7 +308,7 @@ FUNCTION is called in it, without arguments, once the helper has begun it."
             smtps-session--begun-function function)
       (smtps-credentials-fetch-passphrase arguments)
       (smtps-session--open))
-    (pop-to-buffer buffer)
+    (pop-to-buffer-same-window buffer)
     buffer))
 
 (defun smtps-session-reconnect ()

@@ -12,6 +12,9 @@ from typing import ClassVar
 
 Detail = str | int | bool | None | list[str]
 
+UNSENT = "No mail and no password was sent."
+"""What is true where TLS could not be had, also of a server that was greeted in clear."""
+
 
 class SmtpsError(Exception):
     """Anything that smtps itself reports.  Raised only through its leaves.

@@ -7,7 +7,7 @@
 ;;; Code:
 
 (require 'smtps-real)
-(require 'smtps-session)
+(require 'smtps-session-fake)
 (require 'smtps-session-lead)
 
 (defmacro smtps-session-lead-test-with (port &rest body)
@@ -231,7 +231,7 @@
                      ("\"a b\"@e.f" "\"a b\"@e.f")))
       (execute-kbd-macro (vconcat (kbd "C-c C-v") typed (kbd "RET")))
       (smtps-session-lead-test-until
-       (format "^- localhost would take %s: “250 .*”\\. Nothing was sent\\.$"
+       (format "^- localhost would take %s: “250 .*”\\. No mail was sent\\.$"
                (regexp-quote meant)))
       (should (equal (last (smtps-session-lead-test-sent) 3)
                      (list "MAIL FROM:<mine@poste.it>" (format "RCPT TO:<%s>" meant) "RSET"))))
@@ -249,6 +249,26 @@
     (smtps-session-lead-test-until "a@b.c>\nrecv> 250")
     (smtps-session-verify "d@e.f")
     (smtps-session-lead-test-until "^! A transaction is under way")))
+
+(ert-deftest smtps-session-lead-test-refused-before-anything-is-asked ()
+  (pcase-dolist (`(,state ,offers ,data ,refused)
+                 '((data nil t ("C-c C-v" "C-c C-a" "C-u C-c C-a" "C-c C-t" "C-u C-c C-t"))
+                   (ready ("SIZE 9" "PIPELINING") nil
+                          ("C-c C-a" "C-u C-c C-a" "C-c C-f" "C-u C-c C-f"))
+                   (mail ("AUTH PLAIN") nil ("C-c C-f"))))
+    (smtps-session-test-with
+      (switch-to-buffer (current-buffer))
+      (smtps-session-test-event 'offers :offers offers)
+      (smtps-session-test-state state nil 0 data)
+      (let* ((asked nil)
+             (ask (lambda (&rest _) (setq asked t) (error "Asked"))))
+        (cl-letf (((symbol-function 'read-file-name) ask)
+                  ((symbol-function 'read-buffer) ask)
+                  ((symbol-function 'read-string) ask)
+                  ((symbol-function 'completing-read) ask))
+          (dolist (keys refused)
+            (should-error (smtps-session-lead-test-press keys) :type 'user-error)
+            (should-not asked)))))))
 
 (ert-deftest smtps-session-lead-test-where-the-mail-is ()
   "What is asked for is told once, and no answer is not taken for a buffer."

@@ -72,7 +72,8 @@
   (smtps-session-replay-test-with
     (let* ((file (apply #'smtps-session-replay-test-record
                         smtps-session-replay-test-mail))
-           (text (smtps-real-file "saved")))
+           (text (smtps-real-file "saved"))
+           asked)
       (should-not (string-search (smtps-real-property :password) text))
       (should-not (string-search (smtps-base64-encode-string
                                   (smtps-real-property :password))
@@ -80,8 +81,18 @@
       (setq smtps-real-answers
             (list (format "localhost:%d" (smtps-real-property :starttls-port))))
       (with-current-buffer
-          (cl-letf (((symbol-function 'read-file-name) (lambda (&rest _) file)))
+          (cl-letf (((symbol-function 'read-file-name) (lambda (&rest _) file))
+                    ((symbol-function 'y-or-n-p)
+                     (lambda (prompt) (cdr (push prompt asked)))))
+            ;; A mail is not sent twice without a word.
+            (should-error (call-interactively #'smtps-session-replay) :type 'user-error)
+            (push (format "localhost:%d" (smtps-real-property :starttls-port))
+                  smtps-real-answers)
             (call-interactively #'smtps-session-replay)
+            (should (equal (car asked)
+                           (format "This sends the mail to to-address@other-host.it once \
+more, by localhost:%d; go on? "
+                                   (smtps-real-property :starttls-port))))
             (window-buffer))
         (smtps-session-replay-test-until "^- The replay is done: .*, all as recorded$")
         (should (string-search "send> Subject: Grüße\nsend> Text.\nsend> .\nrecv> 250"

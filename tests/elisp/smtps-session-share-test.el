@@ -42,6 +42,15 @@
                    "openssl s_client -quiet -crlf -connect mx.test:587 -starttls smtp \
 -servername mx.test -verify_hostname mx.test -verify_return_error -CAfile '/tmp/a b.pem'"))))
 
+(ert-deftest smtps-session-share-test-what-stands-in-quotes-is-no-end ()
+  (smtps-session-test-played '("mx.test:465")
+      '("recv> 220 x" "send> mail from:<\"a >\\\\\\\" b\"@c> SIZE=3" "recv> 250 ok"
+        "send> rcpt to:<\"a b\"@c> NOTIFY=NEVER" "recv> 250 ok"
+        "send> rcpt to:<d.\"e f\"@c>" "recv> 250 ok")
+    (should (string-suffix-p
+             "-f '\"a >\\\\\\\" b\"@c' -- '\"a b\"@c' 'd.\"e f\"@c' < message.eml"
+             (smtps-session-share-test-copy "smtps")))))
+
 (ert-deftest smtps-session-share-test-less-was-done ()
   (smtps-session-test-played '("mx.test") nil
     (should (equal (smtps-session-share-test-copy "smtps")

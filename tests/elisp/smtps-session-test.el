@@ -15,8 +15,12 @@
 (require 'ert)
 (require 'cl-lib)
 (require 'auth-source)
+(require 'tmm)
 (require 'smtps-session)
 (require 'smtps-session-fake)
+
+(defvar tmm-km-list)
+(defvar tmm-table-undef)
 
 ;;;; Opening
 
@@ -153,6 +157,21 @@
     (should (equal (smtps-session-test-hidden) "********"))
     (should (equal (smtps-session-test-text)
                    "recv> 220 hi\nrecv> 334 UGFzc3dvcmQ6\nsend> c2VjcmV0"))))
+
+(ert-deftest smtps-session-test-nothing-is-typed-at-the-end-of-a-narrowing ()
+  (smtps-session-test-with
+    (switch-to-buffer (current-buffer))
+    (smtps-session-test-recv "220 hi")
+    (dolist (count '(4 6 9 13))
+      (widen)
+      (narrow-to-region (point-min) (+ (point-min) count))
+      (goto-char (point-max))
+      (should-error (smtps-session-test-type "x") :type 'text-read-only)
+      (should (equal (smtps-session-test-text) (substring "recv> 220 hi\n" 0 count))))
+    (widen)
+    (goto-char (point-max))
+    (smtps-session-test-type "x")
+    (should (equal (smtps-session-test-text) "recv> 220 hi\nsend> x"))))
 
 (ert-deftest smtps-session-test-the-window-follows-only-who-types ()
   (smtps-session-test-with
@@ -388,6 +407,29 @@
     (smtps-session-test-press "C-c C-u")
     (should (equal (smtps-session-test-text) "send> "))))
 
+(ert-deftest smtps-session-test-the-menu-bar-on-a-terminal ()
+  "What comint does to a process, and to file names, is not offered by `M-`'."
+  (smtps-session-test-with
+    (switch-to-buffer (current-buffer))
+    (let (tmm-km-list tmm-table-undef)
+      (map-keymap (lambda (key binding) (tmm-get-keymap (cons key binding)))
+                  (menu-bar-keymap))
+      (should (assoc "Session" tmm-km-list))
+      (should (assoc "In/Out" tmm-km-list))
+      (should-not (assoc "Signals" tmm-km-list))
+      (should-not (assoc "Complete" tmm-km-list)))))
+
+(ert-deftest smtps-session-test-takes-the-window ()
+  "As M-x shell does; who has said otherwise is obeyed."
+  (smtps-session-test-with-helper
+    (delete-other-windows)
+    (let ((window (selected-window)))
+      (should (eq (smtps-session "mx.test:465") (window-buffer window)))
+      (should (one-window-p))
+      (let ((display-buffer-alist '(("\\`\\*smtps " display-buffer-pop-up-window))))
+        (smtps-session "mx.test:465")
+        (should-not (eq (selected-window) window))))))
+
 (ert-deftest smtps-session-test-mode-line ()
   (smtps-session-test-with
     (should (equal (smtps-session--mode-line) " opening"))
@@ -513,6 +555,52 @@
     (smtps-session-test-state 'data nil 0 t)
     (smtps-session-test-type "auth plain and simple")
     (should (equal (smtps-session-test-hidden) "auth plain and simple"))))
+
+(ert-deftest smtps-session-test-a-login-that-is-pasted-is-hidden ()
+  (let ((kill-ring nil))
+    (pcase-dolist (`(,pasted ,seen)
+                   '(("auth login\ndXNl\nc2Vj" "auth login\n****\n****")
+                     ("noop\nAUTH PLAIN\nAHVw\nmail from:<a@b.c>"
+                      "noop\nAUTH PLAIN\n****\nmail from:<a@b.c>")
+                     ("auth login dXNl\n\nc2Vj" "auth login ****\n\n****")
+                     ("auth login\nauth plain AHVw" "auth login\nauth plain ****")
+                     ("noop\nrset" "noop\nrset")))
+      (smtps-session-test-with
+        (switch-to-buffer (current-buffer))
+        (smtps-session-test-state 'ready nil)
+        (insert pasted)
+        (should (equal (smtps-session-test-hidden) seen))
+        ;; Whatever line of it is changed.
+        (smtps-session-test-type "eA")
+        (should (equal (smtps-session-test-hidden)
+                       (concat seen (if (string-suffix-p "*" seen) "**" "eA"))))
+        (smtps-session-test-press "C-c C-u")
+        (should (equal (smtps-session-test-text) "send> "))
+        (should-not (string-search "c2Vj" (format "%S" kill-ring)))
+        (should-not (string-search "AHVw" (format "%S" kill-ring)))))
+    ;; What has nothing hidden can be yanked.
+    (should (equal (car kill-ring) "noop\nrseteA"))))
+
+(ert-deftest smtps-session-test-the-string-of-auth-plain-at-the-prompt ()
+  "Where AUTH was not typed, it comes before the string, which is hidden there."
+  (pcase-dolist (`(,typed ,due ,seen)
+                 '(("" nil "auth plain ****") ("auth plain " nil "auth plain ****")
+                   ("auth plain" nil "auth plain ****") ("  " nil "  auth plain ****") ("noop\n" nil "noop\nauth plain ****")
+                   ("auth plain\n" nil "auth plain\n****")
+                   ("" credentials "****") ("" response "****")))
+    (smtps-session-test-with
+      (switch-to-buffer (current-buffer))
+      (smtps-session-test-state 'ready nil)
+      (when due
+        (smtps-session-test-state 'authenticating due))
+      (insert typed)
+      (cl-letf (((symbol-function 'read-string) (lambda (&rest _) "u"))
+                ((symbol-function 'smtps-credentials-read)
+                 (lambda (&rest _) (copy-sequence "p"))))
+        (call-interactively #'smtps-base64-auth-plain))
+      (should (equal (replace-regexp-in-string "\\*+" "****" (smtps-session-test-hidden))
+                     seen))
+      (should (string-suffix-p "AHUAcA==" (smtps-session-test-text))))))
 
 (ert-deftest smtps-session-test-the-server-does-not-wait-for-the-password ()
   (smtps-session-test-with

@@ -140,7 +140,7 @@
     (smtps-real-until (smtps-trust-test-greeted-p))
     (execute-kbd-macro (kbd "C-c C-s"))
     (smtps-real-until (not (smtps-session--open-p)))
-    (should (string-match-p "^! The certificate of localhost .+Nothing was sent"
+    (should (string-match-p "^! The certificate of localhost .+No mail and no password was sent"
                             (buffer-string)))
     (should-not (string-match-p "^send> \\(?:EHLO\\|[^EHS]\\)"
                                 (substring (buffer-string)

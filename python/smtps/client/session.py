@@ -277,7 +277,11 @@ class Session:
     @property
     def in_doubt(self) -> bool:
         """True while a message has left, and nobody knows whether it was taken."""
-        return any(command.verb in (Verb.BODY, Verb.BDAT_LAST) for command in self.connection.owed)
+        owed = list(self.connection.owed)
+        if self.connection.inside_chunk:
+            # Of the last one octets are missing: without them it is no message.
+            owed.pop()
+        return any(command.verb in (Verb.BODY, Verb.BDAT_LAST) for command in owed)
 
     async def _hold(self) -> None:
         self._stand()
@@ -612,7 +616,7 @@ class Session:
             return
         raise LoginError(
             f"Without TLS the password could be read on the way to {account.host}; STARTTLS "
-            "comes first. Nothing was sent."
+            "comes first. No password was sent."
         )
 
     def _observed(self, event: connection.Event) -> None:

@@ -11,6 +11,7 @@ import ssl
 from typing import NamedTuple
 
 from smtps.errors import (
+    UNSENT,
     CertificateError,
     ConfigurationError,
     ConnectionLostError,
@@ -184,7 +185,7 @@ class Layer:
 
     def _refused(self, error: ssl.SSLCertVerificationError) -> SmtpsError:
         refused = CertificateError(
-            f"The certificate of {self._host} is not accepted. Nothing was sent.",
+            f"The certificate of {self._host} is not accepted. {UNSENT}",
             host=self._host,
             code=error.verify_code,
             message=error.verify_message,
@@ -198,9 +199,7 @@ class Layer:
                 f"{self._host} answers in clear text: on this port it does not speak TLS at once. "
                 "Try STARTTLS (--tls starttls, :tls starttls), or another port."
             )
-        return TlsError(
-            f"The TLS handshake with {self._host} failed: {_words(error)}. Nothing was sent."
-        )
+        return TlsError(f"The TLS handshake with {self._host} failed: {_words(error)}. {UNSENT}")
 
     def _chain(self) -> tuple[bytes, ...]:
         """The chain as the server sent it.

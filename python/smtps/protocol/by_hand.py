@@ -86,7 +86,7 @@ def verify(envelope: Envelope) -> Part:
         yield from dialogue.say(commands.rset())
         if reply.category != 2:
             raise dialogue.refusal(reply, recipient)
-        return f"{host} would take {recipient}: “{reply}”. Nothing was sent."
+        return f"{host} would take {recipient}: “{reply}”. No mail was sent."
 
     return part
 

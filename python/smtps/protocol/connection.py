@@ -32,6 +32,10 @@ SERVICE_CLOSING = 421
 
 SECRET_MASK = b"<masked>"
 
+SCRAM_PROOF = b"v="
+"""What the server's last word in SCRAM begins with (RFC 5802 section 7): who has it, and the
+challenge before, can try passwords."""
+
 SHORT = 4
 """Octets from which on a secret is masked wherever it stands.  One or two letters stand in
 every text, which would lose its meaning, and tell them by what is missing: a shorter one is
@@ -186,9 +190,12 @@ class Connection:
             )
         words = text.split()
         verb = commands.TYPED.get(words[0].upper(), Verb.OTHER) if words else Verb.OTHER
-        if verb is Verb.OTHER and self._refused:
+        if verb is Verb.OTHER and self._refused and text != "*":
             return Command(
-                verb, octets, commands.MASKS["response"] if text else "", self._readings(text)
+                verb,
+                octets,
+                commands.MASKS["response"] if text else "",
+                self._readings(text),
             )
         if verb is Verb.AUTH and len(words) > 1:
             mechanism = words[1].upper()
@@ -302,10 +309,10 @@ class Connection:
         return self._secret.sub(SECRET_MASK, text) if self._secret else text
 
     def _masked_line(self, line: bytes) -> bytes:
-        if line.startswith(b"334 ") and self._secret:
+        if line.startswith((b"334 ", b"235 ")):
             # A challenge is shown as it came, and decoded.
-            clear = _clear(line[4:])
-            if clear is not None and self._secret.search(clear):
+            clear = _clear(line[4:]) or b""
+            if clear.startswith(SCRAM_PROOF) or (self._secret and self._secret.search(clear)):
                 return line[:4] + SECRET_MASK
         # A code is a code, though a secret may be the same three digits.
         code = 4 if _CODE.match(line) else 0

@@ -81,9 +81,9 @@ class Submission:
         if "STARTTLS" not in self.connection.extensions:
             raise Stop(
                 Verdict.LOGIN,
-                f"{self.host} does not offer STARTTLS, so nothing was sent: "
-                "without it anybody on the way could read the mail and the password. Is the port "
-                "right? At 465 TLS begins at once.",
+                f"{self.host} does not offer STARTTLS, so no mail and no password was sent: "
+                "without it anybody on the way could read them. Is the port right? At 465 TLS "
+                "begins at once.",
             )
         reply = (yield from self.dialogue.say(commands.starttls())).reply
         if reply.category == 4:

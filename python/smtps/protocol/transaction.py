@@ -469,8 +469,7 @@ class Transaction:
         last = self._rcpts[-1]
         return Stop(
             Verdict.DEFERRED if temporary(last) else Verdict.REFUSED,
-            f"{self._dialogue.host} refused {_listed(self._envelope.recipients)}"
-            f"{' for now' * temporary(last)}: “{last}”.",
+            f"{self._dialogue.host} {_each_told(self._refused())}.",
             last,
         )
 
@@ -505,13 +504,8 @@ class Transaction:
         text = f"{host} accepted the message for {count} recipient{'s' * (count != 1)}: “{final}”."
         if self._envelope.wishes.hold_until:
             text += f" It holds the message until {self._envelope.wishes.hold_until}."
-        for how, of_kind in (
-            ("", [each for each in refused if not temporary(each[1])]),
-            (" for now", [each for each in refused if temporary(each[1])]),
-        ):
-            if of_kind:
-                who = _listed([who for who, _ in of_kind])
-                text += f" It refused {who}{how}: “{of_kind[0][1]}”."
+        if refused:
+            text += f" It {_each_told(refused)}."
         if self._auth is not None and self._auth.category != 2:
             text += f" It had refused the login: “{self._auth}”."
         return text + parameters.without(host, self._left_out)
@@ -625,3 +619,19 @@ def _told(refused: Sequence[tuple[str, Reply]]) -> str:
     """Return REFUSED in words, each recipient with the reply it got, but not too many."""
     words = [f"{recipient} (“{reply}”)" for recipient, reply in refused[:3]]
     return ", ".join(words) + (f" and {len(refused) - 3} others" if len(refused) > 3 else "")
+
+
+def _each_told(refused: Sequence[tuple[str, Reply]]) -> str:
+    """Return REFUSED in words: each reply with those who got it, for good before for now."""
+    by_reply: dict[tuple[bool, str], list[str]] = {}
+    for recipient, reply in refused:
+        by_reply.setdefault((temporary(reply), str(reply)), []).append(recipient)
+    groups = sorted(by_reply.items(), key=lambda group: group[0][0])
+    words = [
+        f"refused {_listed(who)}{' for now' * for_now}: “{reply}”"
+        for (for_now, reply), who in groups[:3]
+    ]
+    others = sum(len(who) for _, who in groups[3:])
+    if others:
+        words.append(f"refused {others} other{'s' * (others != 1)}, too")
+    return ". It ".join(words)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from smtps.errors import CertificateError
+from smtps.errors import UNSENT, CertificateError
 
 
 class Words(NamedTuple):
@@ -51,7 +51,7 @@ def refused(
     reason = words.reason
     if code in (62, 64):
         reason += f" ({', '.join(names[:5]) or 'for none'})"
-    told = f"The certificate of {host} {reason}. Nothing was sent. {words.meaning}".strip()
+    told = f"The certificate of {host} {reason}. {UNSENT} {words.meaning}".strip()
     return CertificateError(
         f"{told} {offer}".strip(), host=host, reason=f"the certificate {reason}", told=told
     )
@@ -67,7 +67,7 @@ def another_key(host: str, port: int, shown: str, where: str | None) -> Certific
     step = f"change its line in {where}" if where else "try again: authorities decide then"
     told = (
         f"{host} at port {port} does not have the key {key}: SOMEBODY MAY BE IN BETWEEN. "
-        f"Nothing was sent. It showed {shown}."
+        f"{UNSENT} It showed {shown}."
     )
     return CertificateError(
         f"{told} If the server really has a new key, {step}.",

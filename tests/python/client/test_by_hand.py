@@ -140,6 +140,23 @@ def test_a_script_s_secret_is_masked_where_the_login_was_refused_before_it() -> 
     assert SECRET not in "".join(shown)
 
 
+def test_a_star_behind_a_refused_login_is_no_secret() -> None:
+    steps: Steps = {"auth": b"504 5.5.4 no\r\n"}
+    _, shown, _ = held(steps, ("ehlo x", "auth plain", "*", "quit"), "none", script=True)
+    assert "*" in shown
+    assert "<the-sasl-response>" not in shown
+
+
+@pytest.mark.parametrize("code", ["334", "235"])
+def test_what_a_server_proves_a_password_by_is_not_shown(code: str) -> None:
+    """With it and the challenge before, passwords could be tried (RFC 5802 section 9)."""
+    proof = base64.b64encode(b"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=").decode()
+    steps: Steps = {"auth": f"{code} {proof}\r\n".encode()}
+    _, shown, _ = held(steps, ("ehlo x", "auth scram-sha-1 biws", "*"), "none")
+    assert f"{code} <masked>" in shown
+    assert proof not in "".join(shown)
+
+
 FAR = "mx.test"
 LOGIN = ("ehlo x", f"auth plain {SECRET}")
 

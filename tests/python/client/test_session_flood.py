@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from hostile.server import Flood, Say, Script, Server, Stall
+from hostile.server import Flood, Say, Script, Server, Stall, Steps
 
 from smtps.client.account import Account
 from smtps.client.session import Closed, Event, Received, Session, Told
@@ -141,11 +141,14 @@ def test_hanging_up_before_the_message_is_answered_is_uncertain() -> None:
     assert "uncertain" in last.text
 
 
-def test_hanging_up_before_the_message_has_left_is_certain() -> None:
+@pytest.mark.parametrize("lines", [("mail from:<>",), ("bdat 6 last",), ("bdat 6 last", "Te")])
+def test_hanging_up_before_the_message_has_left_is_certain(lines: tuple[str, ...]) -> None:
     async def led(session: Session, sleeper: Sleeper) -> None:
-        session.send("mail from:<>")
-        await sleeper.shown("mail from:<>")
+        for line in lines:
+            session.send(line)
+            await sleeper.shown(line)
 
-    last = hold(Script({"mail": (Say(b""), Stall())}), led).events[-1]
+    stalled: Steps = {"mail": (Say(b""), Stall()), "bdat": (Say(b""), Stall())}
+    last = hold(Script(stalled), led).events[-1]
     assert isinstance(last, Closed)
     assert last.error is None

@@ -176,6 +176,16 @@ def test_a_server_that_tls_does_not_find_right_gets_nothing_more(
         assert left == ["led> EHLO [127.0.0.1]", "led> STARTTLS"]
 
 
+def test_without_starttls_it_is_told_what_was_not_sent() -> None:
+    """EHLO was."""
+    with Server(Script({"ehlo": b"250 mx.test\r\n"}, tls="starttls")) as server:
+        shown, _ = held(
+            Account("localhost", server.port, "starttls"), [by_hand.greet("starttls"), "quit"]
+        )
+    [told] = [line for line in shown if line.startswith("!")]
+    assert "does not offer STARTTLS, so no mail and no password was sent" in told
+
+
 STARTTLS_FAILS: dict[str, Steps] = {
     "more text behind it": {"starttls": (Say(b"220 go\r\n250 as if under TLS\r\n"), Stall())},
     "refused": {"starttls": b"454 4.7.0 not now\r\n"},
@@ -217,7 +227,7 @@ def test_no_password_leaves_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(session, "is_loopback", lambda host: False)
         shown, error = held(Account("localhost", server.port, "starttls", USER), [LOGIN, "quit"])
     assert error is None
-    assert any("STARTTLS comes first. Nothing was sent." in line for line in shown)
+    assert any("STARTTLS comes first. No password was sent." in line for line in shown)
     assert b"AUTH" not in server.records[0].clear.upper()
 
 

@@ -427,6 +427,31 @@ def test_what_to_do_about_an_address_beyond_ascii_is_told(address: str, step: st
     assert (outcome.status, outcome.text.endswith(f"; nothing was sent. {step}")) == (65, True)
 
 
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [
+        (
+            [NO, OK, b"554 5.7.1 spam\r\n", NO],
+            "It refused a@x, d@x: “550 5.1.1 no”. It refused c@x: “554 5.7.1 spam”.",
+        ),
+        (
+            [NO, b"554 b\r\n", b"554 c\r\n", OK, b"554 e\r\n", LATER],
+            "It refused a@x: “550 5.1.1 no”. It refused b@x: “554 b”. It refused c@x: “554 c”. "
+            "It refused 2 others, too.",
+        ),
+        (
+            [LATER, NO, LATER],
+            "mx refused b@x: “550 5.1.1 no”. It refused for now a@x, c@x: “450 4.2.1 later”.",
+        ),
+    ],
+)
+def test_each_reply_is_told_with_those_who_got_it(replies: list[bytes], told: str) -> None:
+    envelope = Envelope("me@x", tuple(f"{name}@x" for name in "abcdef"[: len(replies)]))
+    taken = OK in replies
+    outcome, _, _ = deliver([HI, BOTH, OK, *replies, *([OK] if taken else [])], envelope=envelope)
+    assert outcome.text.endswith(f" {told}" if taken else told)
+
+
 def test_all_or_none_is_told_who_was_refused_with_which_words() -> None:
     envelope = Envelope("me@x", ("a@x", "b@x", "c@x"), ALL)
     outcome, _, submission = deliver([HI, BOTH, OK, NO, OK, LATER, None], envelope=envelope)

@@ -109,7 +109,7 @@ def test_what_has_to_be_refused_is(
         outcome, told = sent(server, tls, authority.ca_file, Trust(files["good"].parent / "none"))
     assert outcome.status == 77
     assert BAD[name][1] in outcome.text
-    assert "Nothing was sent." in outcome.text
+    assert "No mail and no password was sent." in outcome.text
     assert untouched(server.records)
     # The chain is told all the same, and how its key could be trusted.
     assert any(line.startswith(" - public key sha256//") for line in told)
