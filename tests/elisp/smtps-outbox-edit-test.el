@@ -272,6 +272,8 @@ for part in email.message_from_binary_file(sys.stdin.buffer).walk():
       (should (string-match-p
                "^<#secure method=pgpmime mode=sign>\nSECRET täxt\n\\'" (buffer-string)))
       (should (smtps-real-told-p "was signed; what you send now is signed anew"))
+      ;; What is typed at once is typed into the text.
+      (should (looking-at-p "SECRET täxt"))
       (goto-char (point-max))
       (insert "More.\n")
       (message-send)
