@@ -839,12 +839,16 @@ is or can't be kept."
         (let ((inhibit-quit nil))
           (when composed
             (smtps-send--check-again composed))
-          (setq envelope (smtps-send--prepare source))
+          (setq envelope (smtps-send--schedule (smtps-send--prepare source)
+                                               composed)
+                afterwork (smtps-send--collect composed envelope))
+          ;; Last, since much may happen while a person is asked.
           (when composed
             (smtps-send--check-replaced composed
-                                        (plist-get envelope :recipients)))
-          (setq envelope (smtps-send--schedule envelope composed)
-                afterwork (smtps-send--collect composed envelope)))
+                                        (plist-get envelope :recipients))
+            (setq envelope `(:replaces ,(buffer-local-value 'smtps-send-replaces
+                                                            composed)
+                                       ,@envelope))))
         (setq id (smtps-outbox-put
                   envelope afterwork
                   (if (with-current-buffer source
@@ -944,9 +948,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (setq smtps-send--last id)
     (when (buffer-live-p composed)
       (with-current-buffer composed
-        (setq smtps-send--entry id)
-        (smtps-send--safely "what it replaces could not be deleted"
-          (smtps-send--drop-replaced))
+        (setq smtps-send--entry id
+              smtps-send-replaces nil)
         (smtps-send--safely "what is to be done later may be done at once"
           (smtps-afterwork-take-over))
         (when (or not-before
@@ -992,14 +995,6 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                 (concat "in " (smtps-time-count seconds "second")))
               (substring-no-properties
                (substitute-command-keys "\\[smtps-undo-send]"))))))
-
-(defun smtps-send--drop-replaced ()
-  "Drop the mail that the one in the current buffer was made of, if any."
-  (when smtps-send-replaces
-    ;; Not by the helper, which may not run: else both could be sent.
-    (unless (smtps-outbox-discard smtps-send-replaces)
-      (smtps-send-tell "The mail as it was before is still in the outbox"))
-    (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (say)
   "Have the function SAY called once message.el has said \"Sending...done\".
