@@ -817,6 +817,15 @@ may have got it"
 
 ;;; Sending
 
+(defconst smtps-send--pause 1
+  "Seconds until it is looked again whether a mail mode has gone on.")
+
+(defvar smtps-send--sending nil
+  "Non-nil while a mail mode waits for `smtps-send-it' to return.")
+
+(defvar smtps-send--trouble nil
+  "Why the helper can't be told of mail, a sentence, or nil.")
+
 ;;;###autoload
 (defun smtps-send-it ()
   "Send the mail in the current buffer: put it into the outbox, wake the helper.
@@ -871,9 +880,6 @@ is or can't be kept."
       (mapc #'smtps-option '(smtps-outbox-directory smtps-send-delay
                              smtps-refused-recipients smtps-keep-sent-days))
     (smtps-option-error (smtps-send--refuse "%s" (cadr problem)))))
-
-(defvar smtps-send--sending nil
-  "Non-nil while a mail mode waits for `smtps-send-it' to return.")
 
 (defconst smtps-send--soon 60
   "Seconds within which mail that is to be sent is in flight for who quits.
@@ -1071,9 +1077,6 @@ it is sent as it is."
 
 (defvar smtps-send--again nil
   "What the user had the helper try again: an alist of ids and attempts so far.")
-
-(defvar smtps-send--trouble nil
-  "Why the helper can't be told of mail, a sentence, or nil.")
 
 (defvar smtps-send--stopped nil
   "Non-nil if the helper that ended last was stopped, and did not die.")
@@ -1290,9 +1293,6 @@ Then that is done."
        (format "%s%s" (or (smtps-send--label id) "")
                (smtps-send--line (string-join owed "  ")))))))
 
-(defconst smtps-send--pause 1
-  "Seconds until it is looked again whether a mail mode has gone on.")
-
 (defconst smtps-send--look-seconds 60
   "Seconds between looks at what is to follow the acceptance of a mail.
 Another Emacs may have it sent, or its client be started later.")
@@ -1503,6 +1503,9 @@ outbox, and is sent from there later."
                            "Quit; the next Emacs, or smtps outbox flush, sends it"))))
           (?l t)
           (_ (smtps-send--wait-to-quit mails))))))
+
+(defconst smtps-send--poll 0.05
+  "Seconds between two looks at the outbox while waiting for mail in it.")
 
 (defun smtps-send--wait-to-quit (mails)
   "Wait until each of MAILS was tried, and return t.
@@ -1767,9 +1770,6 @@ sentence if something is lacking."
   (and (not (plist-get entry :damaged))
        (plist-get entry :outcome)
        (null (plist-get (plist-get entry :outcome) :next))))
-
-(defconst smtps-send--poll 0.05
-  "Seconds between two looks at the outbox while waiting for mail in it.")
 
 (defun smtps-send--goes-at (entry)
   "Return when ENTRY is sent by itself, in seconds since 1970; 0 if it is now.
