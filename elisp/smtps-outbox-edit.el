@@ -424,9 +424,10 @@ argument, sending it asks for another time" (format-time-string "%F at %R" time)
                  smtps-outbox--envelope-limit))
          (author (ignore-errors
                    (smtps-send--author
-                    (save-restriction
-                      (message-narrow-to-headers)
-                      (smtps-send--fields (point-max)))))))
+                    (save-excursion
+                      (save-restriction
+                        (message-narrow-to-headers)
+                        (smtps-send--fields (point-max))))))))
     (list :author author
           :account (smtps-outbox-edit--account entry author)
           :from (and author (not (equal author (plist-get entry :from)))

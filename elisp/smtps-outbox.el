@@ -227,6 +227,16 @@ The current buffer holds the message's octets."
     (ignore-errors (delete-file (concat directory "/envelope.sexp")))
     (delete-directory directory t)))
 
+(defun smtps-outbox--claim (id)
+  "Take entry ID out of sight, into tmp/; return the state it was in, or nil.
+That is held or failed, where no process takes it up by itself."
+  (cl-loop for state in '("held" "failed")
+           when (ignore-error file-error
+                  (rename-file (smtps-outbox--directory state id)
+                               (smtps-outbox--directory "tmp" id))
+                  t)
+           return state))
+
 (defun smtps-outbox-put (envelope &optional afterwork state to-be-told)
   "Keep the current buffer as a message in the outbox; return the entry's id.
 The buffer is unibyte and holds the octets as they are to be sent.
@@ -235,7 +245,9 @@ with `:author' where it has no user: who logs in), `:from' and
 `:recipients' (a list), which are addresses, `:message-id', `:not-before',
 seconds since 1970 or nil, `:wishes', the properties of the form `mail'
 in envelope.sexp, and `:notices', an alist of addresses and those of
-their forms `rcpt'.  AFTERWORK is a list of forms for
+their forms `rcpt', and `:replaces', the id of a mail in held/ or
+failed/ that this one is made of, or nil: just one of several such is
+kept, and that mail is dropped.  AFTERWORK is a list of forms for
 afterwork.sexp.  STATE is `queue' (the default) or `held'.  With
 TO-BE-TOLD, somebody is to hear of its fate: see `smtps-outbox-told'.
 
@@ -250,6 +262,8 @@ later is left in `quit-flag'."
          (state (symbol-name (or state 'queue)))
          (temporary (smtps-outbox--directory "tmp" id))
          (final (smtps-outbox--directory state id))
+         (replaced (plist-get envelope :replaces))
+         (claimed nil)
          (kept nil))
     (unwind-protect
         (progn
@@ -269,18 +283,30 @@ later is left in `quit-flag'."
                  (concat temporary "/envelope.sexp")
                  (smtps-outbox--envelope-forms id envelope))
                 (unless quit-flag
-                  (rename-file temporary final)
-                  (setq kept t)))
+                  (when replaced
+                    (setq claimed (smtps-outbox--claim replaced)))
+                  (when (or claimed (null replaced))
+                    (rename-file temporary final)
+                    (setq kept t))))
             (error
              (smtps-outbox--refuse
               "The mail can't be written to the outbox %s: %s.  \
 Nothing was sent; the mail is where it was."
               (smtps-outbox--directory) (smtps-outbox--reason problem))))
+          (unless (or kept quit-flag)
+            (smtps-outbox--refuse "The mail as it was before edited was just taken \
+up by somebody else, as %s.  This one was not sent." replaced))
           (unless kept
             (setq quit-flag nil)
             (signal 'quit nil)))
       (unless kept
+        (when claimed
+          (ignore-error file-error
+            (rename-file (smtps-outbox--directory "tmp" replaced)
+                         (smtps-outbox--directory claimed replaced))))
         (smtps-outbox--discard temporary)))
+    (when claimed
+      (smtps-outbox--discard (smtps-outbox--directory "tmp" replaced)))
     (smtps-outbox--sync final (smtps-outbox--directory state)
                         (smtps-outbox--directory "tmp"))
     id))
@@ -326,10 +352,8 @@ It must be in held/ or failed/, where no process takes it up by itself."
     (cond
      ((null states) t)
      ((not (member states '((held) (failed)))) nil)
-     ((ignore-error file-error
-        ;; Out of sight first: half deleted it would be damaged.
-        (rename-file (smtps-outbox--directory (symbol-name (car states)) id) gone)
-        t)
+     ;; Out of sight first: half deleted it would be damaged.
+     ((smtps-outbox--claim id)
       (smtps-outbox--discard gone)
       (smtps-outbox-changed)
       t))))

@@ -817,6 +817,15 @@ may have got it"
 
 ;;; Sending
 
+(defconst smtps-send--pause 1
+  "Seconds until it is looked again whether a mail mode has gone on.")
+
+(defvar smtps-send--sending nil
+  "Non-nil while a mail mode waits for `smtps-send-it' to return.")
+
+(defvar smtps-send--trouble nil
+  "Why the helper can't be told of mail, a sentence, or nil.")
+
 ;;;###autoload
 (defun smtps-send-it ()
   "Send the mail in the current buffer: put it into the outbox, wake the helper.
@@ -839,12 +848,16 @@ is or can't be kept."
         (let ((inhibit-quit nil))
           (when composed
             (smtps-send--check-again composed))
-          (setq envelope (smtps-send--prepare source))
+          (setq envelope (smtps-send--schedule (smtps-send--prepare source)
+                                               composed)
+                afterwork (smtps-send--collect composed envelope))
+          ;; Last, since much may happen while a person is asked.
           (when composed
             (smtps-send--check-replaced composed
-                                        (plist-get envelope :recipients)))
-          (setq envelope (smtps-send--schedule envelope composed)
-                afterwork (smtps-send--collect composed envelope)))
+                                        (plist-get envelope :recipients))
+            (setq envelope `(:replaces ,(buffer-local-value 'smtps-send-replaces
+                                                            composed)
+                                       ,@envelope))))
         (setq id (smtps-outbox-put
                   envelope afterwork
                   (if (with-current-buffer source
@@ -867,9 +880,6 @@ is or can't be kept."
       (mapc #'smtps-option '(smtps-outbox-directory smtps-send-delay
                              smtps-refused-recipients smtps-keep-sent-days))
     (smtps-option-error (smtps-send--refuse "%s" (cadr problem)))))
-
-(defvar smtps-send--sending nil
-  "Non-nil while a mail mode waits for `smtps-send-it' to return.")
 
 (defconst smtps-send--soon 60
   "Seconds within which mail that is to be sent is in flight for who quits.
@@ -944,9 +954,8 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
     (setq smtps-send--last id)
     (when (buffer-live-p composed)
       (with-current-buffer composed
-        (setq smtps-send--entry id)
-        (smtps-send--safely "what it replaces could not be deleted"
-          (smtps-send--drop-replaced))
+        (setq smtps-send--entry id
+              smtps-send-replaces nil)
         (smtps-send--safely "what is to be done later may be done at once"
           (smtps-afterwork-take-over))
         (when (or not-before
@@ -992,14 +1001,6 @@ and AFTERWORK the list of forms of what is to follow its acceptance."
                 (concat "in " (smtps-time-count seconds "second")))
               (substring-no-properties
                (substitute-command-keys "\\[smtps-undo-send]"))))))
-
-(defun smtps-send--drop-replaced ()
-  "Drop the mail that the one in the current buffer was made of, if any."
-  (when smtps-send-replaces
-    ;; Not by the helper, which may not run: else both could be sent.
-    (unless (smtps-outbox-discard smtps-send-replaces)
-      (smtps-send-tell "The mail as it was before is still in the outbox"))
-    (setq smtps-send-replaces nil)))
 
 (defun smtps-send--say-when-done (say)
   "Have the function SAY called once message.el has said \"Sending...done\".
@@ -1076,9 +1077,6 @@ it is sent as it is."
 
 (defvar smtps-send--again nil
   "What the user had the helper try again: an alist of ids and attempts so far.")
-
-(defvar smtps-send--trouble nil
-  "Why the helper can't be told of mail, a sentence, or nil.")
 
 (defvar smtps-send--stopped nil
   "Non-nil if the helper that ended last was stopped, and did not die.")
@@ -1295,9 +1293,6 @@ Then that is done."
        (format "%s%s" (or (smtps-send--label id) "")
                (smtps-send--line (string-join owed "  ")))))))
 
-(defconst smtps-send--pause 1
-  "Seconds until it is looked again whether a mail mode has gone on.")
-
 (defconst smtps-send--look-seconds 60
   "Seconds between looks at what is to follow the acceptance of a mail.
 Another Emacs may have it sent, or its client be started later.")
@@ -1508,6 +1503,9 @@ outbox, and is sent from there later."
                            "Quit; the next Emacs, or smtps outbox flush, sends it"))))
           (?l t)
           (_ (smtps-send--wait-to-quit mails))))))
+
+(defconst smtps-send--poll 0.05
+  "Seconds between two looks at the outbox while waiting for mail in it.")
 
 (defun smtps-send--wait-to-quit (mails)
   "Wait until each of MAILS was tried, and return t.
@@ -1772,9 +1770,6 @@ sentence if something is lacking."
   (and (not (plist-get entry :damaged))
        (plist-get entry :outcome)
        (null (plist-get (plist-get entry :outcome) :next))))
-
-(defconst smtps-send--poll 0.05
-  "Seconds between two looks at the outbox while waiting for mail in it.")
 
 (defun smtps-send--goes-at (entry)
   "Return when ENTRY is sent by itself, in seconds since 1970; 0 if it is now.

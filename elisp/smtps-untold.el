@@ -8,8 +8,8 @@
 
 ;;; Commentary:
 
-;; An Emacs that was killed hears no more of its mail, which its helper
-;; finishes, or another drainer of the outbox sends.  Each mail that was
+;; An Emacs hears nothing of its mail that another drainer of the outbox
+;; sends, or that its helper finishes when it was killed.  Each mail that was
 ;; handed in from Emacs has an empty file `untold' until its fate was told:
 ;; whoever tells it takes that away, and so the next Emacs tells the rest,
 ;; once, however many share the outbox.
@@ -26,6 +26,18 @@
 
 (defconst smtps-untold--looked-at 1000
   "Mails of each state, the last ones, that are looked at.")
+
+(defvar smtps-untold--timer nil
+  "The timer of the next look, or nil.")
+
+(defun smtps-untold--look-in (seconds)
+  "Have the outbox looked at in SECONDS, unless that is to be done anyhow."
+  (unless (memq smtps-untold--timer timer-list)
+    (setq smtps-untold--timer (run-at-time seconds nil #'smtps-untold-tell))))
+
+(defun smtps-untold--look-later ()
+  "Have the outbox looked at when others may have sent what is in it."
+  (smtps-untold--look-in smtps-send--look-seconds))
 
 (defun smtps-untold--found ()
   "Return the mails whose fate is known and nobody was told."
@@ -54,9 +66,10 @@
 ;;;###autoload
 (defun smtps-untold-tell ()
   "Tell what became of mail of which nobody was told, each once.
-Look again later if some is under way still.  A key ends the look, and it is
-done when Emacs is idle again."
+Look again later if some is under way still, or comes.  A key ends the look,
+and it is done when Emacs is idle again."
   (when smtps-mode
+    (add-hook 'smtps-outbox-change-hook #'smtps-untold--look-later)
     (let ((entries (while-no-input (smtps-untold--found))))
       (if (eq entries t)
           (run-with-idle-timer smtps-send--pause nil #'smtps-untold-tell)
@@ -67,9 +80,9 @@ done when Emacs is idle again."
                                (smtps-outbox-told (plist-get entry :id)))
                              (cl-set-difference entries fresh)))
           (cond
-           (fresh (run-at-time smtps-untold--pause nil #'smtps-untold-tell))
-           ((smtps-outbox--names "active")
-            (run-at-time smtps-send--look-seconds nil #'smtps-untold-tell))))))))
+           (fresh (smtps-untold--look-in smtps-untold--pause))
+           ((or (smtps-outbox--names "queue") (smtps-outbox--names "active"))
+            (smtps-untold--look-later))))))))
 
 (defun smtps-untold--tell (entries)
   "Tell what became of ENTRIES: what was sent in one sentence, the rest each."

@@ -272,6 +272,8 @@ for part in email.message_from_binary_file(sys.stdin.buffer).walk():
       (should (string-match-p
                "^<#secure method=pgpmime mode=sign>\nSECRET täxt\n\\'" (buffer-string)))
       (should (smtps-real-told-p "was signed; what you send now is signed anew"))
+      ;; What is typed at once is typed into the text.
+      (should (looking-at-p "SECRET täxt"))
       (goto-char (point-max))
       (insert "More.\n")
       (message-send)
@@ -479,7 +481,19 @@ Subject: Sent on\n\n  body \n")
       (should-not (smtps-outbox-entries))
       (setq smtps-real-answers '(t))
       (message-send)
-      (smtps-outbox-edit-test-sent))))
+      (setq id (plist-get (smtps-outbox-edit-test-sent) :id))
+      ;; Or let it go in the very moment in which this one is written.
+      (smtps-outbox-edit-test-edit id)
+      (cl-letf* ((write (symbol-function 'smtps-outbox--write-file))
+                 ((symbol-function 'smtps-outbox--write-file)
+                  (lambda (file)
+                    (smtps-outbox-move id 'held 'queue)
+                    (funcall write file))))
+        (should (string-match-p "just taken up by somebody else"
+                                (cadr (should-error (message-send)
+                                                    :type 'user-error)))))
+      (should (equal id (plist-get (smtps-outbox-edit-test-sent) :id)))
+      (should-not (smtps-outbox--names "tmp")))))
 
 (ert-deftest smtps-outbox-edit-test-composed-in ()
   "The buffer in which it was composed comes back, with its tags, if it is there."

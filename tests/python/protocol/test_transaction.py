@@ -441,7 +441,7 @@ def test_what_to_do_about_an_address_beyond_ascii_is_told(address: str, step: st
         ),
         (
             [LATER, NO, LATER],
-            "mx refused b@x: “550 5.1.1 no”. It refused for now a@x, c@x: “450 4.2.1 later”.",
+            "mx refused b@x: “550 5.1.1 no”. It refused a@x, c@x for now: “450 4.2.1 later”.",
         ),
     ],
 )
