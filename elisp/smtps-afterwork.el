@@ -241,7 +241,7 @@ It is a string; nil where proc(5) does not tell."
   "Age of a claim after which it is over, whatever may be known of its owner.
 That was another machine's, or this one had another name.")
 
-(defun smtps-afterwork--lives-p (owner file)
+(defun smtps-afterwork-lives-p (owner file)
   "Return non-nil if OWNER, an Emacs that has written FILE, may be alive.
 OWNER is what `smtps-afterwork-here' returned there."
   (save-match-data
@@ -267,7 +267,7 @@ OWNER is what `smtps-afterwork-here' returned there."
    ((equal name "afterwork.locked"))
    ((equal name smtps-afterwork--name) nil)
    ((equal name (smtps-afterwork--claim)) smtps-afterwork--under-way)
-   (t (smtps-afterwork--lives-p (string-remove-prefix "afterwork." name)
+   (t (smtps-afterwork-lives-p (string-remove-prefix "afterwork." name)
                                 (concat directory "/" name)))))
 
 (defun smtps-afterwork--form-p (form)
@@ -370,7 +370,7 @@ For a damaged one, they are `smtps-afterwork--damaged'."
   (let ((here (smtps-afterwork--get form :here)))
     (and here
          (not (equal here (smtps-afterwork-here)))
-         (not (smtps-afterwork--lives-p here nil)))))
+         (not (smtps-afterwork-lives-p here nil)))))
 
 (defun smtps-afterwork--write (file forms)
   "Write FORMS into FILE, in place of what it has."

@@ -621,6 +621,8 @@ Signal an error if it can't be edited."
       (with-current-buffer buffer
         (smtps-outbox-edit--tell sentence)
         (setq smtps-outbox-edit--taken taken)
+        (when taken
+          (smtps-outbox-edited-by id (smtps-afterwork-here)))
         (add-hook 'kill-buffer-query-functions
                   #'smtps-outbox-edit--query-kill nil t)
         (add-hook 'kill-buffer-hook #'smtps-outbox-edit--killed nil t))
@@ -704,6 +706,7 @@ If that can't be, put it back where it was."
 edited it: in M-x smtps-outbox, h lets it go, d deletes it")))))
       (when (eql smtps-outbox-edit--then ?s)
         (smtps-send--wake))
+      (smtps-outbox-edited-no-more (smtps-outbox--directory "held" id))
       (setq smtps-send-replaces nil)
       (smtps-outbox-changed))))
 

@@ -185,6 +185,34 @@ Return non-nil if nobody was told before."
            (delete-file gone)
            t))))
 
+(defun smtps-outbox-edited (directory)
+  "Return the name of the file in DIRECTORY, an entry, that tells who edits it.
+Behind \"edited.\" it has the name of an Emacs, alive or not.  Return nil if
+nobody does."
+  (let ((file-name-handler-alist nil))
+    (car (ignore-error file-error
+           (directory-files directory nil "\\`edited\\." t)))))
+
+(defun smtps-outbox-edited-by (id here)
+  "Note that the Emacs named HERE edits the mail ID, which is held."
+  ;; Without room for that, it is edited all the same.
+  (ignore-error file-error
+    (smtps-outbox--make-empty
+     (concat (smtps-outbox--directory "held" id) "/edited." here))))
+
+(defun smtps-outbox-edited-no-more (directory)
+  "Note that nobody edits the entry in DIRECTORY.
+Return non-nil if it was this call that changed that."
+  (let ((file-name-handler-alist nil)
+        (name (smtps-outbox-edited directory))
+        (gone (concat directory "/.edited")))
+    (and name
+         ;; Of two only one can rename it.
+         (ignore-error file-error
+           (rename-file (concat directory "/" name) gone t)
+           (delete-file gone)
+           t))))
+
 (defun smtps-outbox--write-forms (file forms)
   "Write FORMS, one a line, to the new FILE and flush it."
   (with-temp-buffer
@@ -336,6 +364,7 @@ outbox can't be written."
                        (smtps-outbox--directory to id))
           (smtps-outbox--sync (smtps-outbox--directory from)
                               (smtps-outbox--directory to))
+          (smtps-outbox-edited-no-more (smtps-outbox--directory to id))
           (smtps-outbox-changed)
           t)
       ((file-missing file-already-exists) nil)

@@ -12,7 +12,8 @@
 ;; sends, or that its helper finishes when it was killed.  Each mail that was
 ;; handed in from Emacs has an empty file `untold' until its fate was told:
 ;; whoever tells it takes that away, and so the next Emacs tells the rest,
-;; once, however many share the outbox.
+;; once, however many share the outbox.  So it is with mail that was held
+;; to be edited in an Emacs that is no more.
 
 ;;; Code:
 
@@ -20,6 +21,7 @@
 (require 'smtps)
 (require 'smtps-outbox)
 (require 'smtps-send)
+(require 'smtps-afterwork)
 
 (defconst smtps-untold--pause 10
   "Seconds from a mail's fate on in which it is left to who had it sent.")
@@ -56,6 +58,20 @@
                         ('held (smtps-outbox-undecided-p entry))))
             collect entry)))
 
+(defun smtps-untold--tell-abandoned ()
+  "Tell of the mails that are held for an Emacs that edited them and is gone."
+  (dolist (id (last (smtps-outbox--names "held") smtps-untold--looked-at))
+    (let* ((directory (smtps-outbox--directory "held" id))
+           (name (smtps-outbox-edited directory)))
+      (when (and name
+                 (not (smtps-afterwork-lives-p (string-remove-prefix "edited." name)
+                                               (concat directory "/" name)))
+                 (smtps-outbox-edited-no-more directory))
+        (smtps-send-tell
+         (concat (smtps-send--label id)
+                 (format-message "It is held, since it was being edited when \
+Emacs ended: in M-x smtps-outbox, e edits it, h lets it go as it was, d deletes it")))))))
+
 (defun smtps-untold--fresh-p (entry)
   "Return non-nil if ENTRY was changed so lately that it may be told elsewhere."
   (let ((attributes (file-attributes (plist-get entry :directory))))
@@ -70,6 +86,7 @@ Look again later if some is under way still, or comes.  A key ends the look,
 and it is done when Emacs is idle again."
   (when smtps-mode
     (add-hook 'smtps-outbox-change-hook #'smtps-untold--look-later)
+    (smtps-untold--tell-abandoned)
     (let ((entries (while-no-input (smtps-untold--found))))
       (if (eq entries t)
           (run-with-idle-timer smtps-send--pause nil #'smtps-untold-tell)

@@ -10,6 +10,7 @@
 (require 'smtps-outbox-ui)
 (require 'smtps-route)
 (require 'smtps-undo)
+(require 'smtps-untold)
 
 (defvar mm-decrypt-option)
 (defvar mml-secure-openpgp-sign-with-sender)
@@ -507,6 +508,36 @@ Subject: Sent on\n\n  body \n")
       (should (eq (current-buffer) buffer))
       (message-send)
       (smtps-outbox-edit-test-sent))))
+
+(ert-deftest smtps-outbox-edit-test-emacs-died ()
+  "A mail that was being edited when its Emacs died is told of by the next, once."
+  (smtps-outbox-edit-test-with
+    (let* ((smtps-mode t)
+           (text (concat smtps-outbox-edit-test-head "\ntext\n"))
+           (id (smtps-outbox-edit-test-put text :state 'queue))
+           (held "“Was sent”: It is held, since it was being edited"))
+      (smtps-outbox-edit-test-edit id)
+      (smtps-untold-tell)
+      (should-not (smtps-real-told-p held))
+      ;; A process that is no more, as which this one was before.
+      (let ((file (car (file-expand-wildcards
+                        (smtps-outbox--directory "held" id "edited.*")))))
+        (rename-file file (replace-regexp-in-string
+                           "edited\\.[0-9]+" "edited.4194305" file)))
+      (smtps-untold-tell)
+      (should (smtps-real-told-p held))
+      (setq smtps-real-told nil)
+      (smtps-untold-tell)
+      (should-not (smtps-real-told-p held))
+      (setq smtps-real-answers '(?s))
+      (message-kill-buffer)
+      (should (equal (smtps-outbox-states-of id) '(queue)))
+      ;; Who gives it up, knows.
+      (smtps-outbox-edit-test-edit id)
+      (setq smtps-real-answers '(?h))
+      (message-kill-buffer)
+      (should (equal (smtps-outbox-states-of id) '(held)))
+      (should-not (smtps-outbox-edited (smtps-outbox--directory "held" id))))))
 
 (ert-deftest smtps-outbox-edit-test-given-up ()
   "Who kills the buffer is asked what becomes of the mail that was going out."
