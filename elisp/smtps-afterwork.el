@@ -535,7 +535,10 @@ What failed before is tried only AGAIN.  Return sentences on what failed."
                               (concat directory "/" claim) t)
                  t))
       (let ((smtps-afterwork--under-way id)
-            (smtps-afterwork-resumed (not (equal name smtps-afterwork--name))))
+            (smtps-afterwork-resumed
+             (or (not (equal name smtps-afterwork--name))
+                 ;; A helper went on before.
+                 (smtps-afterwork--get (car forms) :resumed))))
         (smtps-afterwork--each id claim again)))))
 
 (defun smtps-afterwork--place (id name)

@@ -178,6 +178,13 @@ class _Parsed(NamedTuple):
         """The mail's Message-ID, with what is around it."""
         return _text(_facts(self.head[0]), "message-id") or ""
 
+    def resumed(self) -> _Parsed:
+        """Return it with a note that who began it has died."""
+        name, rest = self.head[0]
+        if "resumed" in _facts(self.head[0]):
+            return self
+        return self._replace(head=[(name, [*rest, Keyword("resumed"), True]), *self.head[1:]])
+
 
 def _parsed(data: bytes) -> _Parsed:
     found = records(data)
@@ -247,6 +254,10 @@ class _Work:
             self._release(True)
             return Done((f"What was to follow can't be read: {error}",), 0)
         try:
+            if name != NAME:
+                # Whoever does the rest has to know that a part of it may be done.
+                work = work.resumed()
+                self._write(work, work.forms)
             left = self._each(work, again)
         except (OSError, WireError) as error:
             # What failed can't be written down, or not why it did.

@@ -235,6 +235,19 @@ def test_an_emacs_that_may_live_is_left_alone_a_dead_one_succeeded(
     assert len(left(there)) == int(lives)
 
 
+@pytest.mark.parametrize("name", [f"afterwork.1-1.{HERE}", "afterwork.locked"])
+def test_who_goes_on_says_that_another_began(box: Spool, claimed: Path, name: str) -> None:
+    """An Emacs looks for a copy only if there may be one (its part is left to it)."""
+    there = claimed.parent
+    claimed.write_text(claimed.read_text() + fcc("mbox", path="/mbox", client=Symbol("message")))
+    claimed.rename(there / name)
+    assert afterwork.carry_out(box, there.name) == afterwork.Done((), 1)
+    head = (there / afterwork.NAME).read_text().splitlines()[0]
+    assert head.endswith(" :resumed t)")
+    assert afterwork.carry_out(box, there.name) == afterwork.Done((), 1)
+    assert (there / afterwork.NAME).read_text().count(":resumed") == 1
+
+
 def test_what_is_locked_is_left_alone(box: Spool, claimed: Path) -> None:
     there = claimed.parent
     file = claimed.rename(there / "afterwork.locked")
