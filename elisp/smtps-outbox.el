@@ -186,8 +186,8 @@ Return non-nil if nobody was told before."
            t))))
 
 (defun smtps-outbox-edited (directory)
-  "Return the name of the file in DIRECTORY, an entry, that tells who edits it.
-Behind \"edited.\" it has the name of an Emacs, alive or not.  Return nil if
+  "Return the name of a file in the entry DIRECTORY that says who edits it.
+It is \"edited.\" and the name of an Emacs, alive or not.  Return nil if
 nobody does."
   (let ((file-name-handler-alist nil))
     (car (ignore-error file-error
