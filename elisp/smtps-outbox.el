@@ -186,9 +186,9 @@ Return non-nil if nobody was told before."
            t))))
 
 (defun smtps-outbox-edited (directory)
-  "Return the name of a file in the entry DIRECTORY that says who edits it.
+  "Return the name of a file in DIRECTORY, an entry that is being edited.
 It is \"edited.\" and the name of an Emacs, alive or not.  Return nil if
-nobody does."
+nobody edits it."
   (let ((file-name-handler-alist nil))
     (car (ignore-error file-error
            (directory-files directory nil "\\`edited\\." t)))))
