@@ -1121,27 +1121,32 @@ The server is the variable `server', its connection its `client' property."
                        "- The session is closed; [^\n]+\nmail from:<a@b.c>\nhalf\\'")
                (smtps-session-test-text))))))
 
+(defmacro smtps-session-test-stopped (&rest body)
+  "Evaluate BODY in a session that was greeted, whose helper is stopped."
+  (declare (indent 0) (debug t))
+  `(let ((smtps-helper-alive-seconds 1))
+     (smtps-session-test-with-server "220 hi\r\n"
+       (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
+                                           :tls 'none)
+         (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
+         (smtps-session-test-until (not smtps-helper--asked))
+         (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
+           (signal-process process 'SIGSTOP)
+           (unwind-protect
+               (progn ,@body)
+             (signal-process process 'SIGCONT)))))))
+
 (ert-deftest smtps-session-test-the-helper-hangs ()
-  (let ((smtps-helper-alive-seconds 1))
-    (smtps-session-test-with-server "220 hi\r\n"
-      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
-                                          :tls 'none)
-        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
-        (smtps-session-test-until (not smtps-helper--asked))
-        (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
-          (signal-process process 'SIGSTOP)
-          (unwind-protect
-              (progn
-                (smtps-session-test-type "noop\r")
-                (smtps-session-test-until (not (smtps-session--open-p)))
-                (should (string-match-p
-                         (concat "\n! The smtps helper hangs: [^\n]+\n"
-                                 "! The helper had taken 1 typed line, and may have sent it\\.\n"
-                                 "- The session is closed; ")
-                         (smtps-session-test-text)))
-                (smtps-session-test-press "g")
-                (smtps-session-test-until (smtps-session-test-shown-p "recv> 220")))
-            (signal-process process 'SIGCONT)))))))
+  (smtps-session-test-stopped
+    (smtps-session-test-type "noop\r")
+    (smtps-session-test-until (not (smtps-session--open-p)))
+    (should (string-match-p
+             (concat "\n! The smtps helper hangs: [^\n]+\n"
+                     "! The helper had taken 1 typed line, and may have sent it\\.\n"
+                     "- The session is closed; ")
+             (smtps-session-test-text)))
+    (smtps-session-test-press "g")
+    (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))))
 
 (ert-deftest smtps-session-test-a-server-that-says-odd-things ()
   (smtps-session-test-with-server
@@ -1333,21 +1338,11 @@ The line half typed is \"half\"; where it is a secret, it is not to be kept."
                (if (memq state '(username password)) 1 0)))))
 
 (ert-deftest smtps-session-test-hanging-up-on-a-helper-that-hangs ()
-  (let ((smtps-helper-alive-seconds 1))
-    (smtps-session-test-with-server "220 hi\r\n"
-      (with-current-buffer (smtps-session "127.0.0.1" (process-contact server :service)
-                                          :tls 'none)
-        (smtps-session-test-until (smtps-session-test-shown-p "recv> 220"))
-        (smtps-session-test-until (not smtps-helper--asked))
-        (let ((process (smtps-rpc-peer-process smtps-helper--peer)))
-          (signal-process process 'SIGSTOP)
-          (unwind-protect
-              (progn
-                (smtps-session-test-type "half")
-                (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
-                  (smtps-session-test-press "C-c C-c"))
-                (smtps-session-test-closed-and-again 'ready))
-            (signal-process process 'SIGCONT)))))))
+  (smtps-session-test-stopped
+    (smtps-session-test-type "half")
+    (cl-letf (((symbol-function 'y-or-n-p) (lambda (&rest _) t)))
+      (smtps-session-test-press "C-c C-c"))
+    (smtps-session-test-closed-and-again 'ready)))
 
 (ert-deftest smtps-session-test-quitting-in-each-state ()
   (smtps-session-test-in-each-state
