@@ -43,7 +43,6 @@ class Log:
         self._room = 0
         self._flushing: asyncio.Future[None] | None = None
         self._flushes: queue.SimpleQueue[asyncio.Future[None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._flush_each, name="flush", daemon=True).start()
         self._kept = False
         try:
             self._descriptor = os.open(
@@ -55,6 +54,7 @@ class Log:
             raise OutboxError(
                 f"The outbox {directory.parent} can't be written: {error.strerror}."
             ) from None
+        threading.Thread(target=self._flush_each, name="flush", daemon=True).start()
 
     def note(self, *lines: str) -> None:
         """Write LINES; a kill loses nothing of them, and the next commit flushes them.
